@@ -1,0 +1,117 @@
+//! Which container a process belongs to, and what the container is called.
+//! [`cgroup`] and [`Registry::place`] are pure; the runtimes' files are read by `docker` and its siblings, in a worker.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+/// Who made a container, as far as the shape of its cgroup tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Runtime {
+    /// Docker Engine, also under cri-dockerd or ECS.
+    Docker,
+    /// A build step of BuildKit inside dockerd.
+    BuildKit,
+    /// containerd under Kubernetes' CRI.
+    Containerd,
+    /// CRI-O.
+    Crio,
+    /// podman.
+    Podman,
+    /// nerdctl or ctr.
+    Nerdctl,
+    /// LXC, LXD, Incus.
+    Lxc,
+    /// systemd-nspawn and what else registers with machined.
+    Nspawn,
+    /// Amazon ECS on Fargate.
+    Ecs,
+    /// Nomad's exec and raw_exec drivers.
+    Nomad,
+    /// Garden and BPM of Cloud Foundry.
+    Garden,
+    /// No runtime known: a mount namespace of its own and a root directory other than the host's.
+    Sandbox,
+    /// A 64-digit id under a parent that names no runtime (`--cgroup-parent`).
+    Unknown,
+}
+
+impl Runtime {
+    /// The word used in alerts.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Docker => "docker",
+            Self::BuildKit => "buildkit",
+            Self::Containerd => "containerd",
+            Self::Crio => "cri-o",
+            Self::Podman => "podman",
+            Self::Nerdctl => "nerdctl",
+            Self::Lxc => "lxc",
+            Self::Nspawn => "systemd-nspawn",
+            Self::Ecs => "ecs",
+            Self::Nomad => "nomad",
+            Self::Garden => "garden",
+            Self::Sandbox => "sandbox",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// A container's name for us: its runtime and the runtime's id, in full.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ContainerKey {
+    /// Who made it.
+    pub runtime: Runtime,
+    /// The runtime's id: 64 hexadecimal digits, or a name.
+    pub id: Arc<str>,
+}
+
+impl fmt::Display for ContainerKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.runtime.as_str(), self.id)
+    }
+}
+
+/// How a process' container is known, strongest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Attribution {
+    /// By the process' cgroup.
+    Cgroup,
+    /// By the container of its parent.
+    Lineage,
+    /// By its mount namespace.
+    Namespace,
+}
+
+/// Where a process lives.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Home {
+    /// On the host, in no container.
+    Host,
+    /// In a container.
+    Container {
+        /// The innermost one.
+        inner: ContainerKey,
+        /// The outermost one, where they nest.
+        outer: Option<ContainerKey>,
+        /// How we know.
+        by: Attribution,
+    },
+    /// Not yet known, or dead before it could be asked. Never to be taken for the host.
+    Unknown,
+}
+
+/// What a runtime's files say of a container. All of it is hostile text.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Metadata {
+    /// Name as its user gave it.
+    pub name: Option<String>,
+    /// Image name without its tag.
+    pub image_name: Option<String>,
+    /// Image tag.
+    pub image_tag: Option<String>,
+    /// `sha256:` and the image's id.
+    pub image_id: Option<String>,
+    /// Labels, keys as given.
+    pub labels: BTreeMap<String, String>,
+}

@@ -1,0 +1,286 @@
+//! The words that flow from the sensors to detection: who executed what, as far as the kernel still told.
+//! Plain data, no I/O: filling a [`Look`] is `host::process`'s work, judging it `detect`'s.
+
+use std::fmt;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+/// A process id in the initial pid namespace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Pid(pub i32);
+
+impl fmt::Display for Pid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// When a process was forked: clock ticks since boot, field 22 of /proc/PID/stat.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct StartTime(pub u64);
+
+/// A process for all time: its pid may be reused, pid and start time together are not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ProcessId {
+    /// The host's pid.
+    pub pid: Pid,
+    /// When it was forked.
+    pub start: StartTime,
+}
+
+/// Nanoseconds of CLOCK_MONOTONIC, the clock of the process connector's timestamps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct Monotonic(pub u64);
+
+impl Monotonic {
+    /// Time passed since `earlier`; zero where that is later.
+    pub fn since(self, earlier: Self) -> std::time::Duration {
+        std::time::Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+
+    /// This moment and `d` more.
+    pub fn plus(self, d: std::time::Duration) -> Self {
+        Self(self.0.saturating_add(u64::try_from(d.as_nanos()).unwrap_or(u64::MAX)))
+    }
+}
+
+/// The inode number of a namespace, as in `mnt:[4026531832]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Namespace(pub u64);
+
+/// A directory's identity: device and inode. Serves to tell a root directory from the host's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct RootId {
+    /// `st_dev` as the kernel encodes it in statx (major, minor packed by makedev).
+    pub dev: u64,
+    /// `st_ino`.
+    pub ino: u64,
+}
+
+/// A file's identity and state; a change of content changes at least one field.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct FileId {
+    /// `st_dev`.
+    pub dev: u64,
+    /// `st_ino`.
+    pub ino: u64,
+    /// Bytes.
+    pub size: u64,
+    /// Last modification, nanoseconds since the epoch.
+    pub mtime_ns: i128,
+    /// Last status change, nanoseconds since the epoch.
+    pub ctime_ns: i128,
+}
+
+/// Why a field is not known. Its name stands in the alert's `ccwatch.missing`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Missing {
+    /// The process was dead, or another one under its pid, before it could be read.
+    Gone,
+    /// The kernel refused.
+    Denied,
+    /// The read did not answer within its deadline.
+    Deadline,
+    /// No worker was free: the queue of reads was full.
+    Busy,
+    /// What was read is not what the format promises.
+    Malformed,
+    /// Larger than the limit on what is read.
+    TooLarge,
+    /// This kernel or host does not tell.
+    Unsupported,
+    /// Nothing of the kind was there to read.
+    Absent,
+    /// Any other error of the operating system.
+    Unreadable,
+}
+
+impl Missing {
+    /// The word used in alerts.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Gone => "gone",
+            Self::Denied => "denied",
+            Self::Deadline => "deadline",
+            Self::Busy => "busy",
+            Self::Malformed => "malformed",
+            Self::TooLarge => "too-large",
+            Self::Unsupported => "unsupported",
+            Self::Absent => "absent",
+            Self::Unreadable => "unreadable",
+        }
+    }
+
+    /// Classifies an error of the operating system, for the whole crate: a process that vanished is `Gone`.
+    pub fn from_os(error: &std::io::Error) -> Self {
+        match error.raw_os_error() {
+            Some(libc::ENOENT | libc::ESRCH) => Self::Gone,
+            Some(libc::EACCES | libc::EPERM) => Self::Denied,
+            Some(libc::ENOSYS | libc::EOPNOTSUPP) => Self::Unsupported,
+            _ if error.kind() == std::io::ErrorKind::InvalidData => Self::Malformed,
+            _ => Self::Unreadable,
+        }
+    }
+}
+
+/// A value, or the reason why it is not known.
+pub type Field<T> = Result<T, Missing>;
+
+/// What /proc/PID/stat tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stat {
+    /// `comm`: at most 15 bytes, chosen by the process.
+    pub comm: Vec<u8>,
+    /// State letter: `R`, `S`, `Z`, ...
+    pub state: u8,
+    /// Parent's pid; 0 where it lies outside the reader's pid namespace.
+    pub ppid: Pid,
+    /// POSIX session: the host's pid of its leader.
+    pub session: Pid,
+    /// Controlling terminal's device number, 0 for none.
+    pub tty: i32,
+    /// When the process was forked.
+    pub start: StartTime,
+    /// Where its stack began: differs after each exec where addresses are random, so it tells two images of one
+    /// process apart. 0 where the kernel hides it.
+    pub start_stack: u64,
+}
+
+impl Stat {
+    /// Whether the process had ended: a zombie keeps stat and comm, and on cgroup v1 shows a false `/`.
+    pub fn is_dead(&self) -> bool {
+        matches!(self.state, b'Z' | b'X' | b'x')
+    }
+}
+
+/// The executed file: what /proc/PID/exe leads to.
+#[derive(Debug, Clone)]
+pub struct Exe {
+    /// Path as the process' own root shows it, without ` (deleted)`.
+    pub path: Vec<u8>,
+    /// The link carried ` (deleted)`.
+    pub deleted: bool,
+    /// Identity of the file.
+    pub id: Field<FileId>,
+    /// An `O_PATH` descriptor on it: pins the inode, asks no file server. Closed with its last owner.
+    pub file: Field<Arc<OwnedFd>>,
+}
+
+/// What the first look at /proc/PID told, each part with its own reason where it is missing. Taken by the sensor
+/// through one descriptor on the directory, so that all of it is about one process.
+#[derive(Debug, Clone)]
+pub struct Look {
+    /// When it was taken.
+    pub at: Monotonic,
+    /// The descriptor on /proc/PID: later reads through it fail with ESRCH instead of meeting another process.
+    pub dir: Field<Arc<OwnedFd>>,
+    /// stat.
+    pub stat: Field<Stat>,
+    /// exe.
+    pub exe: Field<Exe>,
+    /// The bytes of /proc/PID/cgroup.
+    pub cgroup: Field<Vec<u8>>,
+    /// ns/mnt.
+    pub mnt_ns: Field<Namespace>,
+    /// ns/pid.
+    pub pid_ns: Field<Namespace>,
+    /// The root directory.
+    pub root: Field<RootId>,
+}
+
+impl Look {
+    /// The look at a process of which nothing is known.
+    pub fn nothing(at: Monotonic, why: Missing) -> Self {
+        Self {
+            at,
+            dir: Err(why),
+            stat: Err(why),
+            exe: Err(why),
+            cgroup: Err(why),
+            mnt_ns: Err(why),
+            pid_ns: Err(why),
+            root: Err(why),
+        }
+    }
+}
+
+/// Which sensor saw an exec; `ccwatch.known_by`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum SensorKind {
+    /// The netlink process connector.
+    Connector,
+    /// The periodic or one-time walk over /proc.
+    Poll,
+}
+
+impl SensorKind {
+    /// The word used in alerts and messages.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Connector => "connector",
+            Self::Poll => "poll",
+        }
+    }
+}
+
+/// What lineage tells of a process' parent, for the case that the process itself was too short to be asked.
+#[derive(Debug, Clone)]
+pub struct Parent {
+    /// The parent's pid.
+    pub pid: Pid,
+    /// The look that was taken at the parent, where it lived.
+    pub look: Option<Arc<Look>>,
+}
+
+/// What one sensor says about one exec.
+#[derive(Debug, Clone)]
+pub struct Sighting {
+    /// The host's pid.
+    pub pid: Pid,
+    /// When the exec happened; for poll, when it was looked at.
+    pub at: Monotonic,
+    /// Who saw it.
+    pub known_by: SensorKind,
+    /// What the look told.
+    pub look: Look,
+    /// What is known of the parent from FORK events.
+    pub parent: Option<Parent>,
+}
+
+/// Events that the kernel or we dropped.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lost {
+    /// Which sensor lost them.
+    pub sensor: SensorKind,
+    /// How many.
+    pub count: u64,
+    /// The last moment at which nothing was lost yet.
+    pub since: Monotonic,
+    /// Where they were lost: `socket buffer`, `channel`.
+    pub at: &'static str,
+}
+
+/// What flows from the sensors to detection.
+#[derive(Debug)]
+pub enum Fact {
+    /// One exec, as one sensor saw it.
+    Exec(Box<Sighting>),
+    /// This many execs were dead before their look and nobody else saw them.
+    Unexamined(u64),
+    /// Events were dropped.
+    Lost(Lost),
+    /// A walk over /proc that repaired a loss has ended; this many execs were found that nobody had reported.
+    Swept {
+        /// The sensor whose loss it repaired.
+        after: SensorKind,
+        /// Processes looked at.
+        seen: u64,
+    },
+    /// A sensor began to work, or stopped working, and why.
+    Health {
+        /// Which one.
+        sensor: SensorKind,
+        /// `None`: it works; else the reason in one sentence.
+        degraded: Option<String>,
+    },
+}

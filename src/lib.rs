@@ -1,0 +1,7 @@
+//! skeleton
+pub mod alert;
+pub mod config;
+pub mod container;
+pub mod error;
+pub mod event;
+pub mod fingerprint;
