@@ -1,0 +1,402 @@
+//! Reads one process from /proc, as bytes and through one descriptor on its directory, so that all of it is about
+//! the same process. What may hang (cmdline and whatever else lies in the process' memory) is for workers only.
+
+use std::ffi::CStr;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use nix::fcntl::{OFlag, openat, readlinkat};
+use nix::sys::stat::Mode;
+
+use crate::error::{Error, Result};
+use crate::event::{Exe, Field, FileId, Look, Missing, Monotonic, Namespace, Pid, RootId, Stat};
+use crate::host::stat::{Status, parse_stat, parse_status};
+use crate::sys::file::{self, FileStatus};
+
+/// Larger than any stat, status, cgroup or uid_map that a sane system shows.
+const SMALL_FILE: usize = 64 << 10;
+/// Arguments are counted up to here; the kernel allows a quarter of the stack limit, 2 MiB by default.
+const ARGUMENTS_COUNTED: usize = 4 << 20;
+/// And kept up to here.
+const ARGUMENTS_KEPT: usize = 128 << 10;
+
+/// A mounted procfs, or a tree that looks like one.
+#[derive(Debug)]
+pub struct Proc {
+    root: OwnedFd,
+}
+
+/// The arguments of a process.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Arguments {
+    /// argv, as far as it was kept: 128 KiB.
+    pub kept: Vec<Vec<u8>>,
+    /// How many there are.
+    pub count: usize,
+}
+
+/// One process' directory below a [`Proc`].
+#[derive(Debug, Clone)]
+pub struct ProcessDir(pub Arc<OwnedFd>);
+
+fn path_flags() -> OFlag {
+    OFlag::O_PATH | OFlag::O_CLOEXEC
+}
+
+fn os(error: nix::Error) -> Missing {
+    Missing::from_os(&io::Error::from(error))
+}
+
+static HAS_STATX: AtomicBool = AtomicBool::new(true);
+
+/// The state of `path` below `dir` without waiting for a file server, where the kernel can.
+///
+/// # Errors
+/// The kernel's.
+pub fn file_status(dir: BorrowedFd<'_>, path: &CStr) -> io::Result<FileStatus> {
+    if HAS_STATX.load(Ordering::Relaxed) {
+        match file::status_cached(dir, path) {
+            // ENOSYS: older than 4.11; EPERM: a seccomp filter that does not know the call.
+            Err(e) if matches!(e.raw_os_error(), Some(libc::ENOSYS | libc::EPERM)) => {
+                HAS_STATX.store(false, Ordering::Relaxed);
+            }
+            other => return other,
+        }
+    }
+    file::status(dir, path)
+}
+
+impl Proc {
+    /// Opens the tree at `root`, normally `/proc`.
+    ///
+    /// # Errors
+    /// It cannot be opened.
+    pub fn open(root: &Path) -> Result<Self> {
+        let flags = path_flags() | OFlag::O_DIRECTORY;
+        let root_fd = nix::fcntl::open(root, flags, Mode::empty()).map_err(|e| Error::file("open", root, e))?;
+        Ok(Self { root: root_fd })
+    }
+
+    /// Opens one process.
+    ///
+    /// # Errors
+    /// `Gone` where there is none.
+    pub fn process(&self, pid: Pid) -> Field<ProcessDir> {
+        let mut buffer = [0u8; 12];
+        let name = decimal(pid.0, &mut buffer);
+        let flags = path_flags() | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW;
+        openat(&self.root, name, flags, Mode::empty()).map(|fd| ProcessDir(Arc::new(fd))).map_err(os)
+    }
+
+    /// Every process there is, in one walk over the directory.
+    ///
+    /// # Errors
+    /// The directory cannot be read.
+    pub fn pids(&self) -> Field<Vec<Pid>> {
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let dir = nix::dir::Dir::openat(&self.root, c".", flags, Mode::empty()).map_err(os)?;
+        let number = |name: &CStr| std::str::from_utf8(name.to_bytes()).ok()?.parse().ok().map(Pid);
+        Ok(dir.into_iter().filter_map(|entry| number(entry.ok()?.file_name())).collect())
+    }
+
+    /// Whether this very process still lives: same start time, and neither zombie nor dead.
+    pub fn lives(&self, process: crate::event::ProcessId) -> bool {
+        let stat = self.process(process.pid).and_then(|dir| dir.stat());
+        stat.is_ok_and(|s| s.start == process.start && !s.is_dead())
+    }
+
+    /// The first half of the look: what tells a process of the host from one of a container.
+    pub fn begin_look(&self, pid: Pid, at: Monotonic) -> Look {
+        let dir = match self.process(pid) {
+            Ok(dir) => dir,
+            Err(why) => return Look::nothing(at, why),
+        };
+        let exe = dir.exe_link().map(|(path, deleted)| Exe {
+            path,
+            deleted,
+            id: Err(Missing::Gone),
+            file: Err(Missing::Gone),
+        });
+        let cgroup = dir.small_file(c"cgroup");
+        let mnt_ns = dir.namespace(c"ns/mnt");
+        Look { dir: Ok(dir.0), exe, cgroup, mnt_ns, ..Look::nothing(at, Missing::Gone) }
+    }
+
+    /// The second half: stat, the executed file, the other namespaces.
+    pub fn complete_look(&self, look: &mut Look) {
+        let Ok(dir) = look.dir.clone().map(ProcessDir) else { return };
+        look.stat = dir.stat();
+        if let Ok(exe) = &mut look.exe {
+            exe.file = dir.exe_file();
+            let status = match &exe.file {
+                Ok(file) => file_status(file.as_fd(), c"").map_err(|e| Missing::from_os(&e)),
+                Err(why) => Err(*why),
+            };
+            exe.id = status.map(file_id);
+            // A living file may be named so; only one without a name was deleted.
+            if exe.deleted && status.is_ok_and(|s| s.nlink > 0) {
+                exe.deleted = false;
+                exe.path.extend_from_slice(DELETED);
+            }
+        }
+        look.root = dir.root();
+        look.pid_ns = dir.namespace(c"ns/pid");
+    }
+
+    /// The whole look at one process.
+    pub fn look(&self, pid: Pid, at: Monotonic) -> Look {
+        let mut look = self.begin_look(pid, at);
+        self.complete_look(&mut look);
+        look
+    }
+}
+
+const DELETED: &[u8] = b" (deleted)";
+
+fn file_id(s: FileStatus) -> FileId {
+    FileId { dev: s.dev, ino: s.ino, size: s.size, mtime_ns: s.mtime_ns, ctime_ns: s.ctime_ns }
+}
+
+/// Writes `number` in decimal without allocating: the hot path opens a directory for every exec.
+fn decimal(number: i32, buffer: &mut [u8; 12]) -> &[u8] {
+    let mut rest = number.unsigned_abs();
+    let mut start = buffer.len();
+    for (i, digit) in buffer.iter_mut().enumerate().rev() {
+        *digit = b'0' + u8::try_from(rest % 10).unwrap_or(0);
+        rest /= 10;
+        start = i;
+        if rest == 0 {
+            break;
+        }
+    }
+    buffer.get(start..).unwrap_or(&[])
+}
+
+/// The number in a namespace link's text, `mnt:[4026531832]`.
+fn namespace_number(text: &[u8]) -> Field<Namespace> {
+    let inside = text.split(|b| *b == b'[').nth(1).and_then(|t| t.strip_suffix(b"]"));
+    let number = inside.and_then(|t| std::str::from_utf8(t).ok()).and_then(|t| t.parse().ok());
+    number.map(Namespace).ok_or(Missing::Malformed)
+}
+
+/// Splits /proc/PID/cmdline: arguments end in NUL; a process that overwrote them may have left none.
+fn split_arguments(bytes: &[u8]) -> Vec<Vec<u8>> {
+    let bytes = bytes.strip_suffix(b"\0").unwrap_or(bytes);
+    bytes.split(|b| *b == 0).map(<[u8]>::to_vec).collect()
+}
+
+impl ProcessDir {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+
+    fn open_file(&self, name: &CStr) -> Field<std::fs::File> {
+        openat(self.as_fd(), name, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()).map(Into::into).map_err(os)
+    }
+
+    /// One of the small files, whole.
+    ///
+    /// # Errors
+    /// `TooLarge` beyond 64 KiB.
+    pub fn small_file(&self, name: &CStr) -> Field<Vec<u8>> {
+        let mut bytes = Vec::with_capacity(512);
+        let limit = SMALL_FILE as u64 + 1;
+        self.open_file(name)?.take(limit).read_to_end(&mut bytes).map_err(|e| Missing::from_os(&e))?;
+        if bytes.len() > SMALL_FILE { Err(Missing::TooLarge) } else { Ok(bytes) }
+    }
+
+    fn link(&self, name: &CStr) -> Field<Vec<u8>> {
+        readlinkat(self.as_fd(), name).map(OsStringExt::into_vec).map_err(os)
+    }
+
+    /// /proc/PID/stat.
+    ///
+    /// # Errors
+    /// `Gone`, or `Malformed`.
+    pub fn stat(&self) -> Field<Stat> {
+        parse_stat(&self.small_file(c"stat")?)
+    }
+
+    /// /proc/PID/status.
+    ///
+    /// # Errors
+    /// `Gone`, or `Malformed`.
+    pub fn status(&self) -> Field<Status> {
+        parse_status(&self.small_file(c"status")?)
+    }
+
+    /// The link's text without ` (deleted)`, and whether it was there.
+    ///
+    /// # Errors
+    /// `Gone` also for a zombie.
+    pub fn exe_link(&self) -> Field<(Vec<u8>, bool)> {
+        let mut path = self.link(c"exe")?;
+        let deleted = path.ends_with(DELETED);
+        if deleted {
+            path.truncate(path.len() - DELETED.len());
+        }
+        Ok((path, deleted))
+    }
+
+    /// An `O_PATH` descriptor on the executed file: the link leads to the inode, no name is looked up.
+    ///
+    /// # Errors
+    /// `Gone` also for a zombie.
+    pub fn exe_file(&self) -> Field<Arc<OwnedFd>> {
+        openat(self.as_fd(), c"exe", path_flags(), Mode::empty()).map(Arc::new).map_err(os)
+    }
+
+    /// An `O_PATH` descriptor on the process' root directory.
+    ///
+    /// # Errors
+    /// `Gone`, or `Denied`.
+    pub fn root_dir(&self) -> Field<OwnedFd> {
+        openat(self.as_fd(), c"root", path_flags() | OFlag::O_DIRECTORY, Mode::empty()).map_err(os)
+    }
+
+    /// The root directory's identity.
+    ///
+    /// # Errors
+    /// `Gone`, or `Denied`.
+    pub fn root(&self) -> Field<RootId> {
+        let status = file_status(self.as_fd(), c"root").map_err(|e| Missing::from_os(&e))?;
+        Ok(RootId { dev: status.dev, ino: status.ino })
+    }
+
+    /// A namespace's number: `ns/mnt`, `ns/pid`.
+    ///
+    /// # Errors
+    /// `Gone`, or `Denied`.
+    pub fn namespace(&self, name: &CStr) -> Field<Namespace> {
+        namespace_number(&self.link(name)?)
+    }
+
+    /// The working directory as the process' root shows it. For workers.
+    ///
+    /// # Errors
+    /// `Gone`, or `Denied`.
+    pub fn cwd(&self) -> Field<Vec<u8>> {
+        self.link(c"cwd")
+    }
+
+    /// The arguments. They lie in the process' memory, which may be mapped from a file server that never answers:
+    /// for workers with a deadline only.
+    ///
+    /// # Errors
+    /// `Gone` also where there are none: a zombie, a kernel thread.
+    pub fn arguments(&self) -> Field<Arguments> {
+        let mut file = self.open_file(c"cmdline")?;
+        let mut kept = Vec::new();
+        let (mut total, mut ends, mut last) = (0, 0, 0);
+        let mut chunk = vec![0u8; 16 << 10];
+        while total < ARGUMENTS_COUNTED {
+            let got = match file.read(&mut chunk) {
+                Ok(0) => break,
+                Ok(n) => n,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+                Err(e) => return Err(Missing::from_os(&e)),
+            };
+            let part = chunk.get(..got).unwrap_or(&[]);
+            ends += part.iter().filter(|b| **b == 0).count();
+            last = part.last().copied().unwrap_or(last);
+            let room = ARGUMENTS_KEPT.saturating_sub(kept.len()).min(got);
+            kept.extend_from_slice(part.get(..room).unwrap_or(&[]));
+            total += got;
+        }
+        if total == 0 {
+            return Err(Missing::Gone);
+        }
+        Ok(Arguments { kept: split_arguments(&kept), count: ends + usize::from(last != 0) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::event::ProcessId;
+
+    fn own() -> Pid {
+        Pid(std::process::id().cast_signed())
+    }
+
+    #[test]
+    fn decimal_is_like_display() {
+        for n in [0, 1, 9, 10, 4021, 4_194_304, i32::MAX] {
+            assert_eq!(decimal(n, &mut [0; 12]), n.to_string().as_bytes());
+        }
+    }
+
+    #[test]
+    fn look_at_ourselves_knows_everything() {
+        let proc = Proc::open(Path::new("/proc")).unwrap();
+        let look = proc.look(own(), Monotonic(1));
+        let exe = look.exe.unwrap();
+        assert_eq!(exe.path, std::env::current_exe().unwrap().into_os_string().into_vec());
+        assert_eq!(exe.id.unwrap().size, std::fs::metadata("/proc/self/exe").unwrap().len());
+        assert!(!exe.deleted);
+        let oracle = procfs::process::Process::myself().unwrap();
+        let namespaces = oracle.namespaces().unwrap().0;
+        let number = |name: &str| namespaces.iter().find(|(k, _)| *k == name).unwrap().1.identifier;
+        assert_eq!(look.mnt_ns.unwrap().0, number("mnt"));
+        assert_eq!(look.pid_ns.unwrap().0, number("pid"));
+        assert!(look.root.is_ok() && look.cgroup.is_ok());
+        let start = look.stat.unwrap().start;
+        assert!(proc.lives(ProcessId { pid: own(), start }));
+        assert!(!proc.lives(ProcessId { pid: own(), start: crate::event::StartTime(start.0 + 1) }));
+        assert!(proc.pids().unwrap().contains(&own()));
+    }
+
+    #[test]
+    fn a_dead_process_is_gone_at_every_stage() {
+        let proc = Proc::open(Path::new("/proc")).unwrap();
+        let mut child = std::process::Command::new("/bin/cat").stdin(std::process::Stdio::piped()).spawn().unwrap();
+        let pid = Pid(child.id().cast_signed());
+        let dir = proc.process(pid).unwrap();
+        let mut look = proc.begin_look(pid, Monotonic(1));
+        assert!(look.exe.is_ok());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        proc.complete_look(&mut look);
+        assert_eq!(look.stat, Err(Missing::Gone));
+        assert_eq!(look.root, Err(Missing::Gone));
+        assert_eq!(look.exe.unwrap().id, Err(Missing::Gone));
+        assert_eq!(dir.exe_link(), Err(Missing::Gone));
+        assert_eq!(dir.arguments(), Err(Missing::Gone));
+        assert_eq!(dir.status(), Err(Missing::Gone));
+        assert_eq!(dir.cwd(), Err(Missing::Gone));
+        assert!(dir.root_dir().is_err() && proc.process(pid).is_err());
+        assert_eq!(proc.look(pid, Monotonic(1)).stat, Err(Missing::Gone));
+    }
+
+    #[test]
+    fn arguments_are_bytes_counted_beyond_what_is_kept() {
+        let tree = tempfile::tempdir().unwrap();
+        let dir = tree.path().join("7");
+        std::fs::create_dir(&dir).unwrap();
+        let proc = Proc::open(tree.path()).unwrap();
+        let read = |bytes: &[u8]| {
+            std::fs::write(dir.join("cmdline"), bytes).unwrap();
+            proc.process(Pid(7)).unwrap().arguments()
+        };
+        assert_eq!(read(b"").err(), Some(Missing::Gone));
+        assert_eq!(read(b"gcc\0\xff\n\x1b[2J\0").unwrap().kept, [&b"gcc"[..], b"\xff\n\x1b[2J"]);
+        assert_eq!(read(b"title without end").unwrap().count, 1);
+        let many = read(&b"aaaaaaa\0".repeat(262_144)).unwrap();
+        assert_eq!((many.count, many.kept.len()), (262_144, ARGUMENTS_KEPT / 8));
+    }
+
+    #[test]
+    fn both_kinds_of_stat_serve() {
+        let root = std::fs::File::open("/").unwrap();
+        let by_statx = file_status(root.as_fd(), c"").unwrap();
+        HAS_STATX.store(false, Ordering::Relaxed);
+        let by_fstatat = file_status(root.as_fd(), c"").unwrap();
+        HAS_STATX.store(true, Ordering::Relaxed);
+        assert_eq!((by_statx.dev, by_statx.ino), (by_fstatat.dev, by_fstatat.ino));
+    }
+}
