@@ -265,14 +265,12 @@ pub struct Lost {
 pub enum Fact {
     /// One exec, as one sensor saw it.
     Exec(Box<Sighting>),
-    /// This many execs were dead before their look and nobody else saw them.
-    Unexamined(u64),
     /// Events were dropped.
     Lost(Lost),
-    /// A walk over /proc that repaired a loss has ended; this many execs were found that nobody had reported.
+    /// A walk over /proc has ended: the baseline, or the repair after a loss.
     Swept {
-        /// The sensor whose loss it repaired.
-        after: SensorKind,
+        /// The sensor whose loss it repaired; `None` for the baseline.
+        after: Option<SensorKind>,
         /// Processes looked at.
         seen: u64,
     },

@@ -6,4 +6,5 @@ pub mod error;
 pub mod event;
 pub mod fingerprint;
 pub mod host;
+pub mod sensor;
 pub mod sys;

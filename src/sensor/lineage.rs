@@ -1,0 +1,92 @@
+//! Who forked whom: for a process that died in the middle of its look, its parent tells the container and the POSIX
+//! session. Best effort: FORK events may be lost, and then the parent is not known.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use lru::LruCache;
+
+use crate::event::{Look, Missing, Monotonic, Parent, Pid};
+use crate::host::process::Proc;
+use crate::sensor::proc_event::ProcEvent;
+use crate::sensor::proc_socket::{Listener, Purpose};
+
+const CHILDREN: NonZeroUsize = NonZeroUsize::new(16_384).unwrap();
+const LOOKS: NonZeroUsize = NonZeroUsize::new(256).unwrap();
+
+/// Parents by child, and looks at parents.
+#[derive(Debug)]
+pub struct Lineage {
+    listener: Option<Listener>,
+    parents: LruCache<Pid, Pid>,
+    looks: LruCache<Pid, Arc<Look>>,
+}
+
+impl Default for Lineage {
+    fn default() -> Self {
+        Self { listener: None, parents: LruCache::new(CHILDREN), looks: LruCache::new(LOOKS) }
+    }
+}
+
+impl Lineage {
+    /// Listens from now on.
+    pub fn open(&mut self) {
+        if self.listener.is_none() {
+            self.listener = Listener::open(Purpose::Lineage).map_err(|e| log::warn!("no lineage: {e}")).ok();
+        }
+    }
+
+    /// Listens no more and forgets.
+    pub fn close(&mut self) {
+        *self = Self::default();
+    }
+
+    /// Takes in what has arrived.
+    pub fn drain(&mut self) {
+        let Some(listener) = &mut self.listener else { return };
+        loop {
+            let events = listener.drain().unwrap_or_default();
+            if events.is_empty() {
+                break;
+            }
+            for event in events {
+                match event {
+                    ProcEvent::Fork { parent, child } => {
+                        self.looks.pop(&child);
+                        self.parents.put(child, parent);
+                    }
+                    // Its children in this very drain may still ask for it: it goes when its pid is used again.
+                    ProcEvent::Exit { pid } => {
+                        self.looks.demote(&pid);
+                    }
+                    _ => {}
+                }
+            }
+        }
+        if listener.new_drops() > 0 {
+            // A FORK that was lost may have given a pid to somebody else.
+            self.parents.clear();
+            self.looks.clear();
+        }
+    }
+
+    /// The parent of a process whose own look is incomplete, looked at where it lives.
+    pub fn parent(&mut self, look: &Look, pid: Pid, proc: &Proc, now: Monotonic) -> Option<Parent> {
+        let by_stat = look.stat.as_ref().ok().map(|s| s.ppid).filter(|p| p.0 > 1);
+        let parent = by_stat.or_else(|| self.parents.get(&pid).copied())?;
+        if let Some(known) = self.looks.get(&parent) {
+            return Some(Parent { pid: parent, look: Some(Arc::clone(known)) });
+        }
+        let mut look = proc.look(parent, now);
+        // What is kept must keep nobody's mount alive.
+        look.dir = Err(Missing::Gone);
+        if let Ok(exe) = &mut look.exe {
+            exe.file = Err(Missing::Gone);
+        }
+        let look = look.stat.is_ok().then(|| Arc::new(look));
+        if let Some(look) = &look {
+            self.looks.push(parent, Arc::clone(look));
+        }
+        Some(Parent { pid: parent, look })
+    }
+}

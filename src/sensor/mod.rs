@@ -1,0 +1,151 @@
+//! The sensors: who executed something, and where that was not seen. A sensor knows no policy: it resolves on the
+//! spot what [`Triage`] knows to be none of our business and hands everything else to detection.
+
+pub mod lineage;
+pub mod pace;
+pub mod proc_connector;
+pub mod proc_event;
+pub mod proc_socket;
+pub mod procfs_poll;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use nix::sys::eventfd::{EfdFlags, EventFd};
+
+use crate::error::{Error, Result};
+use crate::event::{Fact, FileId, Look, Namespace, SensorKind, Sighting};
+
+/// Sightings on their way to detection; each may hold two descriptors.
+const CHANNEL: usize = 256;
+
+/// What is known before detection is asked, from published snapshots: cheap, and without I/O.
+pub trait Triage: Send + Sync {
+    /// Whether the first half of a look shows a process of the host.
+    fn is_host(&self, look: &Look) -> bool;
+    /// Whether detection wants this exec.
+    fn wants(&self, look: &Look) -> bool;
+}
+
+/// What flows from the coverage keeper to the sensors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Control {
+    /// This file is innocent: its execs need not be reported.
+    Ignore(FileId),
+    /// It is not any more.
+    Forget(FileId),
+    /// The mounts of this namespace are to be watched.
+    Mark(Namespace),
+    /// They are gone.
+    Unmark(Namespace),
+    /// Some container is covered by nothing else: look at once; for poll: walk in rounds.
+    Eager,
+    /// Every container is covered by another sensor; for poll: walk only when asked.
+    Lazy,
+    /// Walk over all processes once, to repair a loss of this sensor.
+    Sweep(SensorKind),
+    /// End.
+    Stop,
+}
+
+/// The numbers that sensors count and others read.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Execs that the connector counted and that were dead before their look.
+    pub unexamined: AtomicU64,
+    /// Execs that the connector counted.
+    pub execs: AtomicU64,
+}
+
+/// Where a sensor puts what it saw. Never blocks: what does not fit is counted and told as a loss.
+#[derive(Debug, Clone)]
+pub struct Outlet {
+    facts: Sender<Fact>,
+}
+
+/// The channel from the sensors to detection.
+pub fn channel() -> (Outlet, Receiver<Fact>) {
+    let (facts, receiver) = bounded(CHANNEL);
+    (Outlet { facts }, receiver)
+}
+
+impl Outlet {
+    /// Hands over one exec; false when it had to be dropped.
+    pub fn exec(&self, sighting: Sighting) -> bool {
+        self.try_tell(Fact::Exec(Box::new(sighting))).is_ok()
+    }
+
+    /// Hands over what is not an exec; gives it back where there is no room, to be told later.
+    ///
+    /// # Errors
+    /// The fact itself.
+    pub fn try_tell(&self, fact: Fact) -> std::result::Result<(), Box<Fact>> {
+        match self.facts.try_send(fact) {
+            // Disconnected: detection has stopped, and so will the sensor.
+            Ok(()) | Err(TrySendError::Disconnected(_)) => Ok(()),
+            Err(TrySendError::Full(fact)) => Err(Box::new(fact)),
+        }
+    }
+
+    /// Hands over what must not be dropped, from a thread that may wait.
+    pub fn tell(&self, fact: Fact) {
+        let _ = self.facts.send(fact);
+    }
+}
+
+/// The sending end of a sensor's control channel.
+#[derive(Debug, Clone)]
+pub struct Controls {
+    sender: Sender<Control>,
+    wake: Arc<EventFd>,
+}
+
+/// A sensor's end of it: `wake` becomes readable when there is something to obey.
+#[derive(Debug)]
+pub struct ControlInlet {
+    receiver: Receiver<Control>,
+    /// To be polled.
+    pub wake: Arc<EventFd>,
+}
+
+/// Makes a control channel.
+///
+/// # Errors
+/// No descriptor is left.
+pub fn controls() -> Result<(Controls, ControlInlet)> {
+    let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
+    let wake = EventFd::from_value_and_flags(0, flags).map_err(|e| Error::os("create", "eventfd", e))?;
+    let (wake, (sender, receiver)) = (Arc::new(wake), bounded(1024));
+    Ok((Controls { sender, wake: Arc::clone(&wake) }, ControlInlet { receiver, wake }))
+}
+
+impl Controls {
+    /// Sends one order; false where the sensor is gone or does not keep up.
+    pub fn send(&self, control: Control) -> bool {
+        self.sender.try_send(control).is_ok() && self.wake.write(1).is_ok()
+    }
+}
+
+impl ControlInlet {
+    /// All orders that are there.
+    pub fn drain(&self) -> Vec<Control> {
+        let _ = self.wake.read();
+        self.receiver.try_iter().collect()
+    }
+
+    /// Waits for the next order, at most for `timeout`.
+    pub fn wait(&self, timeout: Option<std::time::Duration>) -> Option<Control> {
+        match timeout {
+            Some(t) => self.receiver.recv_timeout(t).ok(),
+            None => Some(self.receiver.recv().unwrap_or(Control::Stop)),
+        }
+    }
+}
+
+impl Counters {
+    /// Adds to the execs that nobody could look at.
+    pub fn add_unexamined(&self, count: u64) {
+        self.unexamined.fetch_add(count, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,379 @@
+//! The proc connector's reader: sleeps until an exec arrives, drains the socket, looks at what still lives, and rests
+//! as [`Pace`] says. It proves by a canary that the kernel still talks to it, and reopens the socket when it does not.
+
+use std::collections::HashMap;
+use std::num::NonZeroUsize;
+use std::os::fd::AsFd;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use lru::LruCache;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use crate::event::{Fact, Look, Lost, Monotonic, Pid, SensorKind, Sighting, StartTime};
+use crate::host::clock;
+use crate::host::process::Proc;
+use crate::sensor::lineage::Lineage;
+use crate::sensor::pace::{Mode, Pace};
+use crate::sensor::proc_event::ProcEvent;
+use crate::sensor::proc_socket::{Listener, Purpose};
+use crate::sensor::{Control, ControlInlet, Counters, Outlet, Triage};
+use crate::sys::process::thread_cpu_ns;
+
+/// After so long without any exec the stream has to prove itself.
+const SILENCE: Duration = Duration::from_secs(60);
+/// A canary that is not heard by then was not heard.
+const CANARY: Duration = Duration::from_secs(2);
+/// Looks of one drain; what is left is swept.
+const LOOKS: usize = 256;
+const IMAGES: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
+
+/// Whether the connector can be had here and now.
+///
+/// # Errors
+/// One sentence that says why not.
+pub fn probe() -> Result<(), String> {
+    Listener::open(Purpose::Execs).map(drop)
+}
+
+/// The reader's state; [`Reader::run`] is its thread.
+pub struct Reader {
+    listener: Listener,
+    lineage: Lineage,
+    proc: Arc<Proc>,
+    triage: Arc<dyn Triage>,
+    outlet: Outlet,
+    control: ControlInlet,
+    counters: Arc<Counters>,
+    pace: Pace,
+    /// The image last seen in a process: start time and where its stack began.
+    images: LruCache<Pid, (StartTime, u64)>,
+    last_event: Monotonic,
+    canary: Option<(Child, Monotonic)>,
+    /// Losses not yet told, by the place where they happened.
+    losses: Vec<Lost>,
+    health: Option<Fact>,
+    degraded: bool,
+}
+
+impl Reader {
+    /// Opens the socket; [`Mode::Eager`] also opens the one for lineage.
+    ///
+    /// # Errors
+    /// One sentence that says why the connector cannot be had.
+    pub fn open(
+        proc: Arc<Proc>,
+        triage: Arc<dyn Triage>,
+        outlet: Outlet,
+        control: ControlInlet,
+        counters: Arc<Counters>,
+        mode: Mode,
+    ) -> Result<Self, String> {
+        let listener = Listener::open(Purpose::Execs)?;
+        let now = clock::now();
+        let mut reader = Self {
+            listener,
+            lineage: Lineage::default(),
+            proc,
+            triage,
+            outlet,
+            control,
+            counters,
+            pace: Pace::new(mode, now),
+            images: LruCache::new(IMAGES),
+            last_event: now,
+            canary: None,
+            losses: Vec::new(),
+            health: None,
+            degraded: false,
+        };
+        reader.set_mode(mode);
+        Ok(reader)
+    }
+
+    fn set_mode(&mut self, mode: Mode) {
+        self.pace.set_mode(mode);
+        match mode {
+            Mode::Eager => self.lineage.open(),
+            Mode::Lazy => self.lineage.close(),
+        }
+    }
+
+    /// Waits until the kernel has reported an exec of our own, at most 2 s; what else arrives is looked at meanwhile.
+    ///
+    /// # Errors
+    /// One sentence: the stream is silent.
+    pub fn prove(&mut self) -> Result<(), String> {
+        self.release_canary(clock::now());
+        while self.canary.is_some() && !self.degraded {
+            self.turn();
+        }
+        if self.degraded { Err("the connector answered, but reports no exec".into()) } else { Ok(()) }
+    }
+
+    /// Reads until told to stop.
+    pub fn run(mut self) {
+        while !self.obey() {
+            self.turn();
+        }
+    }
+
+    /// Carries out orders; true when it is to end.
+    fn obey(&mut self) -> bool {
+        for order in self.control.drain() {
+            match order {
+                Control::Eager => self.set_mode(Mode::Eager),
+                Control::Lazy => self.set_mode(Mode::Lazy),
+                Control::Stop => return true,
+                Control::Ignore(_) | Control::Forget(_) | Control::Mark(_) | Control::Unmark(_) | Control::Sweep(_) => {
+                }
+            }
+        }
+        false
+    }
+
+    /// One wait, drain, look and rest.
+    fn turn(&mut self) {
+        self.wait();
+        let cpu = thread_cpu_ns().unwrap_or(0);
+        let execs = match self.drain() {
+            Ok(execs) => execs,
+            Err(e) => return self.reopen(&e),
+        };
+        let count = execs.len();
+        if count > 0 {
+            self.last_event = clock::now();
+            self.look_at(execs);
+        }
+        self.watch_silence();
+        self.tell();
+        let spent = thread_cpu_ns().unwrap_or(0).saturating_sub(cpu);
+        let rest = self.pace.rest(clock::now(), count, spent);
+        if !rest.is_zero() {
+            std::thread::sleep(rest);
+        }
+    }
+
+    fn wait(&self) {
+        let now = clock::now();
+        let due = match &self.canary {
+            Some((_, deadline)) => *deadline,
+            None => self.last_event.plus(SILENCE),
+        };
+        let mut timeout = due.since(now);
+        if !self.losses.is_empty() || self.health.is_some() {
+            timeout = timeout.min(Duration::from_millis(10));
+        }
+        // Rounded up: a wait that ends too early would only be repeated.
+        let timeout = PollTimeout::try_from(timeout + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX);
+        let mut fds = [
+            PollFd::new(self.listener.fd(), PollFlags::POLLIN),
+            PollFd::new(self.control.wake.as_fd(), PollFlags::POLLIN),
+        ];
+        let _ = poll(&mut fds, timeout);
+    }
+
+    fn drain(&mut self) -> Result<Vec<(Pid, Monotonic)>, String> {
+        let mut execs = self.listener.take_early();
+        for event in self.listener.drain()? {
+            match event {
+                ProcEvent::Exec { pid, at } => execs.push((pid, at)),
+                ProcEvent::Ptrace { .. } | ProcEvent::Ack { .. } => {}
+                ProcEvent::Fork { .. } | ProcEvent::Exit { .. } | ProcEvent::Other => {}
+            }
+        }
+        let dropped = self.listener.new_drops();
+        if dropped > 0 {
+            self.lose(dropped, "the socket's buffer");
+        }
+        self.counters.execs.fetch_add(execs.len() as u64, Ordering::Relaxed);
+        Ok(execs)
+    }
+
+    /// Looks at each process of a drain once, newest first: those have most of their life before them.
+    fn look_at(&mut self, execs: Vec<(Pid, Monotonic)>) {
+        if let Some((child, _)) = &self.canary {
+            let pid = Pid(child.id().cast_signed());
+            if execs.iter().any(|(p, _)| *p == pid) {
+                self.heard();
+            }
+        }
+        let mut last: HashMap<Pid, Monotonic> = HashMap::with_capacity(execs.len());
+        let mut order = Vec::with_capacity(execs.len());
+        let mut unexamined = 0;
+        for (pid, at) in execs.into_iter().rev() {
+            // Several execs of one process: only its last image can be looked at.
+            match last.entry(pid) {
+                std::collections::hash_map::Entry::Occupied(_) => unexamined += 1,
+                std::collections::hash_map::Entry::Vacant(new) => {
+                    new.insert(at);
+                    order.push((pid, at));
+                }
+            }
+        }
+        if order.len() > LOOKS {
+            self.lose((order.len() - LOOKS) as u64, "the look");
+            order.truncate(LOOKS);
+        }
+        let mut incomplete = Vec::new();
+        for (pid, at) in order {
+            match self.look(pid, at) {
+                Seen::Settled => {}
+                Seen::Dead => unexamined += 1,
+                Seen::Wanted(sighting) if needs_parent(&sighting.look) => incomplete.push(*sighting),
+                Seen::Wanted(sighting) => self.send(*sighting),
+            }
+        }
+        self.lineage.drain();
+        for mut sighting in incomplete {
+            sighting.parent = self.lineage.parent(&sighting.look, sighting.pid, &self.proc, sighting.look.at);
+            self.send(sighting);
+        }
+        self.counters.add_unexamined(unexamined);
+    }
+
+    fn look(&mut self, pid: Pid, at: Monotonic) -> Seen {
+        if nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid.0), None) == Err(nix::Error::ESRCH) {
+            return Seen::Dead;
+        }
+        let mut look = self.proc.begin_look(pid, clock::now());
+        if look.dir.is_err() {
+            return Seen::Dead;
+        }
+        if self.triage.is_host(&look) {
+            return Seen::Settled;
+        }
+        self.proc.complete_look(&mut look);
+        if look.exe.is_err() && look.stat.is_err() {
+            return Seen::Dead;
+        }
+        if self.is_known_image(pid, &look) {
+            // The earlier event's look came so late that it saw this image: the earlier image was never seen.
+            return Seen::Dead;
+        }
+        if !self.triage.wants(&look) {
+            return Seen::Settled;
+        }
+        let known_by = SensorKind::Connector;
+        Seen::Wanted(Box::new(Sighting { pid, at, known_by, look, parent: None }))
+    }
+
+    /// Whether this image of the process was looked at before. Each exec gives a process a new random stack.
+    fn is_known_image(&mut self, pid: Pid, look: &Look) -> bool {
+        let Ok(stat) = &look.stat else { return false };
+        let image = (stat.start, stat.start_stack);
+        stat.start_stack != 0 && self.images.push(pid, image) == Some((pid, image))
+    }
+
+    fn send(&mut self, sighting: Sighting) {
+        if !self.outlet.exec(sighting) {
+            self.lose(1, "the channel to detection");
+        }
+    }
+
+    fn lose(&mut self, count: u64, at: &'static str) {
+        match self.losses.iter_mut().find(|l| l.at == at) {
+            Some(known) => known.count += count,
+            None => {
+                self.losses.push(Lost { sensor: SensorKind::Connector, count, since: self.last_event, at });
+            }
+        }
+    }
+
+    /// Tells losses and health; what finds no room is told in a later turn.
+    fn tell(&mut self) {
+        while let Some(lost) = self.losses.last().cloned() {
+            if self.outlet.try_tell(Fact::Lost(lost)).is_err() {
+                return;
+            }
+            self.losses.pop();
+        }
+        if let Some(fact) = self.health.take() {
+            self.health = self.outlet.try_tell(fact).err().map(|f| *f);
+        }
+    }
+
+    fn release_canary(&mut self, now: Monotonic) {
+        let quiet = || Stdio::null();
+        let spawned =
+            Command::new("/proc/self/exe").arg("canary").stdin(quiet()).stdout(quiet()).stderr(quiet()).spawn();
+        match spawned {
+            Ok(child) => self.canary = Some((child, now.plus(CANARY))),
+            Err(e) => {
+                log::warn!("start the canary: {e}");
+                self.last_event = now;
+            }
+        }
+    }
+
+    fn watch_silence(&mut self) {
+        let now = clock::now();
+        match &self.canary {
+            Some((_, deadline)) if now >= *deadline => {
+                self.reap();
+                self.reopen("it reported no exec of our own");
+            }
+            None if now.since(self.last_event) >= SILENCE => self.release_canary(now),
+            _ => {}
+        }
+    }
+
+    fn reap(&mut self) {
+        if let Some((mut child, _)) = self.canary.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
+    /// The canary was heard: the stream lives.
+    fn heard(&mut self) {
+        self.reap();
+        if std::mem::take(&mut self.degraded) {
+            self.health = Some(Fact::Health { sensor: SensorKind::Connector, degraded: None });
+        }
+    }
+
+    /// A stream that is silent or broken is opened anew; if that does not help, it is told. What happened meanwhile
+    /// is found by the sweep that a loss brings about.
+    fn reopen(&mut self, why: &str) {
+        log::warn!("the process connector is opened anew: {why}");
+        let opened = Listener::open(Purpose::Execs);
+        let now = clock::now();
+        let since = std::mem::replace(&mut self.last_event, now);
+        self.losses.push(Lost { sensor: SensorKind::Connector, count: 0, since, at: "a silent stream" });
+        if !self.degraded {
+            self.degraded = true;
+            let reason = opened.as_ref().err().cloned().unwrap_or_else(|| why.to_owned());
+            self.health = Some(Fact::Health { sensor: SensorKind::Connector, degraded: Some(reason) });
+        }
+        match opened {
+            Ok(listener) => {
+                self.listener = listener;
+                self.release_canary(now);
+            }
+            // A broken socket would be readable for ever.
+            Err(_) => std::thread::sleep(Duration::from_secs(1)),
+        }
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.reap();
+    }
+}
+
+enum Seen {
+    /// Known to be none of our business.
+    Settled,
+    /// Nothing of it could be seen.
+    Dead,
+    Wanted(Box<Sighting>),
+}
+
+/// Whether the look leaves open where the process belongs: a zombie shows a false cgroup on v1.
+fn needs_parent(look: &Look) -> bool {
+    look.cgroup.is_err() || look.stat.as_ref().map_or(true, crate::event::Stat::is_dead)
+}

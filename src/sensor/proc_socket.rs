@@ -1,0 +1,204 @@
+//! One listening connector socket: opened, answered, filtered, drained, counted. What its events mean is the
+//! reader's affair.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::time::Duration;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use crate::event::{Monotonic, Pid};
+use crate::host::clock;
+use crate::sensor::proc_event::{self, ProcEvent};
+use crate::sys::netlink::{self, Batch, Instruction};
+
+/// The kernel answers at once or never.
+const ANSWER: Duration = Duration::from_millis(100);
+/// Half of what the kernel then grants; an event costs 832 bytes of it on Linux 6.18, so 20,000 events fit.
+const RECEIVE_BUFFER: i32 = 8 << 20;
+/// One drain takes at most this much, so that a storm cannot keep the reader from looking.
+const DRAIN: usize = 4096;
+
+/// Which events a socket is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// EXEC and PTRACE: must lose nothing.
+    Execs,
+    /// FORK and EXIT of processes: best effort.
+    Lineage,
+}
+
+impl Purpose {
+    fn filter(self) -> Vec<Instruction> {
+        match self {
+            Self::Execs => proc_event::exec_filter(),
+            Self::Lineage => proc_event::lineage_filter(),
+        }
+    }
+
+    fn mask(self) -> u32 {
+        match self {
+            Self::Execs => proc_event::EXEC_MASK,
+            Self::Lineage => proc_event::LINEAGE_MASK,
+        }
+    }
+}
+
+/// A socket that the kernel has answered.
+#[derive(Debug)]
+pub struct Listener {
+    fd: OwnedFd,
+    batch: Batch,
+    /// Execs that arrived while the answer was awaited.
+    early: Vec<(Pid, Monotonic)>,
+    drops: u64,
+}
+
+impl Listener {
+    /// Opens a socket and waits until the kernel says that it is heard.
+    ///
+    /// # Errors
+    /// One sentence that says why the connector cannot be had.
+    pub fn open(purpose: Purpose) -> Result<Self, String> {
+        let fd = netlink::open_connector().map_err(|e| match e.raw_os_error() {
+            Some(libc::EPROTONOSUPPORT) => "the kernel was built without CONFIG_CONNECTOR".to_owned(),
+            Some(libc::EPERM) => "binding the connector's socket needs CAP_NET_ADMIN".to_owned(),
+            _ => format!("open the connector's socket: {e}"),
+        })?;
+        let mut listener = Self { fd, batch: Batch::default(), early: Vec::new(), drops: 0 };
+        listener.prepare().map_err(|e| format!("set up the connector's socket: {e}"))?;
+        listener.await_answer()?;
+        let fd = listener.fd.as_fd();
+        netlink::attach_filter(fd, &purpose.filter()).map_err(|e| format!("attach the socket filter: {e}"))?;
+        netlink::send(fd, &proc_event::listen_masked(purpose.mask()))
+            .map_err(|e| format!("set the event mask: {e}"))?;
+        Ok(listener)
+    }
+
+    fn prepare(&self) -> io::Result<()> {
+        netlink::set_no_enobufs(self.fd())?;
+        netlink::force_receive_buffer(self.fd(), RECEIVE_BUFFER)
+    }
+
+    fn await_answer(&mut self) -> Result<(), String> {
+        let ack = std::process::id();
+        netlink::send(self.fd(), &proc_event::listen(ack)).map_err(|e| match e.raw_os_error() {
+            Some(libc::ECONNREFUSED) => {
+                "this is not the host's network namespace: the connector answers only there".into()
+            }
+            _ => format!("ask the connector for process events: {e}"),
+        })?;
+        let end = clock::now().plus(ANSWER);
+        loop {
+            for event in self.drain()? {
+                match event {
+                    ProcEvent::Ack { request, errno: 0 } if request == ack => return Ok(()),
+                    ProcEvent::Ack { request, errno } if request == ack => {
+                        return Err(format!(
+                            "the connector refused: {}",
+                            io::Error::from_raw_os_error(errno.cast_signed())
+                        ));
+                    }
+                    ProcEvent::Exec { pid, at } => self.early.push((pid, at)),
+                    _ => {}
+                }
+            }
+            let left = end.since(clock::now());
+            if left.is_zero() {
+                return Err(why_silent());
+            }
+            let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO);
+            let mut waiting = [PollFd::new(self.fd(), PollFlags::POLLIN)];
+            let _ = poll(&mut waiting, timeout);
+        }
+    }
+
+    /// For poll(2).
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+
+    /// Execs that arrived before the kernel's answer, once.
+    pub fn take_early(&mut self) -> Vec<(Pid, Monotonic)> {
+        std::mem::take(&mut self.early)
+    }
+
+    /// Everything that has arrived, oldest first.
+    ///
+    /// # Errors
+    /// One sentence; the socket is of no use any more.
+    pub fn drain(&mut self) -> Result<Vec<ProcEvent>, String> {
+        let mut events = Vec::new();
+        while events.len() < DRAIN {
+            match self.batch.receive(self.fd.as_fd()) {
+                Ok(0) => break,
+                Ok(_) => events.extend(self.batch.from_kernel().filter_map(proc_event::decode)),
+                Err(e) if matches!(e.raw_os_error(), Some(libc::EINTR | libc::ENOBUFS)) => {}
+                Err(e) => return Err(format!("read the connector's socket: {e}")),
+            }
+        }
+        Ok(events)
+    }
+
+    /// Messages dropped since the last call.
+    pub fn new_drops(&mut self) -> u64 {
+        let total = netlink::drops(self.fd()).map(u64::from).ok().or_else(|| self.drops_from_proc());
+        // The kernel's counter has 32 bits and may come round.
+        let new = total.map_or(0, |t| t.wrapping_sub(self.drops) & u64::from(u32::MAX));
+        self.drops = total.unwrap_or(self.drops);
+        new
+    }
+
+    /// Before Linux 4.12: the line of /proc/net/netlink that has our inode.
+    fn drops_from_proc(&self) -> Option<u64> {
+        let inode = nix::sys::stat::fstat(&self.fd).ok()?.st_ino;
+        parse_drops(&std::fs::read("/proc/net/netlink").ok()?, inode)
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if let Err(e) = netlink::send(self.fd(), &proc_event::ignore()) {
+            log::debug!("end listening on descriptor {}: {e}", self.fd.as_raw_fd());
+        }
+    }
+}
+
+/// The `Drops` column of the socket with this inode, the last but one column.
+fn parse_drops(table: &[u8], inode: u64) -> Option<u64> {
+    let lines = table.split(|b| *b == b'\n').filter_map(|l| std::str::from_utf8(l).ok());
+    let mut rows = lines.map(|l| l.split_whitespace().collect::<Vec<_>>());
+    let row = rows.find(|r| r.last().and_then(|w| w.parse().ok()) == Some(inode))?;
+    row.get(row.len().checked_sub(2)?)?.parse().ok()
+}
+
+/// The kernel ignores a request that it does not like without a word: what can be the reason?
+fn why_silent() -> String {
+    // This file exists in the initial network namespace alone (drivers/connector/connector.c).
+    let listed = std::fs::read(Path::new("/proc/net/connector"));
+    let reason = match listed {
+        Ok(list) if list.windows(7).any(|w| w == b"cn_proc") => {
+            "this is not the host's pid and user namespace: the connector answers only there"
+        }
+        Ok(_) => "the kernel was built without CONFIG_PROC_EVENTS",
+        Err(_) => "the kernel was built without CONFIG_PROC_EVENTS, or this is not the host's network namespace",
+    };
+    reason.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn drops_are_found_by_inode() {
+        let table = b"sk               Eth Pid        Groups   Rmem     Wmem     Dump  Locks    Drops    Inode\n\
+            0000000000000000 0   1          00000000 0        0        0     2        0        15   \n\
+            0000000000000000 11  4025       00000001 832      0        0     2        4711     76543\n";
+        assert_eq!(parse_drops(table, 76543), Some(4711));
+        assert_eq!(parse_drops(table, 15), Some(0));
+        assert_eq!(parse_drops(table, 1), None);
+        assert_eq!(parse_drops(b"\xff 76543\n", 76543), None);
+    }
+}
