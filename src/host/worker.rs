@@ -14,6 +14,8 @@ pub struct Ticket(pub u64);
 pub struct Limits {
     /// Threads that work.
     pub threads: usize,
+    /// Threads that work for one share at a time, so that it cannot make all others wait.
+    pub threads_per_share: usize,
     /// Threads that may hang, left behind, before no more are made.
     pub stuck: usize,
     /// Jobs that may wait for each share.
@@ -156,7 +158,7 @@ impl<K: Clone + Eq + Hash, J> Shared<K, J> {
             if state.closed {
                 return None;
             }
-            if let Some(found) = state.take() {
+            if let Some(found) = state.take(self.limits.threads_per_share) {
                 return Some(found);
             }
             state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -165,8 +167,10 @@ impl<K: Clone + Eq + Hash, J> Shared<K, J> {
 }
 
 impl<K: Clone + Eq + Hash, J> State<K, J> {
-    fn take(&mut self) -> Option<(Ticket, J)> {
-        let share = self.turns.pop_front()?;
+    fn take(&mut self, per_share: usize) -> Option<(Ticket, J)> {
+        let has_room = |k: &K| self.running.values().filter(|r| *r == k).count() < per_share;
+        let turn = self.turns.iter().position(has_room)?;
+        let share = self.turns.remove(turn)?;
         let queue = self.queues.get_mut(&share)?;
         let (ticket, job) = queue.pop_front()?;
         if queue.is_empty() {
@@ -185,7 +189,7 @@ mod tests {
     use super::*;
     use crossbeam_channel::{Receiver, bounded, unbounded};
 
-    const LIMITS: Limits = Limits { threads: 1, stuck: 2, queue: 100 };
+    const LIMITS: Limits = Limits { threads: 1, threads_per_share: 1, stuck: 2, queue: 100 };
 
     type Done = Receiver<u64>;
 

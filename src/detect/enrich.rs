@@ -1,0 +1,218 @@
+//! The workers' jobs: everything about an exec that needs a file to be read. A job writes what it learns to a
+//! [`Slate`] as it goes, so that whoever cannot wait for its end takes what is there.
+
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crossbeam_channel::Sender;
+
+use crate::container::runtimes::Runtimes;
+use crate::container::{ContainerKey, Metadata, cgroup, passwd};
+use crate::detect::sessions::SessionNumber;
+use crate::event::{Field, FileId, Look, Missing, Pid, ProcessId};
+use crate::fingerprint::{Content, content};
+use crate::host::ancestry::{Kin, climb};
+use crate::host::process::{Arguments, Proc, ProcessDir};
+use crate::host::stat::Status;
+use crate::host::worker::Ticket;
+
+/// What was read of a process without touching its memory.
+#[derive(Debug, Clone)]
+pub struct Facts {
+    /// uid of the host and innermost pid.
+    pub status: Field<Status>,
+    /// The uid as the container sees it.
+    pub uid: Field<u32>,
+    /// Working directory.
+    pub cwd: Field<Vec<u8>>,
+    /// Ancestors within the container, nearest first, without arguments.
+    pub kin: Vec<Kin>,
+    /// The parent, where it lies outside the container: who entered it.
+    pub outside: Option<Kin>,
+}
+
+/// What lies in memory that the container controls, or in its files.
+#[derive(Debug, Clone)]
+pub struct Memory {
+    /// Its arguments.
+    pub args: Field<Arguments>,
+    /// Ancestors with their arguments.
+    pub kin: Vec<Kin>,
+    /// The user's name in the container's /etc/passwd.
+    pub user_name: Field<String>,
+}
+
+/// What the jobs about one exec have learned so far.
+#[derive(Debug)]
+pub struct Slate {
+    facts: Mutex<Facts>,
+    memory: Mutex<Memory>,
+}
+
+impl Default for Slate {
+    fn default() -> Self {
+        let why = Missing::Deadline;
+        let facts = Facts { status: Err(why), uid: Err(why), cwd: Err(why), kin: Vec::new(), outside: None };
+        let memory = Memory { args: Err(why), kin: Vec::new(), user_name: Err(why) };
+        Self { facts: Mutex::new(facts), memory: Mutex::new(memory) }
+    }
+}
+
+impl Slate {
+    /// What was learned by now; the locks are held for no read.
+    pub fn facts(&self) -> MutexGuard<'_, Facts> {
+        self.facts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The same of memory.
+    pub fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Marks a part that no worker took.
+    pub fn refuse_memory(&self, why: Missing) {
+        let mut memory = self.memory();
+        (memory.args, memory.user_name) = (Err(why), Err(why));
+    }
+}
+
+/// Work for a thread that may wait.
+pub enum Job {
+    /// Fill [`Facts`], and ask for the metadata of these containers.
+    Facts(Arc<Look>, Vec<ContainerKey>, Arc<Slate>),
+    /// Fill [`Memory`].
+    Memory(Arc<Look>, Arc<Slate>),
+    /// Which of these live?
+    Alive(SessionNumber, Vec<ProcessId>),
+    /// Read an executable's content, at most so many bytes.
+    Content(FileId, Arc<OwnedFd>, u64),
+}
+
+/// What a worker has to say.
+pub enum Outcome {
+    /// The job with this ticket has written all it could.
+    Done(Ticket),
+    /// What the runtime's files say of a container.
+    Metadata(ContainerKey, Field<Metadata>),
+    /// These live.
+    Alive(SessionNumber, Vec<ProcessId>),
+    /// An executable's content.
+    Content(FileId, Field<Content>),
+}
+
+/// What the jobs need.
+pub struct Reads {
+    proc: Arc<Proc>,
+    runtimes: Runtimes,
+    outcomes: Sender<Outcome>,
+}
+
+impl Reads {
+    /// Reads processes from `proc` and containers from `runtimes`.
+    pub fn new(proc: Arc<Proc>, runtimes: Runtimes, outcomes: Sender<Outcome>) -> Self {
+        Self { proc, runtimes, outcomes }
+    }
+
+    /// Does one job.
+    pub fn run(&self, ticket: Ticket, job: Job) {
+        let say = |outcome| {
+            // Detection has stopped: nobody is left to hear it.
+            let _ = self.outcomes.send(outcome);
+        };
+        match job {
+            Job::Facts(look, containers, slate) => {
+                self.read_facts(&look, &slate);
+                for key in containers {
+                    let metadata = self.runtimes.metadata(&key);
+                    say(Outcome::Metadata(key, metadata));
+                }
+            }
+            Job::Memory(look, slate) => self.read_memory(&look, &slate),
+            Job::Alive(session, processes) => {
+                let alive = processes.into_iter().filter(|p| self.proc.lives(*p)).collect();
+                say(Outcome::Alive(session, alive));
+            }
+            Job::Content(id, file, limit) => say(Outcome::Content(id, read_content(&file, limit))),
+        }
+        say(Outcome::Done(ticket));
+    }
+
+    fn read_facts(&self, look: &Look, slate: &Slate) {
+        let dir = match &look.dir {
+            Ok(dir) => ProcessDir(Arc::clone(dir)),
+            Err(why) => {
+                let mut facts = slate.facts();
+                (facts.status, facts.uid, facts.cwd) = (Err(*why), Err(*why), Err(*why));
+                return;
+            }
+        };
+        let status = dir.status();
+        let uid_map = dir.small_file(c"uid_map");
+        let cwd = dir.cwd();
+        let uid = status.as_ref().map_err(|e| *e).and_then(|s| {
+            let mapped = uid_map.and_then(|map| passwd::map_uid(&map, s.uid).ok_or(Missing::Absent));
+            // Before user namespaces, and where the map is not to be had, the host's uid is the container's.
+            if mapped == Err(Missing::Gone) { Err(Missing::Gone) } else { Ok(mapped.unwrap_or(s.uid)) }
+        });
+        {
+            let mut facts = slate.facts();
+            (facts.status, facts.uid, facts.cwd) = (status, uid, cwd);
+        }
+        let kin = self.climb(look, |_, _| {});
+        let outside = match (&look.stat, kin.is_empty()) {
+            (Ok(stat), true) => self.outside(stat.ppid),
+            _ => None,
+        };
+        let mut facts = slate.facts();
+        (facts.kin, facts.outside) = (kin, outside);
+    }
+
+    fn outside(&self, parent: Pid) -> Option<Kin> {
+        let stat = self.proc.process(parent).ok()?.stat().ok()?;
+        let (comm, args) = (stat.comm, Err(Missing::Absent));
+        Some(Kin { pid: parent, start: stat.start, comm, session: stat.session, args })
+    }
+
+    fn climb(&self, look: &Look, each: impl FnMut(&ProcessDir, &mut Kin)) -> Vec<Kin> {
+        let Ok(stat) = &look.stat else { return Vec::new() };
+        let home = look.cgroup.as_ref().ok().and_then(|c| cgroup::identify(c).inner);
+        // In the host's pid namespace the cgroup tells where the container ends.
+        let inside = |dir: &ProcessDir| match &home {
+            Some(key) => dir.small_file(c"cgroup").is_ok_and(|c| cgroup::identify(&c).inner.as_ref() == Some(key)),
+            None => dir.namespace(c"ns/mnt") == look.mnt_ns,
+        };
+        climb(&self.proc, stat, look.pid_ns, inside, each)
+    }
+
+    fn read_memory(&self, look: &Look, slate: &Slate) {
+        let dir = match &look.dir {
+            Ok(dir) => ProcessDir(Arc::clone(dir)),
+            Err(why) => return slate.refuse_memory(*why),
+        };
+        // Opened first: a process that dies takes its root with it.
+        let root = dir.root_dir();
+        let uid = dir.status().map(|s| s.uid);
+        let uid_map = dir.small_file(c"uid_map");
+        slate.memory().args = dir.arguments();
+        let user_name = root.and_then(|root| {
+            let uid = uid?;
+            let inside = uid_map.ok().and_then(|map| passwd::map_uid(&map, uid)).unwrap_or(uid);
+            passwd::lookup(root.as_fd(), inside)
+        });
+        slate.memory().user_name = user_name;
+        let kin = self.climb(look, |dir, kin| {
+            kin.args = dir.arguments();
+        });
+        slate.memory().kin = kin;
+    }
+}
+
+/// Reopens the inode that the sensor pinned; no name is looked up. A device or a FIFO in its place must not block.
+fn read_content(file: &OwnedFd, limit: u64) -> Field<Content> {
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    let open = |flags| std::fs::OpenOptions::new().read(true).custom_flags(flags).open(&path);
+    let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
+    let opened = open(flags | libc::O_NOATIME).or_else(|_| open(flags)).map_err(|e| Missing::from_os(&e))?;
+    content::read(&opened, limit)
+}

@@ -1,0 +1,100 @@
+//! The limits on `opened` and `escalated` alerts: each container's own, then the host's. What they hold back is
+//! counted, and told.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use crate::config;
+use crate::container::ContainerKey;
+use crate::event::Monotonic;
+
+const WINDOW: Duration = Duration::from_secs(600);
+
+/// Counts alerts in windows of ten minutes.
+#[derive(Debug)]
+pub struct AlertLimits {
+    per_container: u32,
+    host: u32,
+    began: Monotonic,
+    sent: HashMap<ContainerKey, u32>,
+    sent_by_host: u32,
+    suppressed: HashMap<ContainerKey, u64>,
+}
+
+impl AlertLimits {
+    /// With the configured bounds.
+    pub fn new(limits: &config::Limits, now: Monotonic) -> Self {
+        Self {
+            per_container: limits.alerts_per_container,
+            host: limits.alerts,
+            began: now,
+            sent: HashMap::new(),
+            sent_by_host: 0,
+            suppressed: HashMap::new(),
+        }
+    }
+
+    /// New bounds for what is still to come.
+    pub fn reconfigure(&mut self, limits: &config::Limits) {
+        (self.per_container, self.host) = (limits.alerts_per_container, limits.alerts);
+    }
+
+    /// Whether one more alert of this container may go out; counts it either way.
+    pub fn allow(&mut self, container: &ContainerKey) -> bool {
+        let sent = self.sent.entry(container.clone()).or_default();
+        if *sent < self.per_container && self.sent_by_host < self.host {
+            *sent += 1;
+            self.sent_by_host += 1;
+            return true;
+        }
+        *self.suppressed.entry(container.clone()).or_default() += 1;
+        false
+    }
+
+    /// When the window ends, if anything was counted in it.
+    pub fn next_due(&self) -> Option<Monotonic> {
+        (!self.sent.is_empty() || !self.suppressed.is_empty()).then(|| self.began.plus(WINDOW))
+    }
+
+    /// At the end of a window, or when `all` is asked for: what was held back, by container.
+    pub fn due(&mut self, now: Monotonic, all: bool) -> Vec<(ContainerKey, u64)> {
+        if !all && now.since(self.began) < WINDOW {
+            return Vec::new();
+        }
+        self.began = now;
+        self.sent.clear();
+        self.sent_by_host = 0;
+        self.suppressed.drain().collect()
+    }
+
+    /// Alerts held back in this window.
+    pub fn suppressed(&self) -> u64 {
+        self.suppressed.values().sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::container::Runtime;
+
+    fn key(id: &str) -> ContainerKey {
+        ContainerKey { runtime: Runtime::Docker, id: id.into() }
+    }
+
+    #[test]
+    fn one_container_cannot_use_up_anothers() {
+        let limits = config::Limits { alerts_per_container: 2, alerts: 3, ..config::Limits::default() };
+        let mut limits = AlertLimits::new(&limits, Monotonic(0));
+        let got: Vec<bool> = (0..4).map(|_| limits.allow(&key("a"))).collect();
+        assert_eq!(got, [true, true, false, false]);
+        assert!(limits.allow(&key("b")));
+        assert!(!limits.allow(&key("c")), "the host's limit");
+        assert_eq!(limits.suppressed(), 3);
+        assert_eq!(limits.due(Monotonic(1), false), []);
+        let mut told = limits.due(Monotonic(0).plus(WINDOW), false);
+        told.sort();
+        assert_eq!(told, [(key("a"), 2), (key("c"), 1)]);
+        assert!(limits.allow(&key("a")));
+    }
+}

@@ -1,0 +1,441 @@
+//! Detection: merges what the sensors say, asks the workers, judges, and keeps sessions. One thread, no I/O: it owns
+//! all of this state, and everything else reaches it through channels.
+
+pub mod enrich;
+pub mod limits;
+pub mod pending;
+pub mod policy;
+pub mod root_command;
+pub mod session;
+pub mod sessions;
+pub mod triage;
+pub mod watch;
+
+use std::collections::{BTreeMap, HashMap};
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, select_biased};
+use lru::LruCache;
+
+use crate::config::Config;
+use crate::container::registry::Registry;
+use crate::container::{ContainerKey, Home, Runtime};
+use crate::detect::enrich::{Job, Outcome};
+use crate::detect::limits::AlertLimits;
+use crate::detect::pending::Pending;
+use crate::detect::policy::{Case, Rules};
+use crate::detect::session::Member;
+use crate::detect::sessions::{Effect, Sessions};
+use crate::detect::watch::Telling;
+use crate::event::{Fact, FileId, Missing, Monotonic, Pid, SensorKind, Sighting, StartTime};
+use crate::fingerprint::{Candidate, Content, Database};
+use crate::host::clock::{self, Ticks};
+use crate::host::worker::{Pool, Ticket};
+use crate::sensor::Counters;
+
+/// An alert waits no longer for what must be read about its exec.
+const DEADLINE: Duration = Duration::from_millis(50);
+/// The same for a file never read before that is as large as cc1plus.
+const LARGE_DEADLINE: Duration = Duration::from_millis(200);
+const LARGE: u64 = 8 << 20;
+/// A read of a whole file that takes longer hangs.
+const CONTENT_HANGS: Duration = Duration::from_secs(30);
+const CONTENTS: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
+const RECENT: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
+/// Execs that wait for workers; beyond, they go on with what the look told.
+const PENDING: usize = 256;
+
+/// Orders from the main thread.
+#[derive(Debug)]
+pub enum Command {
+    /// Take over what can be changed at run time.
+    Reconfigure(Box<Config>),
+    /// Close all sessions and end.
+    Stop,
+}
+
+/// A share of the workers: a container, and whether the job may hang on what that controls.
+pub type Share = (ContainerKey, bool);
+
+/// What detection is made of.
+pub struct Parts {
+    /// The configuration at start.
+    pub config: Config,
+    /// Names.
+    pub database: Arc<Database>,
+    /// Containers.
+    pub registry: Registry,
+    /// Threads for what is quick, or hangs.
+    pub reads: Pool<Share, Job>,
+    /// Threads for whole files.
+    pub contents: Pool<Share, Job>,
+    /// The sensors' numbers.
+    pub counters: Arc<Counters>,
+    /// Where alerts go, and how losses are answered.
+    pub telling: Telling,
+    /// Makes session ids.
+    pub new_id: Box<dyn FnMut() -> String + Send>,
+}
+
+/// The channels that detection listens to.
+pub struct Inlets {
+    /// From the sensors.
+    pub facts: Receiver<Fact>,
+    /// From the workers.
+    pub outcomes: Receiver<Outcome>,
+    /// From the main thread.
+    pub commands: Receiver<Command>,
+}
+
+/// Detection's state.
+pub struct Detection {
+    database: Arc<Database>,
+    registry: Registry,
+    rules: Rules,
+    read_bytes: u64,
+    sessions: Sessions,
+    limits: AlertLimits,
+    reads: Pool<Share, Job>,
+    contents: Pool<Share, Job>,
+    counters: Arc<Counters>,
+    telling: Telling,
+    known_contents: LruCache<FileId, Content>,
+    /// Files being read, and when that hangs.
+    reading: HashMap<FileId, (Ticket, Monotonic)>,
+    pending: BTreeMap<u64, Pending>,
+    /// Whose exec a job belongs to.
+    jobs: HashMap<Ticket, u64>,
+    /// Images of toolchain processes counted lately.
+    recent: LruCache<(Pid, StartTime), (u64, SensorKind)>,
+    next: u64,
+}
+
+impl Detection {
+    /// Puts the parts together.
+    pub fn new(parts: Parts) -> Self {
+        let config = parts.config;
+        Self {
+            database: parts.database,
+            registry: parts.registry,
+            rules: Rules::new(&config.policy),
+            read_bytes: config.limits.read_bytes,
+            sessions: Sessions::new(config.session.gap, config.session.max, parts.new_id),
+            limits: AlertLimits::new(&config.limits, clock::now()),
+            reads: parts.reads,
+            contents: parts.contents,
+            counters: parts.counters,
+            telling: parts.telling,
+            known_contents: LruCache::new(CONTENTS),
+            reading: HashMap::new(),
+            pending: BTreeMap::new(),
+            jobs: HashMap::new(),
+            recent: LruCache::new(RECENT),
+            next: 0,
+        }
+    }
+
+    /// Works until told to stop. Outcomes go first: they free descriptors and workers.
+    pub fn run(mut self, inlets: &Inlets) {
+        loop {
+            let wait = self.next_due().map_or(Duration::from_secs(3600), |due| due.since(clock::now()));
+            select_biased! {
+                recv(inlets.commands) -> command => match command {
+                    Ok(Command::Reconfigure(config)) => self.reconfigure(&config),
+                    Ok(Command::Stop) | Err(_) => return self.stop(inlets),
+                },
+                recv(inlets.outcomes) -> outcome => if let Ok(outcome) = outcome { self.outcome(outcome) },
+                recv(inlets.facts) -> fact => match fact {
+                    Ok(fact) => self.fact(fact),
+                    // The main thread holds an outlet too: it is gone.
+                    Err(_) => return self.stop(inlets),
+                },
+                default(wait) => {}
+            }
+            self.due(clock::now());
+        }
+    }
+
+    fn reconfigure(&mut self, config: &Config) {
+        self.rules = Rules::new(&config.policy);
+        self.read_bytes = config.limits.read_bytes;
+        self.sessions.reconfigure(config.session.gap, config.session.max);
+        self.limits.reconfigure(&config.limits);
+    }
+
+    /// Judges with what is known, closes every session, and lets go of the channels.
+    fn stop(mut self, inlets: &Inlets) {
+        while let Ok(fact) = inlets.facts.try_recv() {
+            self.fact(fact);
+        }
+        while let Ok(outcome) = inlets.outcomes.try_recv() {
+            self.outcome(outcome);
+        }
+        let numbers: Vec<u64> = self.pending.keys().copied().collect();
+        for number in numbers {
+            self.settle(number);
+        }
+        self.note_unexamined();
+        let effects = self.sessions.stop(clock::now());
+        self.carry_out(effects);
+        self.tell_suppressed(true);
+    }
+
+    fn fact(&mut self, fact: Fact) {
+        match fact {
+            Fact::Exec(sighting) => self.exec(*sighting),
+            Fact::Lost(lost) => {
+                self.sessions.doubt();
+                let unexamined = self.unexamined();
+                self.telling.lost(&lost, unexamined);
+            }
+            Fact::Swept { after, seen } => self.telling.swept(after, seen),
+            Fact::Health { sensor, degraded } => self.telling.health(sensor, degraded),
+        }
+    }
+
+    fn unexamined(&self) -> u64 {
+        self.counters.unexamined.load(Ordering::Relaxed)
+    }
+
+    fn note_unexamined(&mut self) {
+        self.sessions.set_unexamined(self.unexamined());
+    }
+
+    /// One sighting: where it belongs, whether it is new, and which reads it needs.
+    fn exec(&mut self, sighting: Sighting) {
+        let parent = sighting.parent.as_ref().and_then(|p| p.look.as_deref());
+        let (inner, outer) = match self.registry.place(&sighting.look, parent) {
+            Home::Host => return,
+            Home::Container { inner, outer, .. } => (inner, outer),
+            Home::Unknown => return self.counters.add_unexamined(1),
+        };
+        let candidate = self.database.candidate(&triage::invocation(&sighting.look));
+        if candidate == Candidate::No || self.is_known(&sighting) {
+            return;
+        }
+        let deadline = clock::now().plus(DEADLINE);
+        let mut pending = Pending::new(sighting, inner, outer, deadline);
+        let number = self.number();
+        if self.pending.len() < PENDING {
+            self.ask(number, &mut pending);
+        } else {
+            pending.slate.refuse_memory(Missing::Busy);
+        }
+        if candidate == Candidate::ByName {
+            self.ask_content(&mut pending);
+        }
+        self.pending.insert(number, pending);
+        self.settle_if_complete(number);
+    }
+
+    fn number(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+
+    /// Whether this very image was counted before: a sweep or the baseline adds nothing to what the connector saw,
+    /// and the connector nothing to what the baseline saw after the exec.
+    fn is_known(&mut self, sighting: &Sighting) -> bool {
+        let Ok(stat) = &sighting.look.stat else { return false };
+        let (key, image) = ((sighting.pid, stat.start), stat.start_stack);
+        let before = self.recent.put(key, (image, sighting.known_by));
+        let Some((seen, by)) = before else { return false };
+        seen == image && (sighting.known_by == SensorKind::Poll || by == SensorKind::Poll)
+    }
+
+    /// Gives the jobs about one exec to the workers.
+    fn ask(&mut self, number: u64, pending: &mut Pending) {
+        let now = clock::now();
+        let keys = [Some(pending.inner.clone()), pending.outer.clone()];
+        let wanted = keys.into_iter().flatten().filter(|k| self.registry.wants(k, now)).collect();
+        let (look, slate) = (Arc::clone(&pending.look), Arc::clone(&pending.slate));
+        let facts = Job::Facts(Arc::clone(&look), wanted, Arc::clone(&slate));
+        self.submit(number, pending, false, facts);
+        if !self.submit(number, pending, true, Job::Memory(look, slate)) {
+            pending.slate.refuse_memory(Missing::Busy);
+        }
+    }
+
+    fn submit(&mut self, number: u64, pending: &mut Pending, may_hang: bool, job: Job) -> bool {
+        let ticket = Ticket(self.number());
+        let taken = self.reads.submit(ticket, (pending.inner.clone(), may_hang), job);
+        if taken {
+            self.jobs.insert(ticket, number);
+            pending.waiting.push(ticket);
+        }
+        taken
+    }
+
+    /// Has the executed file read, unless it was or is being read.
+    fn ask_content(&mut self, pending: &mut Pending) {
+        let Some((exe, id)) = pending.look.exe.as_ref().ok().and_then(|e| Some((e, e.id.ok()?))) else { return };
+        let Ok(file) = &exe.file else { return };
+        if self.known_contents.contains(&id) {
+            return;
+        }
+        if !self.reading.contains_key(&id) {
+            let ticket = Ticket(self.number());
+            let job = Job::Content(id, Arc::clone(file), self.read_bytes);
+            if !self.contents.submit(ticket, (pending.inner.clone(), true), job) {
+                return;
+            }
+            self.reading.insert(id, (ticket, clock::now().plus(CONTENT_HANGS)));
+        }
+        pending.content = Some(id);
+        if id.size >= LARGE {
+            pending.deadline = pending.deadline.max(clock::now().plus(LARGE_DEADLINE));
+        }
+    }
+
+    fn outcome(&mut self, outcome: Outcome) {
+        match outcome {
+            Outcome::Done(ticket) => {
+                if let Some(number) = self.jobs.remove(&ticket) {
+                    if let Some(pending) = self.pending.get_mut(&number) {
+                        pending.waiting.retain(|t| *t != ticket);
+                    }
+                    self.settle_if_complete(number);
+                }
+            }
+            Outcome::Metadata(key, metadata) => self.registry.learn(&key, metadata, clock::now()),
+            Outcome::Alive(session, alive) => {
+                let effects = self.sessions.answer(session, &alive, clock::now());
+                self.carry_out(effects);
+            }
+            Outcome::Content(id, content) => {
+                self.reading.remove(&id);
+                if let Ok(content) = content {
+                    self.known_contents.put(id, content);
+                }
+                let waiting: Vec<u64> =
+                    self.pending.iter().filter(|(_, p)| p.content == Some(id)).map(|(n, _)| *n).collect();
+                for number in waiting {
+                    if let Some(pending) = self.pending.get_mut(&number) {
+                        pending.content = None;
+                    }
+                    self.settle_if_complete(number);
+                }
+            }
+        }
+    }
+
+    fn settle_if_complete(&mut self, number: u64) {
+        let complete = self.pending.get(&number).is_some_and(|p| p.waiting.is_empty() && p.content.is_none());
+        if complete {
+            self.settle(number);
+        }
+    }
+
+    /// Judges one exec with what is known by now, and hands it to its session.
+    fn settle(&mut self, number: u64) {
+        let Some(mut pending) = self.pending.remove(&number) else { return };
+        let content = pending.file().and_then(|id| self.known_contents.get(&id)).cloned();
+        let judged = pending.invocation(|call| self.database.judge(call, content.as_ref()));
+        if !judged.verdict.kind.is_toolchain() {
+            return;
+        }
+        let late = clock::now() >= pending.deadline;
+        if content.is_none() && pending.content.is_none() && !late {
+            // A program that its arguments made a compiler: its file was not asked for yet.
+            self.ask_content(&mut pending);
+            if pending.content.is_some() {
+                self.pending.insert(number, pending);
+                return;
+            }
+        }
+        let outermost = pending.outer.as_ref().unwrap_or(&pending.inner);
+        let assembled = pending.assemble(judged, content.as_ref(), Ticks::read());
+        let facts = assembled.facts;
+        let (query, origin, runtime) = (facts.query, facts.origin, outermost.runtime);
+        let Some(severity) = self.rules.severity(Case { verdict: &facts.verdict, query, origin, runtime }) else {
+            return;
+        };
+        let member = Member {
+            container: pending.inner.clone(),
+            outermost: outermost.clone(),
+            posix: assembled.posix,
+            pid: pending.pid,
+            start: pending.look.stat.as_ref().ok().map(|s| s.start),
+            parent: assembled.parent,
+            at: pending.at,
+            name: pending.name(),
+            severity,
+            inexact: pending.known_by == SensorKind::Poll,
+            root_command: assembled.root_command,
+            file: pending.file(),
+            facts,
+        };
+        self.note_unexamined();
+        let effects = self.sessions.add(member, clock::now());
+        self.carry_out(effects);
+    }
+
+    fn next_due(&self) -> Option<Monotonic> {
+        let pending = self.pending.values().map(|p| p.deadline).min();
+        let reading = self.reading.values().map(|(_, hangs)| *hangs).min();
+        let others = [self.sessions.next_due(), self.limits.next_due(), self.telling.next_due()];
+        [pending, reading].into_iter().chain(others).flatten().min()
+    }
+
+    fn due(&mut self, now: Monotonic) {
+        let late: Vec<u64> = self.pending.iter().filter(|(_, p)| p.deadline <= now).map(|(n, _)| *n).collect();
+        for number in late {
+            if let Some(pending) = self.pending.get_mut(&number) {
+                // Whoever has not answered by now is left behind.
+                for ticket in pending.waiting.drain(..) {
+                    self.jobs.remove(&ticket);
+                    self.reads.abandon(ticket);
+                }
+                pending.content = None;
+            }
+            self.settle(number);
+        }
+        let hung: Vec<FileId> = self.reading.iter().filter(|(_, (_, at))| *at <= now).map(|(id, _)| *id).collect();
+        for id in hung {
+            if let Some((ticket, _)) = self.reading.remove(&id) {
+                self.contents.abandon(ticket);
+            }
+        }
+        self.note_unexamined();
+        let effects = self.sessions.due(now);
+        self.carry_out(effects);
+        self.tell_suppressed(false);
+        self.telling.due(now, &self.registry);
+    }
+
+    fn carry_out(&mut self, effects: Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                Effect::Emit(draft) => {
+                    let suppressed = self.limits.suppressed();
+                    let first = draft.session.state != crate::alert::SessionState::Closed;
+                    if first && !self.limits.allow(&draft.lead.container) {
+                        continue;
+                    }
+                    let content = draft.lead.file.and_then(|id| self.known_contents.peek(&id));
+                    self.telling.session(*draft, content, &self.registry, suppressed);
+                }
+                Effect::AskAlive(number, living) => self.ask_alive(number, living),
+            }
+        }
+    }
+
+    fn ask_alive(&mut self, number: sessions::SessionNumber, living: Vec<crate::event::ProcessId>) {
+        let ticket = Ticket(self.number());
+        let nobody = ContainerKey { runtime: Runtime::Unknown, id: "".into() };
+        if !self.reads.submit(ticket, (nobody, false), Job::Alive(number, living.clone())) {
+            // Nobody can say: they are taken to live, and asked for again after the gap.
+            let effects = self.sessions.answer(number, &living, clock::now());
+            self.carry_out(effects);
+        }
+    }
+
+    fn tell_suppressed(&mut self, all: bool) {
+        for (container, count) in self.limits.due(clock::now(), all) {
+            self.telling.suppressed(&container, count, &self.registry);
+        }
+    }
+}

@@ -1,0 +1,240 @@
+//! One exec on its way to a verdict: what was seen, what the workers have read so far, and the facts that its alert
+//! shows, each with the reason where it is missing. Pure.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::alert::{Ancestor, ContainerFacts, ExecFacts, Origin, ProcessFacts, Relative};
+use crate::container::{ContainerKey, Metadata};
+use crate::detect::enrich::{Facts, Memory, Slate};
+use crate::detect::root_command;
+use crate::event::{FileId, Look, Missing, Monotonic, Pid, SensorKind, Sighting};
+use crate::fingerprint::{Content, Invocation, Judgement, Request};
+use crate::host::ancestry::Kin;
+use crate::host::clock::{self, Ticks};
+use crate::host::worker::Ticket;
+
+/// An exec that waits for its workers.
+pub struct Pending {
+    /// Which process.
+    pub pid: Pid,
+    /// When it executed.
+    pub at: Monotonic,
+    /// Who saw it.
+    pub known_by: SensorKind,
+    /// The look.
+    pub look: Arc<Look>,
+    /// The POSIX session of a parent, for a process whose own is not known.
+    pub parent_session: Option<Pid>,
+    /// The innermost container.
+    pub inner: ContainerKey,
+    /// The outermost, where they nest.
+    pub outer: Option<ContainerKey>,
+    /// What the workers write to.
+    pub slate: Arc<Slate>,
+    /// Jobs not yet done.
+    pub waiting: Vec<Ticket>,
+    /// The file whose content is awaited.
+    pub content: Option<FileId>,
+    /// When it goes on without them.
+    pub deadline: Monotonic,
+}
+
+/// What the alert shows of an exec, and what its session needs of it.
+pub struct Assembled {
+    /// The exec.
+    pub facts: ExecFacts,
+    /// Its parent.
+    pub parent: Option<Pid>,
+    /// The POSIX session.
+    pub posix: Option<Pid>,
+    /// What started it all.
+    pub root_command: String,
+}
+
+impl Pending {
+    /// Takes in a sighting whose container is known.
+    pub fn new(sighting: Sighting, inner: ContainerKey, outer: Option<ContainerKey>, deadline: Monotonic) -> Self {
+        let parent_look = sighting.parent.as_ref().and_then(|p| p.look.as_ref());
+        let parent_session = parent_look.and_then(|l| l.stat.as_ref().ok()).map(|s| s.session);
+        Self {
+            pid: sighting.pid,
+            at: sighting.at,
+            known_by: sighting.known_by,
+            look: Arc::new(sighting.look),
+            parent_session,
+            inner,
+            outer,
+            slate: Arc::default(),
+            waiting: Vec::new(),
+            content: None,
+            deadline,
+        }
+    }
+
+    /// Identity of the executed file.
+    pub fn file(&self) -> Option<FileId> {
+        self.look.exe.as_ref().ok().and_then(|exe| exe.id.ok())
+    }
+
+    /// Calls `judge` with all that is known.
+    pub fn invocation<R>(&self, judge: impl FnOnce(&Invocation<'_>) -> R) -> R {
+        let memory = self.slate.memory();
+        let mut invocation = super::triage::invocation(&self.look);
+        invocation.args = memory.args.as_ref().ok().map(|a| a.kept.as_slice());
+        judge(&invocation)
+    }
+
+    /// Puts together what is known by now.
+    pub fn assemble(&self, judged: Judgement, content: Option<&Content>, ticks: Ticks) -> Assembled {
+        let (facts, memory) = (self.slate.facts().clone(), self.slate.memory().clone());
+        let stat = self.look.stat.as_ref().ok();
+        let posix = stat.map(|s| s.session).filter(|s| s.0 > 0).or(self.parent_session);
+        let ancestors = merge_kin(&facts.kin, &memory.kin);
+        let own = self.own_command(&memory);
+        let root_command = root_command::root_command(&own, posix, &ancestors);
+        let mut process = self.process(&facts, &memory, ticks);
+        if let Some(content) = content {
+            process.sha256 = content.sha256.map(|hash| hex(&hash));
+        }
+        let nearest = ancestors.first().or(facts.outside.as_ref());
+        process.parent = nearest.map(relative).or_else(|| stat.filter(|s| s.ppid.0 > 0).map(|s| nameless(s.ppid)));
+        process.session_leader = posix.map(|session| self.leader(session, &ancestors, &own));
+        let missing = self.missing(&facts, &memory, content);
+        let facts = ExecFacts {
+            build_id: content.and_then(|c| c.build_id.as_deref()).map(hex),
+            process,
+            container: container(&self.inner),
+            outer: self.outer.as_ref().map(container),
+            verdict: judged.verdict,
+            confirmed: true,
+            known_by: vec![self.known_by],
+            query: judged.request == Request::Query,
+            arguments_known: memory.args.is_ok(),
+            origin: self.origin(),
+            pid_namespace: self.look.pid_ns.ok().map(|n| n.0),
+            mnt_namespace: self.look.mnt_ns.ok().map(|n| n.0),
+            latency: None,
+            host_uid: facts.status.as_ref().ok().map(|s| s.uid),
+            ancestors: ancestors.iter().map(|k| Ancestor { pid: k.pid, name: text(&k.comm) }).collect(),
+            missing,
+        };
+        Assembled { facts, parent: stat.map(|s| s.ppid), posix, root_command }
+    }
+
+    fn process(&self, facts: &Facts, memory: &Memory, ticks: Ticks) -> ProcessFacts {
+        let stat = self.look.stat.as_ref().ok();
+        let exe = self.look.exe.as_ref().ok();
+        ProcessFacts {
+            pid: self.pid.0,
+            vpid: facts.status.as_ref().ok().and_then(|s| s.vpid),
+            start_ticks: stat.map(|s| s.start.0),
+            start: stat.map(|s| clock::wall(ticks.moment(s.start))),
+            name: self.name(),
+            executable: exe.map(|e| text(&e.path)),
+            args: memory.args.as_ref().ok().map(|a| a.kept.iter().map(|w| text(w)).collect()),
+            args_count: memory.args.as_ref().ok().map(|a| a.count),
+            working_directory: facts.cwd.as_ref().ok().map(|d| text(d)),
+            interactive: stat.map(|s| s.tty != 0),
+            uid: facts.uid.ok(),
+            user_name: memory.user_name.clone().ok(),
+            ..ProcessFacts::default()
+        }
+    }
+
+    /// comm, else the file's basename.
+    pub fn name(&self) -> String {
+        let comm = self.look.stat.as_ref().ok().map(|s| s.comm.as_slice()).filter(|c| !c.is_empty());
+        let base = || self.look.exe.as_ref().ok().and_then(|e| e.path.rsplit(|b| *b == b'/').next());
+        text(comm.or_else(base).unwrap_or_default())
+    }
+
+    fn own_command(&self, memory: &Memory) -> String {
+        match &memory.args {
+            Ok(args) => root_command::join(&args.kept),
+            Err(_) => self.name(),
+        }
+    }
+
+    fn leader(&self, session: Pid, ancestors: &[Kin], own: &str) -> Relative {
+        if session == self.pid {
+            return Relative { pid: session, name: Some(self.name()), command_line: Some(own.to_owned()) };
+        }
+        ancestors.iter().find(|k| k.pid == session).map_or_else(|| nameless(session), relative)
+    }
+
+    fn origin(&self) -> Origin {
+        let memfd = self.look.exe.as_ref().is_ok_and(|e| e.deleted && e.path.starts_with(b"/memfd:"));
+        if memfd { Origin::Memfd } else { Origin::Unknown }
+    }
+
+    fn missing(&self, facts: &Facts, memory: &Memory, content: Option<&Content>) -> BTreeMap<&'static str, Missing> {
+        let mut missing = BTreeMap::new();
+        let mut note = |field, why: Option<Missing>| {
+            if let Some(why) = why {
+                missing.insert(field, why);
+            }
+        };
+        note("process.executable", self.look.exe.as_ref().err().copied());
+        note("process.args", memory.args.as_ref().err().copied());
+        note("process.working_directory", facts.cwd.as_ref().err().copied());
+        note("process.user.id", facts.uid.err());
+        note("process.user.name", memory.user_name.as_ref().err().copied());
+        let vpid = match &facts.status {
+            Ok(status) if status.vpid.is_none() => Some(Missing::Unsupported),
+            Ok(_) => None,
+            Err(why) => Some(*why),
+        };
+        note("process.vpid", vpid);
+        note("process.start", self.look.stat.as_ref().err().copied());
+        note("ccwatch.namespaces.pid", self.look.pid_ns.err());
+        note("ccwatch.namespaces.mnt", self.look.mnt_ns.err());
+        let hash = match (content, &self.look.exe) {
+            (Some(content), _) if content.sha256.is_none() => Some(Missing::TooLarge),
+            (Some(_), _) => None,
+            (None, Ok(exe)) => Some(exe.file.as_ref().err().copied().unwrap_or(Missing::Deadline)),
+            (None, Err(why)) => Some(*why),
+        };
+        note("process.hash.sha256", hash);
+        missing
+    }
+}
+
+/// The longer of two climbs, with the arguments that either has read.
+fn merge_kin(plain: &[Kin], with_args: &[Kin]) -> Vec<Kin> {
+    let (long, short) = if with_args.len() >= plain.len() { (with_args, plain) } else { (plain, with_args) };
+    let mut merged = long.to_vec();
+    for kin in &mut merged {
+        if kin.args.is_err()
+            && let Some(other) = short.iter().find(|k| k.pid == kin.pid)
+        {
+            kin.args = other.args.clone();
+        }
+    }
+    merged
+}
+
+/// A container of which nothing is known yet but its key.
+fn container(key: &ContainerKey) -> ContainerFacts {
+    ContainerFacts { key: key.clone(), metadata: Metadata::default() }
+}
+
+fn relative(kin: &Kin) -> Relative {
+    let command_line = kin.args.as_ref().ok().map(|a| root_command::join(&a.kept));
+    Relative { pid: kin.pid, name: Some(text(&kin.comm)), command_line }
+}
+
+fn nameless(pid: Pid) -> Relative {
+    Relative { pid, name: None, command_line: None }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Lower-case hexadecimal.
+pub fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digit = |n: u8| DIGITS.get(usize::from(n)).map_or('?', |d| char::from(*d));
+    bytes.iter().flat_map(|b| [digit(b >> 4), digit(b & 15)]).collect()
+}

@@ -1,0 +1,126 @@
+//! Which execs matter and how bad they are. Pure; what lowers severity looks only at what the host knows.
+
+use crate::alert::{Origin, Severity};
+use crate::config::{Policy, Treatment};
+use crate::container::Runtime;
+use crate::fingerprint::{Confidence, Kind, Verdict};
+
+/// What decides about one exec.
+#[derive(Debug, Clone, Copy)]
+pub struct Case<'a> {
+    /// What was executed.
+    pub verdict: &'a Verdict,
+    /// It only asks for information.
+    pub query: bool,
+    /// Where its file lies.
+    pub origin: Origin,
+    /// The runtime of the outermost container.
+    pub runtime: Runtime,
+}
+
+/// The policy in the form in which it is asked.
+#[derive(Debug, Clone)]
+pub struct Rules {
+    findings: Vec<&'static str>,
+    queries: Treatment,
+    build_containers: Treatment,
+}
+
+impl Rules {
+    /// Takes the checked configuration; kinds that it does not know are left out.
+    pub fn new(policy: &Policy) -> Self {
+        let kinds = [Kind::Compiler, Kind::CompilerInternal, Kind::Assembler, Kind::Linker];
+        let wanted = |k: &Kind| policy.findings.iter().any(|f| f == k.as_str());
+        let findings = kinds.iter().filter(|k| wanted(k)).map(|k| k.as_str()).collect();
+        Self { findings, queries: policy.queries, build_containers: policy.build_containers }
+    }
+
+    /// The exec's severity; `None` where it is no finding. The first that fits, as the contract orders them.
+    pub fn severity(&self, case: Case<'_>) -> Option<Severity> {
+        let build = case.runtime == Runtime::BuildKit;
+        let ignored = (build && self.build_containers == Treatment::Ignore)
+            || (case.query && self.queries == Treatment::Ignore)
+            || !self.findings.contains(&case.verdict.kind.as_str());
+        if ignored {
+            return None;
+        }
+        Some(if build || case.verdict.confidence == Confidence::Low {
+            Severity::Low
+        } else if case.verdict.masquerade || case.verdict.packed || case.origin == Origin::Memfd {
+            Severity::High
+        } else if case.query {
+            Severity::Low
+        } else {
+            Severity::Medium
+        })
+    }
+}
+
+/// What to do, in order, as concrete as what is known allows.
+pub fn remediation(runtime: Runtime, image: Option<&str>, executable: Option<&str>) -> Vec<String> {
+    let what = executable.unwrap_or("the compiler");
+    if runtime == Runtime::BuildKit {
+        return vec!["A build step ran it: see that the last stage of the image does not keep it".to_owned()];
+    }
+    let image = image.map_or_else(|| "the image".to_owned(), |name| format!("the image {name}"));
+    vec![
+        format!("Build {image} in two stages and copy only the result into the last one, so that {what} is not in it"),
+        "Find out who started it: see process.parent, process.session_leader and ccwatch.ancestors".to_owned(),
+        "Where it was installed after the start, recreate the container from its image and close the way in".to_owned(),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn verdict(kind: Kind, confidence: Confidence) -> Verdict {
+        Verdict {
+            kind,
+            family: "gcc-driver".into(),
+            toolchain: Some("gnu".into()),
+            version: None,
+            confidence,
+            evidence: Vec::new(),
+            masquerade: false,
+            packed: false,
+        }
+    }
+
+    #[test]
+    fn the_first_that_fits() {
+        let rules = Rules::new(&Policy::default());
+        let (low, sure) = (verdict(Kind::Compiler, Confidence::Low), verdict(Kind::Compiler, Confidence::Certain));
+        let hidden = Verdict { masquerade: true, ..sure.clone() };
+        let packed = Verdict { packed: true, ..sure.clone() };
+        let (d, u) = (Runtime::Docker, Origin::Unknown);
+        let rows = [
+            (&low, false, u, d, Severity::Low),
+            (&sure, false, u, d, Severity::Medium),
+            (&sure, true, u, d, Severity::Low),
+            (&sure, false, Origin::Memfd, d, Severity::High),
+            (&hidden, true, u, d, Severity::High),
+            (&packed, false, u, d, Severity::High),
+            (&hidden, false, u, Runtime::BuildKit, Severity::Low),
+        ];
+        for (verdict, query, origin, runtime, want) in rows {
+            assert_eq!(rules.severity(Case { verdict, query, origin, runtime }), Some(want));
+        }
+    }
+
+    #[test]
+    fn what_is_not_asked_for_is_no_finding() {
+        let policy = Policy {
+            findings: vec!["compiler".into()],
+            queries: Treatment::Ignore,
+            build_containers: Treatment::Ignore,
+        };
+        let rules = Rules::new(&policy);
+        let (compiler, linker) = (verdict(Kind::Compiler, Confidence::High), verdict(Kind::Linker, Confidence::High));
+        let case = |verdict, query, runtime| Case { verdict, query, origin: Origin::Unknown, runtime };
+        assert!(rules.severity(case(&compiler, false, Runtime::Docker)).is_some());
+        assert_eq!(rules.severity(case(&compiler, true, Runtime::Docker)), None);
+        assert_eq!(rules.severity(case(&compiler, false, Runtime::BuildKit)), None);
+        assert_eq!(rules.severity(case(&linker, false, Runtime::Docker)), None);
+    }
+}

@@ -1,0 +1,287 @@
+//! One build session: the toolchain execs of one container in one POSIX session, counted, with what was reported of
+//! it and what was not. When it is opened, joined and closed is [`super::sessions`]' affair.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use lru::LruCache;
+
+use crate::alert::{ExecFacts, Origin, Program, SessionFacts, SessionState, Severity};
+use crate::container::ContainerKey;
+use crate::event::{FileId, Monotonic, Pid, ProcessId, StartTime};
+use crate::fingerprint::Kind;
+
+/// Program names counted each for itself; further ones are `other`.
+const NAMES: usize = 256;
+/// Programs that an alert lists.
+const LISTED: usize = 32;
+/// Living processes remembered.
+const MEMBERS: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
+const USERS: usize = 64;
+/// An endless string of new users or toolchains must not become an endless string of alerts.
+const ESCALATIONS: u32 = 8;
+
+/// One judged exec that is a finding.
+#[derive(Debug, Clone)]
+pub struct Member {
+    /// The innermost container.
+    pub container: ContainerKey,
+    /// The outermost one; the same where they do not nest.
+    pub outermost: ContainerKey,
+    /// The POSIX session, where it is known.
+    pub posix: Option<Pid>,
+    /// Which process.
+    pub pid: Pid,
+    /// When that was forked, where it is known.
+    pub start: Option<StartTime>,
+    /// Its parent.
+    pub parent: Option<Pid>,
+    /// When it executed.
+    pub at: Monotonic,
+    /// comm, else the file's basename.
+    pub name: String,
+    /// How bad.
+    pub severity: Severity,
+    /// Its count may be off: not from the connector, or the session is guessed.
+    pub inexact: bool,
+    /// Root command as seen from here.
+    pub root_command: String,
+    /// Identity of the executed file.
+    pub file: Option<FileId>,
+    /// Everything that its alert shows.
+    pub facts: ExecFacts,
+}
+
+impl Member {
+    fn uid(&self) -> Option<u32> {
+        self.facts.process.uid
+    }
+
+    /// A query that nothing makes worse counts below everything else, a compile of the same severity included.
+    fn grade(&self) -> (Severity, bool) {
+        (self.severity, !self.facts.query)
+    }
+}
+
+/// What escalates when it is new: toolchain, origin, uid.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+struct Had {
+    toolchains: BTreeSet<String>,
+    origins: Vec<Origin>,
+    uids: BTreeSet<u32>,
+    grade: Option<(Severity, bool)>,
+}
+
+/// A session that is open.
+#[derive(Debug)]
+pub struct Session {
+    /// Unique for all time.
+    pub id: String,
+    /// The innermost container.
+    pub container: ContainerKey,
+    /// The outermost one.
+    pub outermost: ContainerKey,
+    /// The POSIX session; unknown until a member supplies it.
+    pub posix: Option<Pid>,
+    /// Its first exec.
+    pub first: Monotonic,
+    /// Its last.
+    pub last: Monotonic,
+    /// `opened` has gone out.
+    pub reported: bool,
+    /// When `opened` goes out even if only queries were seen.
+    pub open_due: Option<Monotonic>,
+    /// Like one that was reported within the hour: it reports nothing by itself.
+    pub muted: bool,
+    /// A worker was asked which members live.
+    pub asked: bool,
+    /// Members were alive at this moment; the gap counts from here too.
+    pub alive_at: Monotonic,
+    /// Takes every new POSIX session of its container until this moment.
+    pub catch_all_until: Option<Monotonic>,
+    /// The unexamined execs of the host when it began.
+    pub unexamined_before: u64,
+    /// The exec that its alerts are about.
+    pub lead: Arc<Member>,
+    exact: bool,
+    execs: u64,
+    programs: BTreeMap<(String, String, Kind), u64>,
+    other: u64,
+    families: BTreeSet<String>,
+    users: BTreeMap<u32, Option<String>>,
+    had: Had,
+    escalations: u32,
+    compiled: bool,
+    members: LruCache<Pid, (Option<StartTime>, Option<String>)>,
+}
+
+/// What a member changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// Nothing that needs telling.
+    Counted,
+    /// It is worse than what the session had.
+    Worse,
+}
+
+impl Session {
+    /// Begins with its first member, which is still to be [added](Self::add).
+    pub fn begin(id: String, first: &Arc<Member>, unexamined_before: u64) -> Self {
+        Self {
+            id,
+            container: first.container.clone(),
+            outermost: first.outermost.clone(),
+            posix: first.posix,
+            first: first.at,
+            last: first.at,
+            reported: false,
+            open_due: None,
+            muted: false,
+            asked: false,
+            alive_at: first.at,
+            catch_all_until: None,
+            unexamined_before,
+            lead: Arc::clone(first),
+            exact: true,
+            execs: 0,
+            programs: BTreeMap::new(),
+            other: 0,
+            families: BTreeSet::new(),
+            users: BTreeMap::new(),
+            had: Had::default(),
+            escalations: 0,
+            compiled: false,
+            members: LruCache::new(MEMBERS),
+        }
+    }
+
+    /// Counts a member.
+    pub fn add(&mut self, member: &Arc<Member>) -> Change {
+        self.first = self.first.min(member.at);
+        self.last = self.last.max(member.at);
+        self.execs += 1;
+        self.exact &= !member.inexact;
+        self.compiled |= !member.facts.query;
+        let verdict = &member.facts.verdict;
+        let program = (member.name.clone(), verdict.family.clone(), verdict.kind);
+        if self.programs.len() < NAMES || self.programs.contains_key(&program) {
+            *self.programs.entry(program).or_default() += 1;
+            self.families.insert(verdict.family.clone());
+        } else {
+            self.other += 1;
+        }
+        if let Some(uid) = member.uid()
+            && (self.users.len() < USERS || self.users.contains_key(&uid))
+        {
+            let name = self.users.entry(uid).or_default();
+            *name = name.take().or_else(|| member.facts.process.user_name.clone());
+        }
+        let toolchain = self.toolchain_of(member);
+        self.members.push(member.pid, (member.start, toolchain.clone()));
+        self.compare(member, toolchain)
+    }
+
+    /// A member called by a member joins its toolchain (rustc runs cc); an assembler or linker joins any.
+    fn toolchain_of(&self, member: &Member) -> Option<String> {
+        let parent = member.parent.and_then(|p| self.members.peek(&p)).and_then(|(_, t)| t.clone());
+        let own = match member.facts.verdict.kind {
+            Kind::Assembler | Kind::Linker if !self.had.toolchains.is_empty() => None,
+            _ => member.facts.verdict.toolchain.clone(),
+        };
+        parent.or(own)
+    }
+
+    fn compare(&mut self, member: &Member, toolchain: Option<String>) -> Change {
+        let new_toolchain = toolchain.is_some_and(|t| self.had.toolchains.insert(t));
+        let new_uid = member.uid().is_some_and(|uid| self.had.uids.len() < USERS && self.had.uids.insert(uid));
+        let new_origin = !self.had.origins.contains(&member.facts.origin);
+        if new_origin {
+            self.had.origins.push(member.facts.origin);
+        }
+        let worse = self.had.grade.is_some_and(|grade| member.grade() > grade);
+        let first = self.had.grade.is_none();
+        self.had.grade = self.had.grade.max(Some(member.grade()));
+        if !first && (new_toolchain || new_uid || new_origin || worse) { Change::Worse } else { Change::Counted }
+    }
+
+    /// Whether one more `escalated` may go out; counts it.
+    pub fn may_escalate(&mut self) -> bool {
+        self.escalations += 1;
+        self.escalations <= ESCALATIONS
+    }
+
+    /// Something was lost while it was open: its counts are not certain any more.
+    pub fn doubt(&mut self) {
+        self.exact = false;
+    }
+
+    /// Whether any member did more than ask.
+    pub fn compiled(&self) -> bool {
+        self.compiled
+    }
+
+    /// The highest severity so far.
+    pub fn severity(&self) -> Severity {
+        self.had.grade.map_or(Severity::Low, |(severity, _)| severity)
+    }
+
+    /// Families seen.
+    pub fn families(&self) -> &BTreeSet<String> {
+        &self.families
+    }
+
+    /// Whether it has members of this toolchain.
+    pub fn has_toolchain(&self, toolchain: Option<&str>) -> bool {
+        toolchain.is_some_and(|t| self.had.toolchains.contains(t))
+    }
+
+    /// Execs so far.
+    pub fn execs(&self) -> u64 {
+        self.execs
+    }
+
+    /// The members that may live; those whose start is not known cannot be asked for.
+    pub fn living(&self) -> Vec<ProcessId> {
+        self.members.iter().filter_map(|(pid, (start, _))| start.map(|start| ProcessId { pid: *pid, start })).collect()
+    }
+
+    /// Forgets all members but these.
+    pub fn keep(&mut self, alive: &[ProcessId]) {
+        let known: Vec<Pid> = self.members.iter().map(|(pid, _)| *pid).collect();
+        for pid in known.into_iter().filter(|pid| !alive.iter().any(|p| p.pid == *pid)) {
+            self.members.pop(&pid);
+        }
+    }
+
+    /// As its alerts show it.
+    pub fn facts(&self, state: SessionState, unexamined_now: u64, repeats: u64) -> SessionFacts {
+        let mut programs: Vec<Program> = self
+            .programs
+            .iter()
+            .map(|((name, family, kind), execs)| Program {
+                name: name.clone(),
+                family: family.clone(),
+                kind: Some(*kind),
+                execs: *execs,
+            })
+            .collect();
+        programs.sort_by(|a, b| b.execs.cmp(&a.execs).then_with(|| a.name.cmp(&b.name)));
+        let beyond = programs.split_off(programs.len().min(LISTED));
+        let execs = self.other + beyond.iter().map(|p| p.execs).sum::<u64>();
+        if execs > 0 {
+            programs.push(Program { name: "other".into(), family: String::new(), kind: None, execs });
+        }
+        SessionFacts {
+            id: self.id.clone(),
+            state,
+            execs: self.execs,
+            exact: self.exact && unexamined_now == self.unexamined_before,
+            repeats,
+            root_command: self.lead.root_command.clone(),
+            duration: self.last.since(self.first),
+            users: self.users.iter().map(|(uid, name)| (*uid, name.clone())).collect(),
+            programs,
+        }
+    }
+}

@@ -1,0 +1,392 @@
+//! All build sessions: which exec joins which, when a session is reported, when it ends, and what is held back as a
+//! repetition. No I/O and no clock of its own: `now` comes in, [`Effect`]s go out.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::alert::{SessionFacts, SessionState, Severity};
+use crate::container::ContainerKey;
+use crate::detect::session::{Change, Member, Session};
+use crate::event::{Monotonic, ProcessId};
+
+/// A first exec that only asks waits so long for one that compiles: a configure script asks five times before.
+const QUERY_WAIT: Duration = Duration::from_secs(1);
+/// Sessions of one container that are reported in [`CAP_WINDOW`]; the last one takes the rest.
+const CAP: usize = 16;
+/// The same for all containers within an outermost one.
+const OUTER_CAP: usize = 16 * CAP;
+const CAP_WINDOW: Duration = Duration::from_secs(600);
+/// Sessions of one container that may be open, reported or not; a further one joins the last.
+const OPEN: usize = 64;
+/// Repetitions are told after this.
+const REPEAT: Duration = Duration::from_secs(3600);
+/// Repetitions remembered; beyond, each session is reported for itself.
+const REPEATS: usize = 4096;
+
+/// Names an open session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SessionNumber(u64);
+
+/// An alert about a session, before it is completed with what others know.
+#[derive(Debug)]
+pub struct Draft {
+    /// As it stands.
+    pub session: SessionFacts,
+    /// The exec that it is about.
+    pub lead: Arc<Member>,
+    /// How bad.
+    pub severity: Severity,
+    /// `event.reason`.
+    pub reason: &'static str,
+    /// Execs of the host that died unseen in its time.
+    pub unexamined: u64,
+}
+
+/// What is to be done.
+#[derive(Debug)]
+pub enum Effect {
+    /// Tell this.
+    Emit(Box<Draft>),
+    /// Ask a worker which of these live, and call [`Sessions::answer`].
+    AskAlive(SessionNumber, Vec<ProcessId>),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct RepeatKey {
+    container: ContainerKey,
+    root_command: String,
+    families: BTreeSet<String>,
+    uid: Option<u32>,
+}
+
+/// Sessions like one that was reported, since.
+#[derive(Debug)]
+struct Repeat {
+    until: Monotonic,
+    count: u64,
+    /// The last of them, with the counts of all.
+    sum: Option<(Arc<Member>, SessionFacts, u64)>,
+    id: String,
+}
+
+/// The open sessions.
+pub struct Sessions {
+    gap: Duration,
+    max: Duration,
+    new_id: Box<dyn FnMut() -> String + Send>,
+    open: HashMap<SessionNumber, Session>,
+    next: u64,
+    opened: HashMap<ContainerKey, VecDeque<Monotonic>>,
+    repeats: HashMap<RepeatKey, Repeat>,
+    /// Unexamined execs of the host, as of now.
+    unexamined: u64,
+}
+
+impl Sessions {
+    /// No sessions yet.
+    pub fn new(gap: Duration, max: Duration, new_id: impl FnMut() -> String + Send + 'static) -> Self {
+        Self {
+            gap,
+            max,
+            new_id: Box::new(new_id),
+            open: HashMap::new(),
+            next: 0,
+            opened: HashMap::new(),
+            repeats: HashMap::new(),
+            unexamined: 0,
+        }
+    }
+
+    /// New bounds; open sessions obey them too.
+    pub fn reconfigure(&mut self, gap: Duration, max: Duration) {
+        (self.gap, self.max) = (gap, max);
+    }
+
+    /// The host's number of unexamined execs, as of now.
+    pub fn set_unexamined(&mut self, unexamined: u64) {
+        self.unexamined = unexamined;
+    }
+
+    /// Takes in one exec.
+    pub fn add(&mut self, member: Member, now: Monotonic) -> Vec<Effect> {
+        let (number, member) = self.place(member, now);
+        let member = Arc::new(member);
+        let unexamined = self.unexamined;
+        let (query, mut effects) = (member.facts.query, Vec::new());
+        let fresh = !self.open.contains_key(&number);
+        if fresh {
+            let id = (self.new_id)();
+            self.open.insert(number, Session::begin(id, &member, unexamined));
+        }
+        let Some(session) = self.open.get_mut(&number) else { return effects };
+        let change = session.add(&member);
+        session.posix = session.posix.or(member.posix);
+        if session.reported {
+            if change == Change::Worse && session.may_escalate() {
+                effects.push(draft(session, SessionState::Escalated, &member, "escalated", unexamined));
+            }
+        } else if query {
+            session.open_due = session.open_due.or(Some(now.plus(QUERY_WAIT)));
+        } else {
+            session.lead = Arc::clone(&member);
+            effects.extend(self.report(number, now));
+        }
+        effects
+    }
+
+    /// The session that an exec belongs to; one that does not exist yet where it is a new one.
+    fn place(&mut self, mut member: Member, now: Monotonic) -> (SessionNumber, Member) {
+        let of_container = |s: &&Session| s.container == member.container;
+        let exact = self.find(|s| of_container(s) && s.posix.is_some() && s.posix == member.posix);
+        if let Some(number) = exact {
+            return (number, member);
+        }
+        if member.posix.is_none() {
+            member.inexact = true;
+            let toolchain = member.facts.verdict.toolchain.as_deref();
+            let same = self.latest(|s| s.container == member.container && s.has_toolchain(toolchain));
+            if let Some(number) = same.or_else(|| self.latest(|s| s.container == member.container)) {
+                return (number, member);
+            }
+        } else if let Some(leaderless) = self.find(|s| of_container(s) && s.posix.is_none()) {
+            return (leaderless, member);
+        }
+        let catch_all = self.find(|s| of_container(s) && s.catch_all_until.is_some_and(|until| now < until));
+        let outer = self.find(|s| s.outermost == member.outermost && s.catch_all_until.is_some_and(|until| now < until));
+        let crowded = self.open.values().filter(of_container).count() >= OPEN;
+        let joined = catch_all
+            .or_else(|| if self.capped(&member, now) { outer } else { None })
+            .or_else(|| if crowded { self.latest(|s| s.container == member.container) } else { None });
+        if let Some(number) = joined {
+            member.inexact = true;
+            return (number, member);
+        }
+        self.next += 1;
+        (SessionNumber(self.next), member)
+    }
+
+    fn find(&self, matches: impl Fn(&&Session) -> bool) -> Option<SessionNumber> {
+        self.open.iter().find(|(_, s)| matches(s)).map(|(n, _)| *n)
+    }
+
+    fn latest(&self, matches: impl Fn(&Session) -> bool) -> Option<SessionNumber> {
+        self.open.iter().filter(|(_, s)| matches(s)).max_by_key(|(_, s)| s.last).map(|(n, _)| *n)
+    }
+
+    fn capped(&mut self, member: &Member, now: Monotonic) -> bool {
+        member.container != member.outermost && self.reported_lately(&member.outermost, now) >= OUTER_CAP
+    }
+
+    fn reported_lately(&mut self, container: &ContainerKey, now: Monotonic) -> usize {
+        let Some(times) = self.opened.get_mut(container) else { return 0 };
+        while times.front().is_some_and(|t| now.since(*t) >= CAP_WINDOW) {
+            times.pop_front();
+        }
+        let count = times.len();
+        if count == 0 {
+            self.opened.remove(container);
+        }
+        count
+    }
+
+    /// Sends `opened`, unless the session is a repetition.
+    fn report(&mut self, number: SessionNumber, now: Monotonic) -> Option<Effect> {
+        let unexamined = self.unexamined;
+        let session = self.open.get_mut(&number)?;
+        session.open_due = None;
+        if !session.compiled() {
+            let key = repeat_key(session);
+            session.muted = self.repeats.get(&key).is_some_and(|r| now < r.until);
+            if session.muted {
+                return None;
+            }
+        }
+        (session.reported, session.muted) = (true, false);
+        let lead = Arc::clone(&session.lead);
+        let effect = draft(session, SessionState::Opened, &lead, "container-compiler-executed", unexamined);
+        let (container, outermost) = (session.container.clone(), session.outermost.clone());
+        self.opened.entry(container.clone()).or_default().push_back(now);
+        let mut full = self.reported_lately(&container, now) >= CAP;
+        if container != outermost {
+            self.opened.entry(outermost.clone()).or_default().push_back(now);
+            full |= self.reported_lately(&outermost, now) >= OUTER_CAP;
+        }
+        if full {
+            let oldest = self.opened.get(&container).and_then(|t| t.front()).copied().unwrap_or(now);
+            if let Some(session) = self.open.get_mut(&number) {
+                session.catch_all_until = Some(oldest.plus(CAP_WINDOW));
+            }
+        }
+        Some(effect)
+    }
+
+    /// The next moment at which [`Sessions::due`] has something to do.
+    pub fn next_due(&self) -> Option<Monotonic> {
+        let sessions = self.open.values().map(|s| self.session_due(s));
+        let repeats = self.repeats.values().map(|r| r.until);
+        sessions.chain(repeats).min()
+    }
+
+    fn session_due(&self, s: &Session) -> Monotonic {
+        let max = s.first.plus(self.max);
+        let gap = if s.asked { max } else { s.last.max(s.alive_at).plus(self.gap) };
+        let gap = s.catch_all_until.map_or(gap, |until| gap.max(until));
+        gap.min(max).min(s.open_due.unwrap_or(max))
+    }
+
+    /// Does what is due.
+    pub fn due(&mut self, now: Monotonic) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        let numbers: Vec<SessionNumber> =
+            self.open.iter().filter(|(_, s)| self.session_due(s) <= now).map(|(n, _)| *n).collect();
+        for number in numbers {
+            let Some(session) = self.open.get_mut(&number) else { continue };
+            if session.open_due.is_some_and(|due| due <= now) {
+                effects.extend(self.report(number, now));
+                continue;
+            }
+            let aged = session.first.plus(self.max) <= now;
+            let living = session.living();
+            if aged || living.is_empty() {
+                effects.extend(self.close(number, now, if aged { "session-max" } else { "session-ended" }));
+            } else {
+                session.asked = true;
+                effects.push(Effect::AskAlive(number, living));
+            }
+        }
+        effects.extend(self.tell_repeats(now, false));
+        effects
+    }
+
+    /// Which members of a session a worker found alive.
+    pub fn answer(&mut self, number: SessionNumber, alive: &[ProcessId], now: Monotonic) -> Vec<Effect> {
+        let gap = self.gap;
+        let Some(session) = self.open.get_mut(&number) else { return Vec::new() };
+        session.asked = false;
+        // An exec that came while the worker looked has opened the gap anew.
+        if now.since(session.last) < gap {
+            return Vec::new();
+        }
+        session.keep(alive);
+        if alive.is_empty() {
+            return self.close(number, now, "session-ended").into_iter().collect();
+        }
+        session.alive_at = now;
+        Vec::new()
+    }
+
+    fn close(&mut self, number: SessionNumber, now: Monotonic, reason: &'static str) -> Option<Effect> {
+        let session = self.open.remove(&number)?;
+        let key = repeat_key(&session);
+        let unexamined = self.unexamined.saturating_sub(session.unexamined_before);
+        if session.muted || !session.reported {
+            return self.fold(key, &session, unexamined, now, reason);
+        }
+        if !session.compiled() && self.repeats.len() < REPEATS {
+            let repeat = Repeat { until: now.plus(REPEAT), count: 0, sum: None, id: session.id.clone() };
+            self.repeats.insert(key, repeat);
+        }
+        let lead = Arc::clone(&session.lead);
+        Some(draft(&session, SessionState::Closed, &lead, reason, self.unexamined))
+    }
+
+    /// Adds a session that reported nothing to those that it repeats; reports it where there are none.
+    fn fold(
+        &mut self,
+        key: RepeatKey,
+        session: &Session,
+        unexamined: u64,
+        now: Monotonic,
+        reason: &'static str,
+    ) -> Option<Effect> {
+        let facts = session.facts(SessionState::Closed, self.unexamined, 0);
+        let Some(repeat) = self.repeats.get_mut(&key) else {
+            let repeat = Repeat { until: now.plus(REPEAT), count: 0, sum: None, id: session.id.clone() };
+            self.repeats.insert(key, repeat);
+            return Some(draft(session, SessionState::Closed, &session.lead, reason, self.unexamined));
+        };
+        repeat.count += 1;
+        repeat.sum = Some(match repeat.sum.take() {
+            None => (Arc::clone(&session.lead), facts, unexamined),
+            Some((_, sum, before)) => (Arc::clone(&session.lead), add_up(sum, facts), before + unexamined),
+        });
+        None
+    }
+
+    /// One `closed` for all repetitions of an hour.
+    fn tell_repeats(&mut self, now: Monotonic, all: bool) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        self.repeats.retain(|_, repeat| {
+            if !all && now < repeat.until {
+                return true;
+            }
+            let Some((lead, mut session, unexamined)) = repeat.sum.take() else { return false };
+            session.id.clone_from(&repeat.id);
+            session.repeats = std::mem::take(&mut repeat.count);
+            repeat.until = now.plus(REPEAT);
+            let severity = lead.severity;
+            effects.push(Effect::Emit(Box::new(Draft { session, lead, severity, reason: "repeated", unexamined })));
+            true
+        });
+        effects
+    }
+
+    /// Events were lost: no open session's counts are certain any more.
+    pub fn doubt(&mut self) {
+        self.open.values_mut().for_each(Session::doubt);
+    }
+
+    /// Closes everything: the watcher stops.
+    pub fn stop(&mut self, now: Monotonic) -> Vec<Effect> {
+        let numbers: Vec<SessionNumber> = self.open.keys().copied().collect();
+        let mut effects: Vec<Effect> =
+            numbers.into_iter().filter_map(|n| self.close(n, now, "watcher-stopped")).collect();
+        effects.extend(self.tell_repeats(now, true));
+        effects
+    }
+}
+
+fn repeat_key(session: &Session) -> RepeatKey {
+    RepeatKey {
+        container: session.container.clone(),
+        root_command: session.lead.root_command.clone(),
+        families: session.families().clone(),
+        uid: session.lead.facts.process.uid,
+    }
+}
+
+fn draft(
+    session: &Session,
+    state: SessionState,
+    lead: &Arc<Member>,
+    reason: &'static str,
+    unexamined_now: u64,
+) -> Effect {
+    let severity = if state == SessionState::Escalated { lead.severity.max(session.severity()) } else { session.severity() };
+    Effect::Emit(Box::new(Draft {
+        session: session.facts(state, unexamined_now, 0),
+        lead: Arc::clone(lead),
+        severity,
+        reason,
+        unexamined: unexamined_now.saturating_sub(session.unexamined_before),
+    }))
+}
+
+fn add_up(mut sum: SessionFacts, more: SessionFacts) -> SessionFacts {
+    sum.execs += more.execs;
+    sum.exact &= more.exact;
+    sum.duration += more.duration;
+    for program in more.programs {
+        match sum.programs.iter_mut().find(|p| p.name == program.name && p.family == program.family) {
+            Some(known) => known.execs += program.execs,
+            None => sum.programs.push(program),
+        }
+    }
+    for user in more.users {
+        if !sum.users.iter().any(|(uid, _)| *uid == user.0) {
+            sum.users.push(user);
+        }
+    }
+    sum
+}

@@ -1,0 +1,203 @@
+//! What detection has to tell: finds the last facts for an alert about a session, and makes the alerts about the
+//! watcher's own health: losses and their repair, sensors that fail and recover, alerts held back.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use crate::alert::{Action, Alert, ContainerFacts, ExecFacts, LossFacts, SessionState, Severity};
+use crate::container::registry::Registry;
+use crate::container::{ContainerKey, Runtime};
+use crate::detect::pending::hex;
+use crate::detect::policy::remediation;
+use crate::detect::sessions::Draft;
+use crate::detect::triage::Screen;
+use crate::event::{Lost, Missing, Monotonic, SensorKind};
+use crate::fingerprint::Content;
+use crate::host::clock;
+use crate::sensor::{Control, Controls};
+
+/// Losses are added up for so long before they are told.
+const GATHER: Duration = Duration::from_secs(1);
+
+/// Where alerts go; false where there was no room.
+pub type Send = Box<dyn Fn(Alert) -> bool + std::marker::Send>;
+
+/// Makes alerts and hands them on.
+pub struct Telling {
+    send: Send,
+    walker: Controls,
+    screen: Arc<Screen>,
+    /// Alerts for which there was no room.
+    undelivered: u64,
+    losses: Vec<(Lost, u64)>,
+    losses_due: Option<Monotonic>,
+    /// Losses told whose sweep has not ended, by sensor.
+    unrepaired: Vec<(SensorKind, u64)>,
+}
+
+impl Telling {
+    /// Tells through `send`, and has losses repaired by `walker`.
+    pub fn new(send: Send, walker: Controls, screen: Arc<Screen>) -> Self {
+        let (losses, unrepaired) = (Vec::new(), Vec::new());
+        Self { send, walker, screen, undelivered: 0, losses, losses_due: None, unrepaired }
+    }
+
+    fn tell(&mut self, mut alert: Alert) {
+        alert.suppressed += std::mem::take(&mut self.undelivered);
+        let held_back = alert.suppressed;
+        if !(self.send)(alert) {
+            self.undelivered = held_back + 1;
+            log::error!("no room for an alert: {} are held back", self.undelivered);
+        }
+    }
+
+    /// An alert about a session, with what is known of its container and file by now.
+    pub fn session(&mut self, draft: Draft, content: Option<&Content>, registry: &Registry, suppressed: u64) {
+        let mut exec = draft.lead.facts.clone();
+        complete_container(&mut exec.container, registry);
+        if let Some(outer) = &mut exec.outer {
+            complete_container(outer, registry);
+        }
+        complete_content(&mut exec, content);
+        note_missing_name(&mut exec);
+        if draft.session.state != SessionState::Closed {
+            exec.latency = Some(clock::now().since(draft.lead.at));
+        }
+        let image = exec.container.metadata.image_name.as_deref();
+        let remediation = remediation(exec.container.key.runtime, image, exec.process.executable.as_deref());
+        self.tell(Alert {
+            made: SystemTime::now(),
+            action: Action::CompilerExecuted,
+            severity: draft.severity,
+            reason: draft.reason.to_owned(),
+            exec: Some(Box::new(exec)),
+            session: Some(draft.session),
+            loss: None,
+            busiest: None,
+            unexamined: draft.unexamined,
+            suppressed,
+            remediation,
+        });
+    }
+
+    fn health_alert(&self, action: Action, severity: Severity, reason: &str, loss: LossFacts) -> Alert {
+        Alert {
+            made: SystemTime::now(),
+            action,
+            severity,
+            reason: reason.to_owned(),
+            exec: None,
+            session: None,
+            loss: Some(loss),
+            busiest: None,
+            unexamined: 0,
+            suppressed: 0,
+            remediation: Vec::new(),
+        }
+    }
+
+    /// A sensor works, or does not.
+    pub fn health(&mut self, sensor: SensorKind, degraded: Option<String>) {
+        let name = sensor.as_str();
+        let (action, severity, sentence) = match degraded {
+            Some(why) => (Action::SensorDegraded, Severity::High, format!("the sensor {name} does not work: {why}")),
+            None => (Action::SensorRecovered, Severity::Low, format!("the sensor {name} works again")),
+        };
+        let loss = LossFacts { sensor: Some(sensor), count: 0, since: None, recovered: None, sentence };
+        let alert = self.health_alert(action, severity, action.as_str(), loss);
+        self.tell(alert);
+    }
+
+    /// Takes in a loss; it is told within a second, with those that follow.
+    pub fn lost(&mut self, lost: &Lost, unexamined: u64) {
+        match self.losses.iter_mut().find(|(l, _)| l.sensor == lost.sensor && l.at == lost.at) {
+            Some((known, _)) => known.count += lost.count,
+            None => self.losses.push((lost.clone(), unexamined)),
+        }
+        self.losses_due = self.losses_due.or(Some(clock::now().plus(GATHER)));
+    }
+
+    /// When [`Telling::due`] has something to do.
+    pub fn next_due(&self) -> Option<Monotonic> {
+        self.losses_due
+    }
+
+    /// Tells the losses gathered, and has them repaired.
+    pub fn due(&mut self, now: Monotonic, registry: &Registry) {
+        if self.losses_due.is_none_or(|due| now < due) {
+            return;
+        }
+        self.losses_due = None;
+        for (lost, unexamined) in std::mem::take(&mut self.losses) {
+            if !self.unrepaired.iter().any(|(s, _)| *s == lost.sensor) && !self.walker.send(Control::Sweep(lost.sensor)) {
+                log::error!("the walk over /proc does not answer: a loss stays unrepaired");
+            }
+            self.unrepaired.push((lost.sensor, lost.count));
+            if lost.count == 0 {
+                continue;
+            }
+            let sentence = format!("{} events of the sensor {} were lost: {}", lost.count, lost.sensor.as_str(), lost.at);
+            let since = Some(clock::wall(lost.since));
+            let loss = LossFacts { sensor: Some(lost.sensor), count: lost.count, since, recovered: None, sentence };
+            let mut alert = self.health_alert(Action::EventsLost, Severity::High, "events-lost", loss);
+            alert.busiest = self.screen.busiest().map(|key| known(&key, registry));
+            alert.unexamined = unexamined;
+            self.tell(alert);
+        }
+    }
+
+    /// A walk over /proc has ended.
+    pub fn swept(&mut self, after: Option<SensorKind>, seen: u64) {
+        let Some(sensor) = after else { return };
+        let count = self.unrepaired.iter().filter(|(s, _)| *s == sensor).map(|(_, count)| count).sum();
+        self.unrepaired.retain(|(s, _)| *s != sensor);
+        let name = sensor.as_str();
+        let sentence = format!("after a loss of the sensor {name} all {seen} living processes were looked at");
+        let loss = LossFacts { sensor: Some(sensor), count, since: None, recovered: Some(seen), sentence };
+        let alert = self.health_alert(Action::SensorRecovered, Severity::Low, "swept", loss);
+        self.tell(alert);
+    }
+
+    /// Alerts of a container that a limit held back.
+    pub fn suppressed(&mut self, container: &ContainerKey, count: u64, registry: &Registry) {
+        let sentence = format!("{count} alerts of one container were held back by a limit; each session's end is told");
+        let loss = LossFacts { sensor: None, count, since: None, recovered: None, sentence };
+        let mut alert = self.health_alert(Action::Suppressed, Severity::Medium, "limit", loss);
+        alert.busiest = Some(known(container, registry));
+        alert.suppressed = count;
+        self.tell(alert);
+    }
+}
+
+fn known(key: &ContainerKey, registry: &Registry) -> ContainerFacts {
+    let metadata = registry.metadata(key).cloned().unwrap_or_default();
+    ContainerFacts { key: key.clone(), metadata }
+}
+
+fn complete_container(container: &mut ContainerFacts, registry: &Registry) {
+    if let Some(metadata) = registry.metadata(&container.key) {
+        container.metadata = metadata.clone();
+    }
+}
+
+/// A hash that came too late for `opened` stands in `closed`.
+fn complete_content(exec: &mut ExecFacts, content: Option<&Content>) {
+    let Some(content) = content else { return };
+    if let Some(hash) = content.sha256 {
+        exec.process.sha256 = Some(hex(&hash));
+        exec.missing.remove("process.hash.sha256");
+    }
+    exec.build_id = content.build_id.as_deref().map(hex);
+}
+
+fn note_missing_name(exec: &mut ExecFacts) {
+    if exec.container.metadata.name.is_some() {
+        return;
+    }
+    let why = match exec.container.key.runtime {
+        Runtime::Docker => Missing::Unreadable,
+        Runtime::Sandbox => Missing::Absent,
+        _ => Missing::Unsupported,
+    };
+    exec.missing.insert("container.name", why);
+}

@@ -1,0 +1,400 @@
+//! Build sessions on a clock of the test's own: what joins what, what is reported, what is held back.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use ccwatch::alert::{ContainerFacts, ExecFacts, Origin, ProcessFacts, SessionState, Severity};
+use ccwatch::container::{ContainerKey, Metadata, Runtime};
+use ccwatch::detect::session::Member;
+use ccwatch::detect::sessions::{Draft, Effect, SessionNumber, Sessions};
+use ccwatch::event::{Monotonic, Pid, ProcessId, StartTime};
+use ccwatch::fingerprint::{Confidence, Kind, Verdict};
+
+const GAP: Duration = Duration::from_secs(5);
+const MAX: Duration = Duration::from_secs(600);
+
+fn at(seconds: f64) -> Monotonic {
+    Monotonic(0).plus(Duration::from_secs_f64(seconds + 1000.0))
+}
+
+struct World {
+    sessions: Sessions,
+    next_pid: i32,
+    told: Vec<Draft>,
+    asked: Vec<(SessionNumber, Vec<ProcessId>)>,
+    alive: Vec<Pid>,
+}
+
+#[derive(Clone)]
+struct Exec {
+    container: &'static str,
+    outermost: Option<&'static str>,
+    posix: Option<i32>,
+    pid: Option<i32>,
+    parent: i32,
+    name: String,
+    kind: Kind,
+    toolchain: Option<&'static str>,
+    query: bool,
+    severity: Severity,
+    uid: u32,
+    root: &'static str,
+}
+
+impl Default for Exec {
+    fn default() -> Self {
+        Self {
+            container: "web",
+            outermost: None,
+            posix: Some(10),
+            pid: None,
+            parent: 10,
+            name: "gcc".into(),
+            kind: Kind::Compiler,
+            toolchain: Some("gnu"),
+            query: false,
+            severity: Severity::Low,
+            uid: 0,
+            root: "make -j8",
+        }
+    }
+}
+
+fn key(id: &str) -> ContainerKey {
+    ContainerKey { runtime: Runtime::Docker, id: id.into() }
+}
+
+fn facts(e: &Exec, pid: i32) -> ExecFacts {
+    let verdict = Verdict {
+        kind: e.kind,
+        family: format!("{}-family", e.name),
+        toolchain: e.toolchain.map(Into::into),
+        version: None,
+        confidence: Confidence::Low,
+        evidence: Vec::new(),
+        masquerade: false,
+        packed: false,
+    };
+    ExecFacts {
+        process: ProcessFacts { pid, uid: Some(e.uid), ..ProcessFacts::default() },
+        container: ContainerFacts { key: key(e.container), metadata: Metadata::default() },
+        outer: None,
+        verdict,
+        build_id: None,
+        confirmed: true,
+        known_by: Vec::new(),
+        query: e.query,
+        arguments_known: true,
+        origin: Origin::Unknown,
+        pid_namespace: None,
+        mnt_namespace: None,
+        latency: None,
+        host_uid: None,
+        ancestors: Vec::new(),
+        missing: BTreeMap::new(),
+    }
+}
+
+impl World {
+    fn new() -> Self {
+        let mut n = 0;
+        let new_id = move || {
+            n += 1;
+            format!("S{n}")
+        };
+        let sessions = Sessions::new(GAP, MAX, new_id);
+        Self { sessions, next_pid: 100, told: Vec::new(), asked: Vec::new(), alive: Vec::new() }
+    }
+
+    fn take(&mut self, effects: Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                Effect::Emit(draft) => self.told.push(*draft),
+                Effect::AskAlive(number, living) => self.asked.push((number, living)),
+            }
+        }
+    }
+
+    fn exec(&mut self, seconds: f64, e: &Exec) {
+        self.run_to(seconds);
+        self.next_pid += 1;
+        let pid = e.pid.unwrap_or(self.next_pid);
+        let member = Member {
+            container: key(e.container),
+            outermost: key(e.outermost.unwrap_or(e.container)),
+            posix: e.posix.map(Pid),
+            pid: Pid(pid),
+            start: Some(StartTime(u64::from(pid.unsigned_abs()))),
+            parent: Some(Pid(e.parent)),
+            at: at(seconds),
+            name: e.name.clone(),
+            severity: e.severity,
+            inexact: false,
+            root_command: e.root.into(),
+            file: None,
+            facts: facts(e, pid),
+        };
+        let effects = self.sessions.add(member, at(seconds));
+        self.take(effects);
+    }
+
+    /// Lets time pass, carrying out what is due, answering for the living.
+    fn run_to(&mut self, seconds: f64) {
+        while let Some(due) = self.sessions.next_due().filter(|due| *due <= at(seconds)) {
+            let effects = self.sessions.due(due);
+            self.take(effects);
+            for (number, living) in std::mem::take(&mut self.asked) {
+                let alive: Vec<ProcessId> = living.into_iter().filter(|p| self.alive.contains(&p.pid)).collect();
+                let effects = self.sessions.answer(number, &alive, due);
+                self.take(effects);
+            }
+        }
+    }
+
+    fn states(&self) -> Vec<SessionState> {
+        self.told.iter().map(|d| d.session.state).collect()
+    }
+
+    fn closed_execs(&self) -> u64 {
+        self.told.iter().filter(|d| d.session.state == SessionState::Closed).map(|d| d.session.execs).sum()
+    }
+}
+
+use SessionState::{Closed, Escalated, Opened};
+
+#[test]
+fn a_build_is_two_alerts_with_exact_counts() {
+    let mut w = World::new();
+    for n in 0..300 {
+        for (name, kind) in [("gcc", Kind::Compiler), ("cc1", Kind::CompilerInternal), ("as", Kind::Assembler)] {
+            let t = f64::from(n) * 0.01;
+            w.exec(t, &Exec { name: name.into(), kind, parent: 20 + n, ..Exec::default() });
+        }
+    }
+    w.run_to(60.0);
+    assert_eq!(w.states(), [Opened, Closed]);
+    let closed = &w.told[1].session;
+    let counts: Vec<(&str, u64)> = closed.programs.iter().map(|p| (p.name.as_str(), p.execs)).collect();
+    assert_eq!(counts, [("as", 300), ("cc1", 300), ("gcc", 300)]);
+    assert_eq!((closed.execs, closed.exact, closed.id.as_str()), (900, true, "S1"));
+    assert_eq!(closed.duration, Duration::from_millis(2990));
+    assert_eq!(closed.root_command, "make -j8");
+}
+
+#[test]
+fn a_session_lasts_while_a_member_lives() {
+    let mut w = World::new();
+    w.exec(0.0, &Exec { pid: Some(500), ..Exec::default() });
+    w.alive = vec![Pid(500)];
+    w.run_to(63.0);
+    assert_eq!(w.states(), [Opened]);
+    w.alive.clear();
+    w.exec(64.0, &Exec::default());
+    w.run_to(120.0);
+    assert_eq!(w.states(), [Opened, Closed]);
+    assert_eq!(w.told[1].session.execs, 2);
+}
+
+#[test]
+fn a_session_ends_at_its_maximum_age() {
+    let mut w = World::new();
+    w.exec(0.0, &Exec { pid: Some(500), ..Exec::default() });
+    w.alive = vec![Pid(500)];
+    w.run_to(601.0);
+    assert_eq!(w.states(), [Opened, Closed]);
+    assert_eq!(w.told[1].reason, "session-max");
+    w.exec(602.0, &Exec::default());
+    assert_eq!(w.states(), [Opened, Closed, Opened]);
+    assert_ne!(w.told[2].session.id, w.told[0].session.id);
+}
+
+#[test]
+fn containers_and_posix_sessions_do_not_mix() {
+    let mut w = World::new();
+    for n in 0..10 {
+        let t = f64::from(n) * 0.1;
+        w.exec(t, &Exec::default());
+        w.exec(t, &Exec { container: "db", ..Exec::default() });
+        w.exec(t, &Exec { posix: Some(11), ..Exec::default() });
+    }
+    w.run_to(60.0);
+    let mut closed: Vec<(String, u64)> = Vec::new();
+    for draft in w.told.iter().filter(|d| d.session.state == Closed) {
+        closed.push((draft.lead.container.id.to_string(), draft.session.execs));
+    }
+    closed.sort();
+    assert_eq!(closed, [("db".into(), 10), ("web".into(), 10), ("web".into(), 10)]);
+    assert_eq!(w.told.len(), 6);
+}
+
+#[test]
+fn a_configure_script_that_asks_first_is_two_alerts() {
+    let mut w = World::new();
+    for n in 0..5 {
+        w.exec(f64::from(n) * 0.1, &Exec { query: true, ..Exec::default() });
+    }
+    assert_eq!(w.states(), []);
+    w.exec(0.6, &Exec { severity: Severity::Medium, ..Exec::default() });
+    assert_eq!(w.states(), [Opened]);
+    assert_eq!(w.told[0].severity, Severity::Medium);
+    assert!(!w.told[0].lead.facts.query, "the compile is what the alert is about");
+    w.exec(0.7, &Exec { query: true, ..Exec::default() });
+    w.run_to(60.0);
+    assert_eq!(w.states(), [Opened, Closed]);
+    assert_eq!(w.told[1].session.execs, 7);
+}
+
+#[test]
+fn a_compile_after_a_reported_query_escalates_once() {
+    let mut w = World::new();
+    w.exec(0.0, &Exec { query: true, ..Exec::default() });
+    w.run_to(2.0);
+    assert_eq!(w.states(), [Opened]);
+    w.exec(3.0, &Exec::default());
+    w.exec(3.1, &Exec::default());
+    w.run_to(60.0);
+    assert_eq!(w.states(), [Opened, Escalated, Closed]);
+    assert!(w.told.iter().all(|d| d.session.id == "S1"));
+}
+
+#[test]
+fn new_toolchains_users_and_severities_escalate_at_most_eight_times() {
+    let mut w = World::new();
+    w.exec(0.0, &Exec::default());
+    w.exec(0.1, &Exec { toolchain: Some("llvm"), ..Exec::default() });
+    assert_eq!(w.states(), [Opened, Escalated]);
+    w.exec(0.2, &Exec { severity: Severity::High, ..Exec::default() });
+    assert_eq!(w.states(), [Opened, Escalated, Escalated]);
+    assert_eq!(w.told[2].severity, Severity::High);
+    for uid in 1..30 {
+        w.exec(0.3, &Exec { uid, ..Exec::default() });
+    }
+    w.run_to(60.0);
+    assert_eq!(w.states().iter().filter(|s| **s == Escalated).count(), 8);
+    let closed = &w.told.last().unwrap().session;
+    assert_eq!((closed.execs, closed.users.len()), (32, 30));
+}
+
+#[test]
+fn helpers_join_their_callers_toolchain() {
+    let mut w = World::new();
+    w.exec(0.0, &Exec { name: "rustc".into(), toolchain: Some("rust"), pid: Some(50), ..Exec::default() });
+    w.exec(0.1, &Exec { name: "cc".into(), parent: 50, pid: Some(51), ..Exec::default() });
+    w.exec(0.2, &Exec { name: "ld".into(), kind: Kind::Linker, parent: 51, ..Exec::default() });
+    w.exec(0.3, &Exec { name: "ld.lld".into(), kind: Kind::Linker, toolchain: Some("llvm"), ..Exec::default() });
+    w.run_to(60.0);
+    assert_eq!(w.states(), [Opened, Closed]);
+}
+
+#[test]
+fn a_liveness_probe_is_one_pair_then_one_line_an_hour() {
+    let mut w = World::new();
+    let probes = 800;
+    for n in 0..probes {
+        w.exec(f64::from(n) * 10.0, &Exec { query: true, posix: Some(1000 + n), root: "gcc --version", ..Exec::default() });
+    }
+    let states = w.states();
+    assert_eq!(states, [Opened, Closed, Closed, Closed], "a pair, and after each of two hours a line");
+    let (hour, two) = (&w.told[2].session, &w.told[3].session);
+    assert!(hour.repeats > 300 && hour.repeats < 400, "{}", hour.repeats);
+    let effects = w.sessions.stop(at(f64::from(probes) * 10.0));
+    w.take(effects);
+    let rest = &w.told[4].session;
+    assert_eq!(1 + hour.repeats + two.repeats + rest.repeats, 800);
+    assert_eq!(w.closed_execs(), 800);
+}
+
+#[test]
+fn a_compile_like_an_earlier_one_is_reported_again() {
+    let mut w = World::new();
+    for n in 0..3 {
+        w.exec(f64::from(n) * 100.0, &Exec { posix: Some(1000 + n), ..Exec::default() });
+    }
+    w.run_to(1000.0);
+    assert_eq!(w.states(), [Opened, Closed, Opened, Closed, Opened, Closed]);
+}
+
+#[test]
+fn a_compile_in_a_muted_session_is_reported() {
+    let mut w = World::new();
+    let probe = |posix| Exec { query: true, posix: Some(posix), ..Exec::default() };
+    w.exec(0.0, &probe(1));
+    w.exec(10.0, &probe(2));
+    w.run_to(12.0);
+    assert_eq!(w.states(), [Opened, Closed]);
+    w.exec(12.5, &Exec { posix: Some(2), ..Exec::default() });
+    w.run_to(60.0);
+    assert_eq!(w.states(), [Opened, Closed, Opened, Closed]);
+    assert_eq!(w.told[3].session.execs, 2);
+}
+
+#[test]
+fn an_unknown_posix_session_joins_and_a_leader_may_come_later() {
+    let mut w = World::new();
+    w.exec(0.0, &Exec { posix: None, ..Exec::default() });
+    w.exec(0.1, &Exec { posix: Some(10), ..Exec::default() });
+    w.exec(0.2, &Exec { posix: Some(20), toolchain: Some("go"), name: "go".into(), ..Exec::default() });
+    w.exec(0.3, &Exec { posix: None, ..Exec::default() });
+    w.run_to(60.0);
+    assert_eq!(w.states().iter().filter(|s| **s == Opened).count(), 2);
+    let mut counts: Vec<(u64, bool)> =
+        w.told.iter().filter(|d| d.session.state == Closed).map(|d| (d.session.execs, d.session.exact)).collect();
+    counts.sort_unstable();
+    assert_eq!(counts, [(1, true), (3, false)], "the gnu exec joined the gnu session, and says so");
+}
+
+#[test]
+fn sixteen_sessions_in_ten_minutes_and_the_last_takes_the_rest() {
+    let mut w = World::new();
+    for n in 0..200 {
+        w.exec(f64::from(n) * 0.5, &Exec { posix: Some(1000 + n), ..Exec::default() });
+        w.exec(f64::from(n) * 0.5, &Exec { container: "db", posix: Some(5000), ..Exec::default() });
+    }
+    w.run_to(700.0);
+    let of = |id: &str, state| w.told.iter().filter(|d| &*d.lead.container.id == id && d.session.state == state).count();
+    assert_eq!((of("web", Opened), of("web", Closed)), (16, 16));
+    assert_eq!((of("db", Opened), of("db", Closed)), (1, 1));
+    assert_eq!(w.closed_execs(), 400, "no exec is left out of the counts");
+    w.exec(900.0, &Exec { posix: Some(9000), ..Exec::default() });
+    assert_eq!(w.told.last().unwrap().session.state, Opened);
+}
+
+#[test]
+fn names_beyond_256_are_counted_as_other() {
+    let mut w = World::new();
+    for n in 0..400 {
+        w.exec(0.001, &Exec { name: format!("gcc-{n}"), ..Exec::default() });
+    }
+    w.run_to(60.0);
+    let closed = &w.told.last().unwrap().session;
+    assert_eq!(closed.programs.len(), 33);
+    let last = closed.programs.last().unwrap();
+    assert_eq!((last.name.as_str(), last.execs), ("other", 400 - 32));
+    assert_eq!(closed.execs, 400);
+}
+
+#[test]
+fn what_was_unexamined_or_lost_makes_counts_uncertain() {
+    let mut w = World::new();
+    w.sessions.set_unexamined(7);
+    w.exec(0.0, &Exec::default());
+    w.sessions.set_unexamined(9);
+    w.run_to(60.0);
+    assert_eq!((w.told[1].unexamined, w.told[1].session.exact), (2, false));
+    w.exec(100.0, &Exec { posix: Some(11), ..Exec::default() });
+    w.sessions.doubt();
+    w.run_to(160.0);
+    assert_eq!((w.told[3].unexamined, w.told[3].session.exact), (0, false));
+}
+
+#[test]
+fn at_the_stop_everything_open_is_closed() {
+    let mut w = World::new();
+    w.exec(0.0, &Exec::default());
+    w.exec(0.1, &Exec { container: "db", query: true, ..Exec::default() });
+    let effects = w.sessions.stop(at(0.5));
+    w.take(effects);
+    assert_eq!(w.states().iter().filter(|s| **s == Closed).count(), 2);
+    assert!(w.told.iter().skip(1).all(|d| d.reason == "watcher-stopped"));
+}
