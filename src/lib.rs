@@ -5,5 +5,6 @@ pub mod container;
 pub mod error;
 pub mod event;
 pub mod fingerprint;
+pub mod host;
 pub mod logging;
 pub mod rate;
