@@ -1,5 +1,7 @@
 //! skeleton
 pub mod alert;
+pub mod cli;
+pub mod commands;
 pub mod config;
 pub mod container;
 pub mod error;
