@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub use check::Invalid;
 pub use load::Loaded;
 
 /// Read when no other file is named; it need not exist.
