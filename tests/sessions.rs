@@ -296,12 +296,12 @@ fn a_liveness_probe_is_one_pair_then_one_line_an_hour() {
     }
     let states = w.states();
     assert_eq!(states, [Opened, Closed, Closed, Closed], "a pair, and after each of two hours a line");
-    let (hour, two) = (&w.told[2].session, &w.told[3].session);
-    assert!(hour.repeats > 300 && hour.repeats < 400, "{}", hour.repeats);
+    let (hour, two) = (w.told[2].session.repeats, w.told[3].session.repeats);
+    assert!(hour > 300 && hour < 400, "{hour}");
     let effects = w.sessions.stop(at(f64::from(probes) * 10.0));
     w.take(effects);
     let rest = &w.told[4].session;
-    assert_eq!(1 + hour.repeats + two.repeats + rest.repeats, 800);
+    assert_eq!(1 + hour + two + rest.repeats, 800);
     assert_eq!(w.closed_execs(), 800);
 }
 

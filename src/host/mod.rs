@@ -1,7 +1,11 @@
 //! What the host and its kernel tell: processes, clocks, files below a root, and the workers that may wait for them.
 
 pub mod ancestry;
+pub mod bounded;
 pub mod clock;
+pub mod identity;
+pub mod kernel;
 pub mod process;
+pub mod rooted;
 pub mod stat;
 pub mod worker;

@@ -1,9 +1,25 @@
-//! The configuration: one struct a section, one `Default`, unknown keys refused.
+//! The configuration: one struct a section, one `Default`, unknown keys refused. Where it is read, what is refused
+//! and what a value may be stands in the files beside this one; what a setting does, with whoever is given its section.
 
-use std::path::PathBuf;
+mod check;
+mod duration;
+mod load;
+mod parse;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+
+pub use check::Invalid;
+pub use load::Loaded;
+
+/// Read when no other file is named; it need not exist.
+pub const DEFAULT_PATH: &str = "/etc/ccwatch/ccwatch.toml";
+
+/// The kinds that `[policy] findings` may name: those whose exec breaks the rule.
+const FINDINGS: [&str; 4] = ["compiler", "compiler-internal", "assembler", "linker"];
 
 /// The whole file, /etc/ccwatch/ccwatch.toml; every key is optional.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -140,11 +156,35 @@ pub struct State {
     pub directory: PathBuf,
 }
 
+/// One thing that is wrong with a configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// Line in the file, from 1; `None` where the file as a whole is meant.
+    pub line: Option<usize>,
+    /// What is wrong and, where that is known, what would be right.
+    pub reason: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.line {
+            Some(line) => write!(f, "line {line}: {}", self.reason),
+            None => f.write_str(&self.reason),
+        }
+    }
+}
+
+impl Syslog {
+    /// The socket's path, where `target` is `unix:` and an absolute path; [`Config::check`] lets nothing else pass.
+    pub fn socket(&self) -> Option<&Path> {
+        self.target.strip_prefix("unix:").map(Path::new).filter(|path| path.is_absolute())
+    }
+}
+
 impl Default for Policy {
     fn default() -> Self {
-        let findings = ["compiler", "compiler-internal", "assembler", "linker"];
         Self {
-            findings: findings.map(String::from).to_vec(),
+            findings: FINDINGS.map(String::from).to_vec(),
             queries: Treatment::Low,
             build_containers: Treatment::Low,
         }
@@ -185,21 +225,5 @@ impl Default for AlertFile {
 impl Default for State {
     fn default() -> Self {
         Self { directory: "/var/lib/ccwatch".into() }
-    }
-}
-
-/// Durations as strings: `"5s"`, `"10min"`, `"500ms"`, `"1h"`.
-mod duration {
-    use std::time::Duration;
-
-    use serde::{Deserialize, Deserializer, Serializer};
-
-    pub(super) fn serialize<S: Serializer>(d: &Duration, s: S) -> Result<S::Ok, S::Error> {
-        s.serialize_str(&format!("{}ms", d.as_millis()))
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Duration, D::Error> {
-        let _text = String::deserialize(d)?;
-        Err(serde::de::Error::custom("not yet"))
     }
 }

@@ -1,0 +1,195 @@
+//! Collects what `ccwatch doctor` reports: opens, reads and connects, changes nothing, judges nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::Read as _;
+use std::os::unix::net::{UnixDatagram, UnixStream};
+use std::path::Path;
+
+use nix::unistd::{AccessFlags, access};
+
+use super::{Place, Report};
+use crate::config::{Loaded, Switch};
+use crate::container::ContainerKey;
+use crate::host::kernel::Kernel;
+
+/// Bounds what is read of one process' cgroup file.
+const MAX_CGROUP: u64 = 64 << 10;
+
+/// What the report takes from the sensors and from the container registry.
+pub trait Probes {
+    /// Tries the process connector, and says in a sentence why it does not work.
+    ///
+    /// # Errors
+    /// That sentence.
+    fn connector(&self) -> std::result::Result<(), String>;
+
+    /// The innermost container that the bytes of a /proc/PID/cgroup name.
+    fn container(&self, cgroup: &[u8]) -> Option<ContainerKey>;
+
+    /// The container runtimes whose state is on this host, each as it shall be shown.
+    fn runtimes(&self) -> Vec<String>;
+}
+
+/// The sensors and the registry of this program.
+pub(super) struct Installed;
+
+impl Probes for Installed {
+    fn connector(&self) -> std::result::Result<(), String> {
+        Ok(())
+    }
+
+    fn container(&self, _cgroup: &[u8]) -> Option<ContainerKey> {
+        None
+    }
+
+    fn runtimes(&self) -> Vec<String> {
+        Vec::new()
+    }
+}
+
+/// Collects the facts: `proc` is /proc, `boot` is /boot. Opens and connects, changes nothing.
+pub fn gather(proc: &Path, boot: &Path, loaded: &Loaded, probes: &impl Probes) -> Report {
+    let config = &loaded.config;
+    let (containers, own) = containers(proc, probes);
+    Report {
+        kernel: Kernel::read(proc, boot),
+        config: (loaded.path().to_path_buf(), loaded.exists()),
+        sensors: config.sensors.clone(),
+        connector: (config.sensors.proc_connector != Switch::Off).then(|| probes.connector()),
+        runtimes: probes.runtimes(),
+        containers,
+        own,
+        syslog: config.syslog.enabled.then(|| {
+            let reachable = config.syslog.socket().map_or_else(|| Err("not a local socket".into()), reachable);
+            (config.syslog.target.clone(), reachable)
+        }),
+        alert_file: config.alert_file.enabled.then(|| place(&config.alert_file.path)),
+        state: place(&config.state.directory),
+    }
+}
+
+/// The containers in which some process lives, and our own. Zombies and processes that vanish meanwhile are nobody's.
+fn containers(proc: &Path, probes: &impl Probes) -> (BTreeMap<&'static str, usize>, Option<ContainerKey>) {
+    let of = |process: &str| {
+        let mut cgroup = Vec::new();
+        let file = File::open(proc.join(process).join("cgroup")).ok()?;
+        file.take(MAX_CGROUP).read_to_end(&mut cgroup).ok()?;
+        probes.container(&cgroup)
+    };
+    let entries = std::fs::read_dir(proc).into_iter().flatten().flatten();
+    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    let pids = names.filter(|name| name.bytes().all(|b| b.is_ascii_digit()));
+    let keys: BTreeSet<(&'static str, String)> =
+        pids.filter_map(|pid| of(&pid)).map(|key| (key.runtime.as_str(), key.id.to_string())).collect();
+    let mut numbers = BTreeMap::new();
+    for (runtime, _) in keys {
+        *numbers.entry(runtime).or_default() += 1;
+    }
+    (numbers, of("self"))
+}
+
+/// Whether somebody listens on the socket; connecting sends nothing.
+fn reachable(socket: &Path) -> std::result::Result<(), String> {
+    let datagram = UnixDatagram::unbound().and_then(|unbound| unbound.connect(socket));
+    match datagram {
+        // EPROTOTYPE: it is a stream socket, as some syslog daemons have it.
+        Err(error) if error.raw_os_error() == Some(libc::EPROTOTYPE) => UnixStream::connect(socket).map(drop),
+        other => other,
+    }
+    .map_err(|error| error.to_string())
+}
+
+/// Whether a file or directory can be written, or made. Of one that does not exist yet, what counts is the nearest
+/// directory above it that does.
+fn place(path: &Path) -> Place {
+    let existing = path.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
+    let wanted = if existing.is_dir() { AccessFlags::W_OK | AccessFlags::X_OK } else { AccessFlags::W_OK };
+    let writable = match access(existing, wanted) {
+        Ok(()) if existing != path && !existing.is_dir() => Err(format!("{} is no directory", existing.display())),
+        Ok(()) => Ok(()),
+        Err(error) => Err(format!("{}: {}", existing.display(), error.desc())),
+    };
+    (path.display().to_string(), writable)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+    use crate::config::Config;
+    use crate::container::Runtime;
+
+    struct Fake {
+        connector: std::result::Result<(), String>,
+    }
+
+    impl Probes for Fake {
+        fn connector(&self) -> std::result::Result<(), String> {
+            self.connector.clone()
+        }
+
+        fn container(&self, cgroup: &[u8]) -> Option<ContainerKey> {
+            let id = std::str::from_utf8(cgroup).ok()?.trim().strip_prefix("0::/docker/")?;
+            Some(ContainerKey { runtime: Runtime::Docker, id: id.into() })
+        }
+
+        fn runtimes(&self) -> Vec<String> {
+            vec!["docker (/var/lib/docker)".into()]
+        }
+    }
+
+    #[test]
+    fn gathers_from_a_fake_proc() {
+        let proc = tempfile::tempdir().unwrap();
+        for (pid, cgroup) in [
+            ("1", "0::/init.scope\n"),
+            ("20", "0::/docker/aa\n"),
+            ("21", "0::/docker/aa\n"),
+            ("22", "0::/docker/bb\n"),
+            ("self", "0::/\n"),
+            ("sys", "0::/docker/cc\n"),
+        ] {
+            fs::create_dir(proc.path().join(pid)).unwrap();
+            fs::write(proc.path().join(pid).join("cgroup"), cgroup).unwrap();
+        }
+        fs::create_dir(proc.path().join("23")).unwrap();
+        let file = proc.path().join("ccwatch.toml");
+        fs::write(&file, "[alert-file]\nenabled = false\n[syslog]\ntarget = \"unix:/nonexistent\"\n").unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+        let loaded = Config::load(Some(&file)).unwrap();
+        let report = gather(proc.path(), proc.path(), &loaded, &Fake { connector: Ok(()) });
+        assert_eq!(report.containers, [("docker", 2)].into());
+        assert_eq!(report.own, None);
+        assert_eq!(report.alert_file, None);
+        assert!(report.syslog.unwrap().1.unwrap_err().contains("No such file"));
+    }
+
+    #[test]
+    fn a_socket_is_reachable_where_somebody_listens() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("log");
+        let datagram = UnixDatagram::bind(&path).unwrap();
+        assert_eq!(reachable(&path), Ok(()));
+        drop(datagram);
+        assert!(reachable(&path).unwrap_err().contains("refused"));
+        fs::remove_file(&path).unwrap();
+        let _stream = UnixListener::bind(&path).unwrap();
+        assert_eq!(reachable(&path), Ok(()));
+    }
+
+    #[test]
+    fn a_place_that_is_not_there_yet_can_be_made() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("file");
+        fs::write(&file, "").unwrap();
+        assert_eq!(place(&directory.path().join("a/b/c")).1, Ok(()));
+        assert_eq!(place(&file).1, Ok(()));
+        assert!(place(&file.join("below")).1.unwrap_err().ends_with("is no directory"));
+    }
+}

@@ -1,0 +1,353 @@
+//! `ccwatch doctor`: what this host offers, which sensors will run, and what nobody will see. The facts are judged and
+//! written here; [`gather()`] collects them.
+
+mod gather;
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+pub use gather::{Probes, gather};
+
+use super::print;
+use crate::cli::ConfigOption;
+use crate::config::{Config, Sensors, Switch};
+use crate::container::ContainerKey;
+use crate::error::Result;
+use crate::host::kernel::{Capabilities, Initial, Kernel, OLDEST};
+use crate::logging::escaped;
+
+/// Prints the report; exit code 0 where all is well, 1 where something is degraded.
+///
+/// # Errors
+/// A configuration that cannot be used, or a stdout that cannot be written to.
+pub fn run(options: &ConfigOption) -> Result<ExitCode> {
+    let loaded = Config::load(options.config.as_deref())?;
+    let report = gather(Path::new("/proc"), Path::new("/boot"), &loaded, &gather::Installed);
+    print(&report.render())?;
+    Ok(if report.is_degraded() { ExitCode::from(1) } else { ExitCode::SUCCESS })
+}
+
+/// A place that alerts or state go to: its name, and why it cannot be used.
+type Place = (String, std::result::Result<(), String>);
+
+/// The facts.
+#[derive(Debug)]
+pub struct Report {
+    /// Kernel, privileges and namespaces.
+    pub kernel: Kernel,
+    /// Which configuration holds, and whether there is a file.
+    pub config: (PathBuf, bool),
+    /// Which sensors are wanted.
+    pub sensors: Sensors,
+    /// Whether the process connector works; `None` where it is switched off.
+    pub connector: Option<std::result::Result<(), String>>,
+    /// The runtimes found.
+    pub runtimes: Vec<String>,
+    /// Running containers: their number for each runtime.
+    pub containers: BTreeMap<&'static str, usize>,
+    /// The container in which this process itself runs.
+    pub own: Option<ContainerKey>,
+    /// The syslog socket; `None` where it is switched off.
+    pub syslog: Option<Place>,
+    /// The alert file; `None` where it is switched off.
+    pub alert_file: Option<Place>,
+    /// The state directory.
+    pub state: Place,
+}
+
+/// How a finding counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// As it should be.
+    Fine,
+    /// Worth knowing.
+    Note,
+    /// Something will not work, or not in full.
+    Degraded,
+}
+
+impl State {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Fine => "ok",
+            Self::Note => "note",
+            Self::Degraded => "degraded",
+        }
+    }
+}
+
+/// One line of the report.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// How it counts.
+    pub state: State,
+    /// What it is about.
+    pub subject: &'static str,
+    /// A sentence, or less.
+    pub text: String,
+}
+
+impl Report {
+    /// Whether anything will not work, or not in full.
+    pub fn is_degraded(&self) -> bool {
+        self.findings().iter().any(|finding| finding.state == State::Degraded)
+    }
+
+    /// The facts, judged, in the order in which they are shown.
+    pub fn findings(&self) -> Vec<Finding> {
+        let mut all = Vec::new();
+        let mut add = |state, subject, text: String| all.push(Finding { state, subject, text });
+        self.judge_host(&mut add);
+        self.judge_sensors(&mut add);
+
+        let total: usize = self.containers.values().sum();
+        let each: Vec<String> = self.containers.iter().map(|(runtime, number)| format!("{runtime} {number}")).collect();
+        let none = "none found".to_string();
+        add(State::Note, "runtimes", if self.runtimes.is_empty() { none } else { self.runtimes.join(", ") });
+        let each = if each.is_empty() { String::new() } else { format!(": {}", each.join(", ")) };
+        add(State::Note, "containers", format!("{total} running{each}"));
+
+        for (subject, place) in [("syslog", &self.syslog), ("alert file", &self.alert_file)] {
+            match place {
+                Some(place) => judge_place(&mut add, subject, place),
+                None => add(State::Note, subject, "switched off".into()),
+            }
+        }
+        judge_place(&mut add, "state", &self.state);
+        let (path, exists) = (self.config.0.display(), self.config.1);
+        let config = if exists { path.to_string() } else { format!("{path} is not there, the defaults hold") };
+        add(State::Note, "config", config);
+        all
+    }
+
+    fn judge_host(&self, add: &mut impl FnMut(State, &'static str, String)) {
+        let kernel = &self.kernel;
+        let release = kernel.release.clone().unwrap_or_else(|why| format!("unknown: {}", why.as_str()));
+        if kernel.too_old() {
+            let (major, minor) = OLDEST;
+            add(State::Degraded, "kernel", format!("{release} is older than {major}.{minor}, the oldest supported"));
+        } else {
+            add(State::Fine, "kernel", release);
+        }
+
+        match kernel.capabilities.map(Capabilities::missing) {
+            Ok(missing) if missing.is_empty() => add(State::Fine, "capabilities", "all that are needed".into()),
+            Ok(missing) => {
+                for capability in missing {
+                    let text = format!("{} is missing, needed {}", capability.name, capability.why);
+                    add(State::Degraded, "capabilities", text);
+                }
+            }
+            Err(why) => add(State::Degraded, "capabilities", format!("unknown: {}", why.as_str())),
+        }
+
+        if let Some(own) = &self.own {
+            add(State::Degraded, "place", format!("runs inside the container {own}, not on the host"));
+        }
+        let kinds = [
+            ("pid", kernel.pid_ns),
+            ("user", kernel.user_ns),
+            ("network", kernel.net_ns),
+            ("cgroup", kernel.cgroup_ns),
+        ];
+        let of = |wanted: Initial| {
+            let names: Vec<&str> = kinds.iter().filter(|(_, is)| *is == wanted).map(|(kind, _)| *kind).collect();
+            names.join(", ")
+        };
+        let (foreign, unknown) = (of(Initial::No), of(Initial::Unknown));
+        if !foreign.is_empty() {
+            add(State::Degraded, "namespaces", format!("not the host's: {foreign}"));
+        }
+        if !unknown.is_empty() {
+            add(State::Note, "namespaces", format!("not known whether they are the host's: {unknown}"));
+        }
+        if foreign.is_empty() && unknown.is_empty() {
+            add(State::Fine, "namespaces", "the host's".into());
+        }
+        if let Some(value) = &kernel.hidepid {
+            add(State::Note, "/proc", format!("hidepid={value}: needs CAP_SYS_PTRACE to see other users' processes"));
+        }
+    }
+
+    fn judge_sensors(&self, add: &mut impl FnMut(State, &'static str, String)) {
+        match &self.connector {
+            None => add(State::Note, "proc-connector", "switched off".into()),
+            Some(Ok(())) => add(State::Fine, "proc-connector", "available".into()),
+            Some(Err(why)) => {
+                let why = match self.kernel.connector_obstacle() {
+                    Some(obstacle) => format!("{why} ({obstacle})"),
+                    None => why.clone(),
+                };
+                add(State::Degraded, "proc-connector", why);
+            }
+        }
+        match self.sensors.procfs_poll {
+            Switch::Off => add(State::Degraded, "procfs-poll", "switched off: nothing repairs a loss of events".into()),
+            Switch::Auto | Switch::On => {
+                let role = if self.has_connector() { "baseline and repair" } else { "the only sensor" };
+                add(State::Fine, "procfs-poll", format!("available: {role}"));
+            }
+        }
+    }
+
+    fn has_connector(&self) -> bool {
+        matches!(self.connector, Some(Ok(())))
+    }
+
+    /// What nobody will see with the sensors that are there.
+    pub fn not_covered(&self) -> Vec<&'static str> {
+        let short = if self.has_connector() {
+            "a process that ends before it is looked at, in well under a millisecond: it is counted as unexamined, and \
+             its file and container stay unknown"
+        } else {
+            "a process that lives less than the poll's interval: it is neither seen nor counted"
+        };
+        vec![
+            short,
+            "a compiler under a name that is not a compiler's, unless its SHA-256 or build-id is known",
+            "a compiler that is no process: loaded as a library (libtcc, libgccjit), or injected into another process",
+            "what runs in a guest of its own: the execs of gVisor and Kata containers are not the host's",
+            "a container without a cgroup of its own (rootless podman with cgroupfs) is named by its mount namespace only",
+        ]
+    }
+
+    /// The report, as it is printed.
+    pub fn render(&self) -> String {
+        let mut text = String::new();
+        let findings = self.findings();
+        for Finding { state, subject, text: line } in &findings {
+            // Names of containers and paths are not ours.
+            let _ = writeln!(text, "{:<9} {subject:<15} {}", state.as_str(), escaped(line));
+        }
+        text.push_str("\nnot covered:\n");
+        for line in self.not_covered() {
+            let _ = writeln!(text, "- {line}");
+        }
+        let degraded = findings.iter().filter(|finding| finding.state == State::Degraded).count();
+        let _ = match degraded {
+            0 => writeln!(text, "\nall well"),
+            1 => writeln!(text, "\n1 degraded"),
+            more => writeln!(text, "\n{more} degraded"),
+        };
+        text
+    }
+}
+
+fn judge_place(add: &mut impl FnMut(State, &'static str, String), subject: &'static str, (name, usable): &Place) {
+    match usable {
+        Ok(()) => add(State::Fine, subject, name.clone()),
+        Err(why) => add(State::Degraded, subject, format!("{name}: {why}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::container::Runtime;
+    use crate::event::Missing;
+
+    fn well() -> Report {
+        Report {
+            kernel: Kernel {
+                release: Ok("4.18.0-553.el8".into()),
+                version: Ok(procfs::KernelVersion::new(4, 18, 0)),
+                capabilities: Ok(Capabilities(u64::MAX)),
+                pid_ns: Initial::Yes,
+                user_ns: Initial::Yes,
+                cgroup_ns: Initial::Yes,
+                net_ns: Initial::Yes,
+                connector: true,
+                proc_events: Some(true),
+                hidepid: None,
+                ptrace_scope: None,
+            },
+            config: ("/etc/ccwatch/ccwatch.toml".into(), false),
+            sensors: Sensors::default(),
+            connector: Some(Ok(())),
+            runtimes: vec!["docker (/var/lib/docker)".into()],
+            containers: [("docker", 2), ("podman", 1)].into(),
+            own: None,
+            syslog: Some(("unix:/dev/log".into(), Ok(()))),
+            alert_file: None,
+            state: ("/var/lib/ccwatch".into(), Ok(())),
+        }
+    }
+
+    fn degraded(report: &Report) -> Vec<&'static str> {
+        assert_eq!(report.is_degraded(), report.findings().iter().any(|f| f.state == State::Degraded));
+        report.findings().iter().filter(|f| f.state == State::Degraded).map(|f| f.subject).collect()
+    }
+
+    #[test]
+    fn all_well() {
+        let text = well().render();
+        assert_eq!(
+            text.split("\nnot covered").next().unwrap(),
+            "\
+ok        kernel          4.18.0-553.el8
+ok        capabilities    all that are needed
+ok        namespaces      the host's
+ok        proc-connector  available
+ok        procfs-poll     available: baseline and repair
+note      runtimes        docker (/var/lib/docker)
+note      containers      3 running: docker 2, podman 1
+ok        syslog          unix:/dev/log
+note      alert file      switched off
+ok        state           /var/lib/ccwatch
+note      config          /etc/ccwatch/ccwatch.toml is not there, the defaults hold
+"
+        );
+        assert!(text.ends_with("\nall well\n"), "{text}");
+        assert!(text.contains("counted as unexamined"));
+    }
+
+    #[test]
+    fn no_connector_is_degraded_and_says_why() {
+        let mut report = well();
+        report.connector = Some(Err("no answer within 100 ms".into()));
+        report.kernel.connector = false;
+        assert_eq!(degraded(&report), ["proc-connector"]);
+        let text = report.render();
+        assert!(text.contains("no answer within 100 ms (/proc/net/connector does not list cn_proc"), "{text}");
+        assert!(text.contains("available: the only sensor"), "{text}");
+        assert!(text.contains("less than the poll's interval"), "{text}");
+        assert!(text.ends_with("\n1 degraded\n"), "{text}");
+        report.connector = None;
+        assert_eq!(degraded(&report), [""; 0]);
+    }
+
+    #[test]
+    fn everything_else_that_degrades() {
+        let mut report = well();
+        report.kernel.capabilities = Ok(Capabilities(1 << 12 | 1 << 19));
+        report.kernel.version = Ok(procfs::KernelVersion::new(2, 6, 32));
+        report.kernel.pid_ns = Initial::No;
+        report.kernel.net_ns = Initial::Unknown;
+        report.own = Some(ContainerKey { runtime: Runtime::Docker, id: "a\x1bb".into() });
+        report.syslog = Some(("unix:/dev/log".into(), Err("No such file or directory".into())));
+        report.alert_file = Some(("/var/log/x".into(), Err("Read-only file system".into())));
+        report.state.1 = Err("Permission denied".into());
+        report.sensors.procfs_poll = Switch::Off;
+        let subjects = [
+            "kernel",
+            "capabilities",
+            "capabilities",
+            "place",
+            "namespaces",
+            "procfs-poll",
+            "syslog",
+            "alert file",
+            "state",
+        ];
+        assert_eq!(degraded(&report), subjects);
+        let text = report.render();
+        assert!(text.contains("docker/a\\u{1b}b"), "{text}");
+        assert!(text.contains("not known whether they are the host's: network"), "{text}");
+        report.kernel.capabilities = Err(Missing::Denied);
+        assert!(report.render().contains("capabilities    unknown: denied"));
+    }
+}

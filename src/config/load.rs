@@ -1,0 +1,264 @@
+//! Reads the file: which, whether it can be trusted, and whether it has changed. What its bytes mean is `parse`'s affair.
+
+use std::fs::{File, Metadata, OpenOptions};
+use std::io::{ErrorKind, Read};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+use super::{Config, DEFAULT_PATH, Problem, parse};
+use crate::error::{Error, Result};
+
+/// More than any file of ours ever needs; a bound on what a wrong path can cost.
+const MAX_BYTES: u64 = 1 << 20;
+
+/// Group and others may write: anybody of them could switch the watcher off.
+const FOREIGN_WRITE: u32 = 0o022;
+
+/// A configuration, and enough of where it came from to tell later whether that has changed.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// What the file says, over the defaults.
+    pub config: Config,
+    source: Source,
+    /// SHA-256 of the bytes; `None` where there was no file.
+    digest: Option<[u8; 32]>,
+}
+
+/// Which file, and whether it must exist.
+#[derive(Debug, Clone)]
+struct Source {
+    path: PathBuf,
+    named: bool,
+}
+
+impl Config {
+    /// Reads `path`, which must exist, or else [`DEFAULT_PATH`], which need not: without it the defaults hold.
+    ///
+    /// # Errors
+    /// Of several problems the first, and how many more there are; [`Config::load_all`] tells all.
+    pub fn load(path: Option<&Path>) -> Result<Loaded> {
+        Self::load_all(path).map_err(first)
+    }
+
+    /// As [`Config::load`], with every problem.
+    ///
+    /// # Errors
+    /// One [`Error`] a problem, in the order of the file's lines; never an empty list.
+    pub fn load_all(path: Option<&Path>) -> std::result::Result<Loaded, Vec<Error>> {
+        let source = Source { path: path.unwrap_or(Path::new(DEFAULT_PATH)).to_path_buf(), named: path.is_some() };
+        source.load()
+    }
+}
+
+impl Loaded {
+    /// The file that was read, or would have been.
+    pub fn path(&self) -> &Path {
+        &self.source.path
+    }
+
+    /// Whether there was a file.
+    pub fn exists(&self) -> bool {
+        self.digest.is_some()
+    }
+
+    /// Reads the file again. `None` where its bytes are the same, so that a SIGHUP that only rotates logs changes
+    /// nothing.
+    ///
+    /// # Errors
+    /// As [`Config::load`]: the caller keeps what it has.
+    pub fn reload(&self) -> Result<Option<Self>> {
+        let bytes = self.source.read()?;
+        if bytes.as_deref().map(digest) == self.digest {
+            return Ok(None);
+        }
+        self.source.clone().interpret(bytes).map(Some).map_err(first)
+    }
+}
+
+impl Source {
+    fn load(self) -> std::result::Result<Loaded, Vec<Error>> {
+        let bytes = self.read().map_err(|error| vec![error])?;
+        self.interpret(bytes)
+    }
+
+    fn interpret(self, bytes: Option<Vec<u8>>) -> std::result::Result<Loaded, Vec<Error>> {
+        let Some(bytes) = bytes else {
+            return Ok(Loaded { config: Config::default(), source: self, digest: None });
+        };
+        match parse::parse(&bytes) {
+            Ok(config) => Ok(Loaded { config, source: self, digest: Some(digest(&bytes)) }),
+            Err(problems) => Err(problems.iter().map(|problem| self.refuse(problem)).collect()),
+        }
+    }
+
+    /// The file's bytes; `None` where it is missing and may be.
+    fn read(&self) -> Result<Option<Vec<u8>>> {
+        let whole = |reason: String| self.refuse(&Problem { line: None, reason });
+        let os = |error: std::io::Error| Error::file("read", &self.path, error);
+        // O_NONBLOCK: a FIFO under this name must not hang the start. Symbolic links are followed: administrators use
+        // them, and what counts is whose the file is that was opened.
+        let mut options = OpenOptions::new();
+        options.read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
+        let file = match options.open(&self.path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == ErrorKind::NotFound && !self.named => return Ok(None),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Err(whole("no such file".into())),
+            Err(error) => return Err(os(error)),
+        };
+        let metadata = file.metadata().map_err(os)?;
+        if let Some(reason) = distrust(&metadata, nix::unistd::geteuid().as_raw()) {
+            return Err(whole(reason));
+        }
+        read_bounded(file).map_err(os)?.map(Some).ok_or_else(|| whole(format!("larger than {MAX_BYTES} bytes")))
+    }
+
+    fn refuse(&self, problem: &Problem) -> Error {
+        Error::Config { act: "read", object: self.path.display().to_string(), reason: problem.to_string() }
+    }
+}
+
+fn digest(bytes: &[u8]) -> [u8; 32] {
+    Sha256::digest(bytes).into()
+}
+
+/// One error for all: the first, and how many more there are.
+fn first(problems: Vec<Error>) -> Error {
+    let more = problems.len().saturating_sub(1);
+    match problems.into_iter().next() {
+        Some(Error::Config { act, object, reason }) if more > 0 => {
+            Error::Config { act, object, reason: format!("{reason} (and {more} more: see ccwatch config check)") }
+        }
+        Some(only) => only,
+        None => Error::Config { act: "read", object: "configuration".into(), reason: "no reason was given".into() },
+    }
+}
+
+/// Why the file that was opened must not be obeyed: somebody else than root and us can write to it.
+fn distrust(metadata: &Metadata, euid: u32) -> Option<String> {
+    if !metadata.is_file() {
+        return Some("not a regular file".into());
+    }
+    foreign(metadata.uid(), metadata.mode(), euid)
+}
+
+/// The part of [`distrust`] that depends on owner and mode.
+fn foreign(uid: u32, mode: u32, euid: u32) -> Option<String> {
+    if uid != 0 && uid != euid {
+        return Some(format!("it belongs to uid {uid}: it must belong to root or to the user that runs ccwatch"));
+    }
+    let permissions = mode & 0o7777;
+    (mode & FOREIGN_WRITE != 0)
+        .then(|| format!("group or others may write to it (mode {permissions:04o}): chmod go-w would do"))
+}
+
+/// `None` where it is too large.
+fn read_bounded(file: File) -> std::io::Result<Option<Vec<u8>>> {
+    let mut bytes = Vec::new();
+    file.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
+    Ok((bytes.len() as u64 <= MAX_BYTES).then_some(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn file(text: &str) -> (tempfile::TempDir, PathBuf) {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("ccwatch.toml");
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+        (directory, path)
+    }
+
+    fn message(path: &Path) -> String {
+        let error = Config::load(Some(path)).unwrap_err();
+        assert_eq!(error.exit_code(), 78, "{error}");
+        error.to_string().replace(&path.display().to_string(), "F")
+    }
+
+    #[test]
+    fn a_named_file_must_exist_and_the_default_need_not() {
+        let missing = Path::new("/nonexistent/ccwatch.toml");
+        assert_eq!(message(missing), "read F: no such file");
+        let optional = Source { path: missing.into(), named: false }.load().unwrap();
+        assert_eq!(optional.config, Config::default());
+        assert!(!optional.exists());
+    }
+
+    #[test]
+    fn the_sentence_of_the_contract() {
+        let (_directory, path) = file(&format!("{}[syslog]\nfacilty = \"daemon\"\n", "#\n".repeat(10)));
+        assert_eq!(message(&path), "read F: line 12: unknown key \"facilty\", did you mean \"facility\"?");
+    }
+
+    #[test]
+    fn of_several_the_first_and_how_many_more() {
+        let (_directory, path) = file("[syslog]\na = 1\nb = 2\nc = 3\n");
+        assert_eq!(message(&path), "read F: line 2: unknown key \"a\" (and 2 more: see ccwatch config check)");
+        assert_eq!(Config::load_all(Some(&path)).unwrap_err().len(), 3);
+    }
+
+    #[test]
+    fn a_file_that_others_may_write_is_refused() {
+        let (_directory, path) = file("");
+        for mode in [0o664, 0o646, 0o666] {
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            let reason = format!("read F: group or others may write to it (mode {mode:04o}): chmod go-w would do");
+            assert_eq!(message(&path), reason);
+        }
+        for mode in [0o644, 0o600, 0o755] {
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            assert!(Config::load(Some(&path)).is_ok());
+        }
+    }
+
+    #[test]
+    fn a_file_of_somebody_else_is_refused() {
+        assert_eq!(foreign(0, 0o100_644, 1000), None);
+        assert_eq!(foreign(1000, 0o100_644, 1000), None);
+        assert!(foreign(1000, 0o100_644, 0).unwrap().starts_with("it belongs to uid 1000: "));
+    }
+
+    #[test]
+    fn only_regular_files_of_a_sane_size() {
+        let (directory, path) = file("");
+        assert_eq!(message(directory.path()), "read F: not a regular file");
+        let fifo = directory.path().join("fifo");
+        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::from_bits_truncate(0o600)).unwrap();
+        assert_eq!(message(&fifo), "read F: not a regular file");
+        fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(MAX_BYTES + 1).unwrap();
+        assert_eq!(message(&path), "read F: larger than 1048576 bytes");
+    }
+
+    #[test]
+    fn reload_tells_whether_the_bytes_have_changed() {
+        let (_directory, path) = file("[syslog]\ntag = \"one\"\n");
+        let loaded = Config::load(Some(&path)).unwrap();
+        assert!(loaded.reload().unwrap().is_none());
+        fs::write(&path, "[syslog]\ntag = \"two\"\n").unwrap();
+        let again = loaded.reload().unwrap().unwrap();
+        assert_eq!(again.config.syslog.tag, "two");
+        assert!(again.reload().unwrap().is_none());
+        fs::write(&path, "[syslog]\ntag = 2\n").unwrap();
+        assert!(again.reload().is_err());
+    }
+
+    #[test]
+    fn reload_sees_the_default_file_come_and_go() {
+        let (_directory, path) = file("");
+        let source = Source { path: path.clone(), named: false };
+        let with = source.load().unwrap();
+        fs::remove_file(&path).unwrap();
+        let without = with.reload().unwrap().unwrap();
+        assert_eq!((with.exists(), without.exists()), (true, false));
+        assert!(without.reload().unwrap().is_none());
+        assert_eq!(without.path(), path);
+    }
+}

@@ -1,0 +1,151 @@
+//! The program as it is called: commands, exit codes, what goes to stdout and what to stderr. Nothing here needs root.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Output, Stdio};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_ccwatch");
+
+fn ccwatch(arguments: &[&str]) -> Output {
+    Command::new(PROGRAM).args(arguments).stdin(Stdio::null()).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap()
+}
+
+/// Exit code, stdout and stderr.
+fn outcome(output: &Output) -> (i32, &str, &str) {
+    (output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))
+}
+
+fn config(content: &str) -> (tempfile::TempDir, String) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("ccwatch.toml");
+    fs::write(&path, content).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+    let name = path.to_str().unwrap().to_string();
+    (directory, name)
+}
+
+#[test]
+fn help_and_version_go_to_stdout_and_are_no_error() {
+    for arguments in [&["--help"][..], &["--version"], &["run", "--help"], &["config", "check", "-h"]] {
+        let output = ccwatch(arguments);
+        let (code, stdout, stderr) = outcome(&output);
+        assert_eq!((code, stderr), (0, ""), "{arguments:?}");
+        assert!(!stdout.is_empty());
+    }
+    assert_eq!(text(&ccwatch(&["--version"]).stdout), concat!("ccwatch ", env!("CARGO_PKG_VERSION"), "\n"));
+}
+
+#[test]
+fn a_command_line_that_cannot_be_is_64() {
+    for arguments in [&[][..], &["bogus"], &["run", "--stdout", "xml"], &["config"], &["doctor", "--nope"]] {
+        let output = ccwatch(arguments);
+        let (code, stdout, stderr) = outcome(&output);
+        assert_eq!((code, stdout), (64, ""), "{arguments:?}");
+        assert!(!stderr.is_empty());
+    }
+}
+
+#[test]
+fn the_canary_does_nothing() {
+    assert_eq!(outcome(&ccwatch(&["canary"])), (0, "", ""));
+    assert_eq!(outcome(&ccwatch(&["canary", "--whatever"])), (0, "", ""));
+}
+
+#[test]
+fn config_check_tells_every_error() {
+    let (_directory, path) = config("[syslog]\nfacilty = \"daemon\"\n[session]\ngap = \"1h\"\ngpa = 1\n");
+    let output = ccwatch(&["config", "check", "--config", &path]);
+    let (code, stdout, stderr) = outcome(&output);
+    assert_eq!((code, stdout), (78, ""));
+    assert_eq!(
+        stderr,
+        format!(
+            "ccwatch: error: read {path}: line 2: unknown key \"facilty\", did you mean \"facility\"?\n\
+             ccwatch: error: read {path}: line 5: unknown key \"gpa\", did you mean \"gap\"?\n"
+        )
+    );
+}
+
+#[test]
+fn config_check_of_a_good_file() {
+    let (_directory, path) = config("[syslog]\nfacility = \"daemon\"\n");
+    let output = ccwatch(&["config", "check", "--config", &path]);
+    assert_eq!(outcome(&output), (0, format!("{path}: ok\n").as_str(), ""));
+    let output = ccwatch(&["config", "check", "--config", "/nonexistent/f"]);
+    assert_eq!(outcome(&output), (78, "", "ccwatch: error: read /nonexistent/f: no such file\n"));
+}
+
+#[test]
+fn config_show_is_a_file_that_says_the_same() {
+    let (_directory, path) = config("[session]\ngap = \"90s\"\n");
+    let shown = ccwatch(&["config", "show", "--config", &path]);
+    assert_eq!(shown.status.code(), Some(0));
+    assert!(text(&shown.stdout).contains("gap = \"1min 30s\"\n"));
+    let (_directory, again) = config(text(&shown.stdout));
+    assert_eq!(ccwatch(&["config", "show", "--config", &again]).stdout, shown.stdout);
+}
+
+#[test]
+fn every_command_refuses_a_file_that_others_may_write() {
+    let (_directory, path) = config("");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();
+    for command in [&["run"][..], &["doctor"], &["config", "check"], &["config", "show"]] {
+        let output = ccwatch(&[command, &["--config", &path]].concat());
+        let (code, stdout, stderr) = outcome(&output);
+        assert_eq!((code, stdout), (78, ""), "{command:?}");
+        assert!(stderr.contains("group or others may write to it"), "{stderr}");
+    }
+}
+
+#[test]
+fn doctor_reports_on_stdout_and_by_its_exit_code() {
+    let (_directory, path) = config("[syslog]\nenabled = false\n[alert-file]\nenabled = false\n");
+    let output = ccwatch(&["doctor", "--config", &path]);
+    let (code, stdout, stderr) = outcome(&output);
+    assert_eq!(stderr, "");
+    for subject in
+        ["kernel", "capabilities", "namespaces", "proc-connector", "procfs-poll", "containers", "not covered"]
+    {
+        assert!(stdout.contains(subject), "{stdout}");
+    }
+    assert_eq!(code, i32::from(!stdout.ends_with("\nall well\n")), "{stdout}");
+
+    let (_directory, path) = config("[syslog]\ntarget = \"unix:/nonexistent/log\"\n");
+    let output = ccwatch(&["doctor", "--config", &path]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stdout).contains("degraded  syslog          unix:/nonexistent/log: No such file"));
+}
+
+#[test]
+fn a_reader_that_leaves_is_no_error() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output = Command::new(PROGRAM).args(["config", "show"]).stdout(writer).stderr(Stdio::piped()).output().unwrap();
+    assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), ""));
+}
+
+#[test]
+fn without_privileges_one_sentence_and_77() {
+    // Where the build lies, another user may not be able to go.
+    let directory = tempfile::tempdir().unwrap();
+    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let program = directory.path().join("ccwatch");
+    fs::copy(PROGRAM, &program).unwrap();
+    let mut command = Command::new(&program);
+    command.arg("run").stdin(Stdio::null());
+    if nix::unistd::geteuid().is_root() {
+        command.uid(65534).gid(65534);
+    }
+    let output = command.output().unwrap();
+    let (code, stdout, stderr) = outcome(&output);
+    assert_eq!((code, stdout), (77, ""));
+    assert!(stderr.contains("CAP_NET_ADMIN is missing, needed to listen to"), "{stderr}");
+    assert_eq!(stderr.lines().count(), 1, "{stderr}");
+}
