@@ -1,5 +1,11 @@
 //! Which container a process belongs to, and what the container is called.
-//! [`cgroup`] and [`Registry::place`] are pure; the runtimes' files are read by `docker` and its siblings, in a worker.
+//! [`cgroup`] and [`registry::Registry`] are pure; the runtimes' files are read by [`docker`] and its siblings, in a worker.
+
+pub mod cgroup;
+pub mod docker;
+pub mod passwd;
+pub mod registry;
+pub mod runtimes;
 
 use std::collections::BTreeMap;
 use std::fmt;
