@@ -292,7 +292,10 @@ fn a_liveness_probe_is_one_pair_then_one_line_an_hour() {
     let mut w = World::new();
     let probes = 800;
     for n in 0..probes {
-        w.exec(f64::from(n) * 10.0, &Exec { query: true, posix: Some(1000 + n), root: "gcc --version", ..Exec::default() });
+        w.exec(
+            f64::from(n) * 10.0,
+            &Exec { query: true, posix: Some(1000 + n), root: "gcc --version", ..Exec::default() },
+        );
     }
     let states = w.states();
     assert_eq!(states, [Opened, Closed, Closed, Closed], "a pair, and after each of two hours a line");
@@ -352,7 +355,8 @@ fn sixteen_sessions_in_ten_minutes_and_the_last_takes_the_rest() {
         w.exec(f64::from(n) * 0.5, &Exec { container: "db", posix: Some(5000), ..Exec::default() });
     }
     w.run_to(700.0);
-    let of = |id: &str, state| w.told.iter().filter(|d| &*d.lead.container.id == id && d.session.state == state).count();
+    let of =
+        |id: &str, state| w.told.iter().filter(|d| &*d.lead.container.id == id && d.session.state == state).count();
     assert_eq!((of("web", Opened), of("web", Closed)), (16, 16));
     assert_eq!((of("db", Opened), of("db", Closed)), (1, 1));
     assert_eq!(w.closed_execs(), 400, "no exec is left out of the counts");

@@ -203,7 +203,8 @@ fn is_unit_name(id: &str) -> bool {
 fn is_uuid(id: &str) -> bool {
     let mut lengths = [8, 4, 4, 4, 12].into_iter();
     let parts: Vec<&str> = id.split('-').collect();
-    parts.len() == 5 && parts.iter().all(|p| Some(p.len()) == lengths.next() && p.bytes().all(|b| b.is_ascii_hexdigit()))
+    parts.len() == 5
+        && parts.iter().all(|p| Some(p.len()) == lengths.next() && p.bytes().all(|b| b.is_ascii_hexdigit()))
 }
 
 /// `<alloc uuid>.<task>`
@@ -240,9 +241,7 @@ mod tests {
 
     #[test]
     fn every_shape_of_the_table() {
-        use Runtime::{
-            BuildKit, Containerd, Crio, Docker, Ecs, Garden, Lxc, Nerdctl, Nomad, Nspawn, Podman, Unknown,
-        };
+        use Runtime::{BuildKit, Containerd, Crio, Docker, Ecs, Garden, Lxc, Nerdctl, Nomad, Nspawn, Podman, Unknown};
         let fargate = "0123456789abcdef0123456789abcdef-1234567890";
         let nomad = "05869489-8c7f-45dc-9abd-1b1620787bb1.redis";
         let rows: &[(&str, Runtime, &str)] = &[
@@ -256,7 +255,11 @@ mod tests {
             ("/user.slice/user-1000.slice/user@1000.service/user.slice/docker-{A}.scope", Docker, A),
             ("/docker/buildkit/{BUILD}", BuildKit, BUILD),
             ("/system.slice/docker-{BUILD}.scope", BuildKit, BUILD),
-            ("/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{POD_}.slice/cri-containerd-{A}.scope", Containerd, A),
+            (
+                "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{POD_}.slice/cri-containerd-{A}.scope",
+                Containerd,
+                A,
+            ),
             ("/kubepods.slice/kubepods-pod{POD_}.slice/cri-containerd-{A}.scope", Containerd, A),
             ("/kubepods/burstable/pod{POD}/{A}", Containerd, A),
             ("/kubepods/besteffort/pod{POD}/{A}", Containerd, A),
@@ -335,7 +338,11 @@ mod tests {
                 Runtime::Docker,
                 Runtime::Containerd,
             ),
-            ("/system.slice/docker-{A}.scope/machine.slice/libpod-{B}.scope/container", Runtime::Docker, Runtime::Podman),
+            (
+                "/system.slice/docker-{A}.scope/machine.slice/libpod-{B}.scope/container",
+                Runtime::Docker,
+                Runtime::Podman,
+            ),
         ];
         for (path, outer, inner) in rows {
             let path = path.replace("{A}", A).replace("{B}", B).replace("{POD_}", POD_);

@@ -54,17 +54,29 @@ impl Docker {
         Self { data_root }
     }
 
-    /// Finds the data root: as the running daemon was told, else as daemon.json says, else the default.
-    pub fn discover(host_root: &Path, proc: Option<&Proc>) -> Self {
-        let told = proc.and_then(running_daemon).and_then(|args| data_root_of(&args));
-        let configured = || {
-            let file = host_root.join("etc/docker/daemon.json");
-            let json = bounded::read(None, &file, DAEMON_JSON).ok()?;
+    /// Finds the data root of every engine that runs, as it was told on its command line or in its daemon.json; and,
+    /// for one that may run later, the place of /etc/docker/daemon.json or the default.
+    pub fn discover(host_root: &Path, proc: Option<&Proc>) -> Vec<Self> {
+        let absolute = |root: PathBuf| host_root.join(root.strip_prefix("/").unwrap_or(&root));
+        let by_file = |file: &Path| {
+            let json = bounded::read(None, &absolute(file.to_path_buf()), DAEMON_JSON).ok()?;
             let parsed: DaemonJson = serde_json::from_slice(&json).ok()?;
             parsed.data_root.or(parsed.graph)
         };
-        let data_root = told.or_else(configured).unwrap_or_else(|| "/var/lib/docker".into());
-        Self::at(host_root.join(data_root.strip_prefix("/").unwrap_or(&data_root)))
+        let by_args = |args: &[Vec<u8>]| {
+            let file = option_of(args, &["--config-file"]);
+            option_of(args, &["--data-root", "--graph", "-g"]).or_else(|| by_file(&file?))
+        };
+        let default = || by_file(Path::new("/etc/docker/daemon.json")).unwrap_or_else(|| "/var/lib/docker".into());
+        let daemons = proc.map(running_daemons).unwrap_or_default();
+        let told = daemons.iter().filter_map(|args| by_args(args)).chain([default()]);
+        let mut found: Vec<Self> = Vec::new();
+        for engine in told.map(|root| Self::at(absolute(root))) {
+            if !found.contains(&engine) {
+                found.push(engine);
+            }
+        }
+        found
     }
 
     /// Where images and containers are kept.
@@ -86,31 +98,32 @@ impl Docker {
     }
 }
 
-/// The arguments of a dockerd that runs.
-pub fn running_daemon(proc: &Proc) -> Option<Vec<Vec<u8>>> {
-    let dirs = proc.pids().ok()?.into_iter().filter_map(|pid| proc.process(pid).ok());
-    let mut daemons = dirs.filter(|dir| dir.stat().is_ok_and(|s| s.comm == b"dockerd" || s.comm == b"docker-current"));
-    daemons.find_map(|dir| dir.arguments().ok()).map(|args| args.kept)
+/// The arguments of every dockerd that runs.
+pub fn running_daemons(proc: &Proc) -> Vec<Vec<Vec<u8>>> {
+    let dirs = proc.pids().unwrap_or_default().into_iter().filter_map(|pid| proc.process(pid).ok());
+    let daemons = dirs.filter(|dir| dir.stat().is_ok_and(|s| s.comm == b"dockerd" || s.comm == b"dockerd-current"));
+    daemons.filter_map(|dir| dir.arguments().ok()).map(|args| args.kept).collect()
 }
 
-/// `--data-root DIR`, `--data-root=DIR`, `-g DIR`, `--graph DIR`.
-fn data_root_of(args: &[Vec<u8>]) -> Option<PathBuf> {
+/// The value of an option: `--name VALUE` or `--name=VALUE`.
+fn option_of(args: &[Vec<u8>], names: &[&str]) -> Option<PathBuf> {
     let text: Vec<&str> = args.iter().map(|a| std::str::from_utf8(a).unwrap_or_default()).collect();
-    let named = ["--data-root", "--graph", "-g"];
     text.iter().enumerate().find_map(|(i, arg)| match arg.split_once('=') {
-        Some((name, value)) if named.contains(&name) => Some(value.into()),
-        None if named.contains(arg) => text.get(i + 1).map(PathBuf::from),
+        Some((name, value)) if names.contains(&name) => Some(value.into()),
+        None if names.contains(arg) => text.get(i + 1).map(PathBuf::from),
         _ => None,
     })
 }
 
 fn parse(json: &[u8]) -> Field<Metadata> {
     let parsed: ConfigV2 = serde_json::from_slice(json).map_err(|_| Missing::Malformed)?;
+    // The engine names every container.
+    let name = parsed.name.ok_or(Missing::Malformed)?;
     let reference = parsed.config.image.unwrap_or_default();
     let (image_name, image_tag) = split_reference(&reference);
     let labels = parsed.config.labels.unwrap_or_default().into_iter().take(LABELS);
     Ok(Metadata {
-        name: parsed.name.map(|n| n.strip_prefix('/').unwrap_or(&n).to_owned()).filter(|n| !n.is_empty()),
+        name: Some(name.strip_prefix('/').unwrap_or(&name).to_owned()),
         image_name,
         image_tag,
         image_id: parsed.image,
@@ -186,7 +199,8 @@ mod tests {
         std::fs::write(outside.path(), "{\"Name\":\"/out\"}").unwrap();
         std::os::unix::fs::symlink(outside.path(), &file).unwrap();
         assert_eq!(docker.metadata(ID), Err(Missing::Gone), "a link out of the data root");
-        for id in ["", "..", "../../etc", &ID[..63], "3ad7b26ded6d8e7b23da7d48fe889434573036c27ae5a74837233de441c360/."] {
+        for id in ["", "..", "../../etc", &ID[..63], "3ad7b26ded6d8e7b23da7d48fe889434573036c27ae5a74837233de441c360/."]
+        {
             assert_eq!(docker.metadata(id), Err(Missing::Malformed), "{id}");
         }
     }
@@ -194,7 +208,7 @@ mod tests {
     #[test]
     fn labels_are_bounded() {
         let labels: BTreeMap<String, String> = (0..200).map(|n| (format!("{n:0300}"), "ä".repeat(2000))).collect();
-        let json = serde_json::json!({"Config": {"Labels": labels}}).to_string();
+        let json = serde_json::json!({"Name": "/web", "Config": {"Labels": labels}}).to_string();
         let got = parse(json.as_bytes()).unwrap();
         assert!(got.labels.len() <= LABELS);
         assert!(got.labels.iter().all(|(k, v)| k.len() <= LABEL_KEY && v.len() <= LABEL_VALUE));
@@ -218,15 +232,32 @@ mod tests {
 
     #[test]
     fn the_data_root_is_found() {
-        let args = |line: &str| -> Vec<Vec<u8>> { line.split(' ').map(|w| w.as_bytes().to_vec()).collect() };
-        for line in ["dockerd --data-root /d", "dockerd -D --data-root=/d", "dockerd -g /d", "dockerd --graph=/d -D"] {
-            assert_eq!(data_root_of(&args(line)), Some("/d".into()), "{line}");
-        }
-        assert_eq!(data_root_of(&args("dockerd -H fd://")), None);
         let tree = tempfile::tempdir().unwrap();
-        assert_eq!(Docker::discover(tree.path(), None).data_root(), tree.path().join("var/lib/docker"));
-        std::fs::create_dir_all(tree.path().join("etc/docker")).unwrap();
-        std::fs::write(tree.path().join("etc/docker/daemon.json"), "{\"data-root\": \"/mnt/d\"}").unwrap();
-        assert_eq!(Docker::discover(tree.path(), None).data_root(), tree.path().join("mnt/d"));
+        let (root, proc_root) = (tree.path(), tree.path().join("proc"));
+        let place = |name: &str| Docker::at(root.join(name));
+        assert_eq!(Docker::discover(root, None), [place("var/lib/docker")]);
+        std::fs::create_dir_all(root.join("etc/docker")).unwrap();
+        std::fs::write(root.join("etc/docker/daemon.json"), "{\"data-root\": \"/mnt/d\"}").unwrap();
+        std::fs::write(root.join("etc/other.json"), "{\"graph\": \"/mnt/o\"}").unwrap();
+        assert_eq!(Docker::discover(root, None), [place("mnt/d")]);
+        let lines = [
+            "dockerd --data-root /a",
+            "dockerd -D --data-root=/b",
+            "dockerd -g /c -H fd://",
+            "dockerd --graph=/a",
+            "dockerd --config-file /etc/other.json",
+            "dockerd -H fd://",
+        ];
+        for (pid, line) in lines.iter().enumerate() {
+            let dir = proc_root.join((pid + 7).to_string());
+            std::fs::create_dir_all(&dir).unwrap();
+            let zeros = "0 ".repeat(30);
+            std::fs::write(dir.join("stat"), format!("7 (dockerd) S 1 1 1 {zeros}")).unwrap();
+            std::fs::write(dir.join("cmdline"), line.replace(' ', "\0") + "\0").unwrap();
+        }
+        let proc = Proc::open(&proc_root).unwrap();
+        let mut found = Docker::discover(root, Some(&proc));
+        found.sort_by(|a, b| a.data_root.cmp(&b.data_root));
+        assert_eq!(found, ["a", "b", "c", "mnt/d", "mnt/o"].map(place));
     }
 }

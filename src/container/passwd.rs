@@ -46,7 +46,8 @@ mod tests {
 
     #[test]
     fn names_are_found_by_number() {
-        let file = b"root:x:0:0:root:/root:/bin/sh\nbad line\n:x:5:5\nd\xffb:x:33:33::/:\napp:x:1000:1000\napp2:x:1000:1\n";
+        let file =
+            b"root:x:0:0:root:/root:/bin/sh\nbad line\n:x:5:5\nd\xffb:x:33:33::/:\napp:x:1000:1000\napp2:x:1000:1\n";
         assert_eq!(user_name(file, 0).as_deref(), Some("root"));
         assert_eq!(user_name(file, 1000).as_deref(), Some("app"));
         assert_eq!(user_name(file, 33).as_deref(), Some("d\u{fffd}b"));

@@ -24,7 +24,7 @@ pub struct RuntimeFound {
 pub struct Runtimes {
     host_root: PathBuf,
     proc: Option<Arc<Proc>>,
-    docker: Mutex<Docker>,
+    docker: Mutex<Vec<Docker>>,
 }
 
 impl Runtimes {
@@ -48,24 +48,33 @@ impl Runtimes {
     }
 
     fn docker(&self, id: &str) -> Field<Metadata> {
-        let docker = self.docker.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        docker.metadata(id).or_else(|why| {
-            // The engine may have been started, or moved, after us.
+        let known = self.known();
+        first(&known, id).or_else(|why| {
+            // An engine may have been started, or moved, after us.
             let found = Docker::discover(&self.host_root, self.proc.as_deref());
-            if found == docker {
+            if found == known {
                 return Err(why);
             }
-            *self.docker.lock().unwrap_or_else(PoisonError::into_inner) = found.clone();
-            found.metadata(id)
+            self.docker.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&found);
+            first(&found, id)
         })
+    }
+
+    fn known(&self) -> Vec<Docker> {
+        self.docker.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The runtimes that are here.
     pub fn found(&self) -> Vec<RuntimeFound> {
-        let docker = self.docker.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let running = self.proc.as_deref().and_then(docker::running_daemon).is_some();
-        let root = docker.data_root().to_path_buf();
-        let here = running || root.join("containers").is_dir();
-        here.then_some(RuntimeFound { runtime: Runtime::Docker, root, running }).into_iter().collect()
+        let running = self.proc.as_deref().is_some_and(|proc| !docker::running_daemons(proc).is_empty());
+        let here = self.known().into_iter().filter(|d| d.data_root().join("containers").is_dir());
+        here.map(|d| RuntimeFound { runtime: Runtime::Docker, root: d.data_root().into(), running }).collect()
     }
+}
+
+/// What the engine that knows the container says; else what the first one said.
+fn first(engines: &[Docker], id: &str) -> Field<Metadata> {
+    let mut answers = engines.iter().map(|engine| engine.metadata(id));
+    let first = answers.next().unwrap_or(Err(Missing::Absent));
+    if first.is_ok() { first } else { answers.find(Result::is_ok).unwrap_or(first) }
 }

@@ -5,9 +5,43 @@ use crate::host::ancestry::Kin;
 
 /// Programs whose command line says more of a build than the compiler's.
 const BUILD_TOOLS: &[&str] = &[
-    "make", "gmake", "ninja", "samu", "cmake", "ctest", "meson", "bazel", "scons", "waf", "cargo", "go", "npm", "yarn",
-    "pnpm", "pip", "pip3", "mvn", "gradle", "ant", "sbt", "rake", "gem", "bundle", "cpan", "cabal", "stack", "dotnet",
-    "dpkg-buildpackage", "debuild", "rpmbuild", "makepkg", "abuild", "bitbake", "buck", "buck2", "nix-build",
+    "make",
+    "gmake",
+    "ninja",
+    "samu",
+    "cmake",
+    "ctest",
+    "meson",
+    "bazel",
+    "scons",
+    "waf",
+    "cargo",
+    "go",
+    "npm",
+    "yarn",
+    "pnpm",
+    "pip",
+    "pip3",
+    "mvn",
+    "gradle",
+    "ant",
+    "sbt",
+    "rake",
+    "gem",
+    "bundle",
+    "cpan",
+    "cabal",
+    "stack",
+    "dotnet",
+    "dpkg-buildpackage",
+    "debuild",
+    "rpmbuild",
+    "makepkg",
+    "abuild",
+    "bitbake",
+    "buck",
+    "buck2",
+    "nix-build",
 ];
 const SHELLS: &[&str] = &["sh", "bash", "dash", "ash", "zsh", "ksh", "mksh", "busybox", "fish"];
 const INTERPRETERS: &[&str] = &["python", "perl", "ruby", "node", "php", "lua", "tclsh", "awk"];
@@ -25,7 +59,8 @@ fn named(name: &[u8], list: &[&str]) -> bool {
 
 /// `python3.11` is python.
 fn is_interpreter(name: &[u8]) -> bool {
-    let stem = name.iter().position(|b| b.is_ascii_digit() || *b == b'.').map_or(name, |at| name.get(..at).unwrap_or(name));
+    let stem =
+        name.iter().position(|b| b.is_ascii_digit() || *b == b'.').map_or(name, |at| name.get(..at).unwrap_or(name));
     named(stem, INTERPRETERS)
 }
 
@@ -41,7 +76,8 @@ fn is_telling(kin: &Kin) -> bool {
     }
     if named(program, SHELLS) {
         let mut rest = words.skip_while(|w| named(w, &["sh", "ash"])).peekable();
-        let has_command = rest.clone().take_while(|w| w.starts_with(b"-")).any(|w| !w.starts_with(b"--") && w.contains(&b'c'));
+        let has_command =
+            rest.clone().take_while(|w| w.starts_with(b"-")).any(|w| !w.starts_with(b"--") && w.contains(&b'c'));
         let script = rest.find(|w| !w.starts_with(b"-"));
         return has_command || script.is_some();
     }

@@ -163,11 +163,10 @@ impl Session {
         self.execs += 1;
         self.exact &= !member.inexact;
         self.compiled |= !member.facts.query;
-        let verdict = &member.facts.verdict;
-        let program = (member.name.clone(), verdict.family.clone(), verdict.kind);
+        let program = self.program_of(member);
         if self.programs.len() < NAMES || self.programs.contains_key(&program) {
+            self.families.insert(program.1.clone());
             *self.programs.entry(program).or_default() += 1;
-            self.families.insert(verdict.family.clone());
         } else {
             self.other += 1;
         }
@@ -180,6 +179,18 @@ impl Session {
         let toolchain = self.toolchain_of(member);
         self.members.push(member.pid, (member.start, toolchain.clone()));
         self.compare(member, toolchain)
+    }
+
+    /// A process that died in its look has a name and no file: its family is that of its namesakes.
+    fn program_of(&self, member: &Member) -> (String, String, Kind) {
+        let verdict = &member.facts.verdict;
+        let namesake = || self.programs.keys().find(|(name, _, kind)| *name == member.name && *kind == verdict.kind);
+        if member.facts.process.executable.is_none()
+            && let Some(known) = namesake()
+        {
+            return known.clone();
+        }
+        (member.name.clone(), verdict.family.clone(), verdict.kind)
     }
 
     /// A member called by a member joins its toolchain (rustc runs cc); an assembler or linker joins any.

@@ -153,7 +153,8 @@ impl Sessions {
             return (leaderless, member);
         }
         let catch_all = self.find(|s| of_container(s) && s.catch_all_until.is_some_and(|until| now < until));
-        let outer = self.find(|s| s.outermost == member.outermost && s.catch_all_until.is_some_and(|until| now < until));
+        let outer =
+            self.find(|s| s.outermost == member.outermost && s.catch_all_until.is_some_and(|until| now < until));
         let crowded = self.open.values().filter(of_container).count() >= OPEN;
         let joined = catch_all
             .or_else(|| if self.capped(&member, now) { outer } else { None })
@@ -363,7 +364,8 @@ fn draft(
     reason: &'static str,
     unexamined_now: u64,
 ) -> Effect {
-    let severity = if state == SessionState::Escalated { lead.severity.max(session.severity()) } else { session.severity() };
+    let severity =
+        if state == SessionState::Escalated { lead.severity.max(session.severity()) } else { session.severity() };
     Effect::Emit(Box::new(Draft {
         session: session.facts(state, unexamined_now, 0),
         lead: Arc::clone(lead),

@@ -129,14 +129,16 @@ impl Telling {
         }
         self.losses_due = None;
         for (lost, unexamined) in std::mem::take(&mut self.losses) {
-            if !self.unrepaired.iter().any(|(s, _)| *s == lost.sensor) && !self.walker.send(Control::Sweep(lost.sensor)) {
+            if !self.unrepaired.iter().any(|(s, _)| *s == lost.sensor) && !self.walker.send(Control::Sweep(lost.sensor))
+            {
                 log::error!("the walk over /proc does not answer: a loss stays unrepaired");
             }
             self.unrepaired.push((lost.sensor, lost.count));
             if lost.count == 0 {
                 continue;
             }
-            let sentence = format!("{} events of the sensor {} were lost: {}", lost.count, lost.sensor.as_str(), lost.at);
+            let sentence =
+                format!("{} events of the sensor {} were lost: {}", lost.count, lost.sensor.as_str(), lost.at);
             let since = Some(clock::wall(lost.since));
             let loss = LossFacts { sensor: Some(lost.sensor), count: lost.count, since, recovered: None, sentence };
             let mut alert = self.health_alert(Action::EventsLost, Severity::High, "events-lost", loss);

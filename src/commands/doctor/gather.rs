@@ -5,13 +5,17 @@ use std::fs::File;
 use std::io::Read as _;
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::Path;
+use std::sync::Arc;
 
 use nix::unistd::{AccessFlags, access};
 
 use super::{Place, Report};
 use crate::config::{Loaded, Switch};
-use crate::container::ContainerKey;
+use crate::container::runtimes::Runtimes;
+use crate::container::{ContainerKey, cgroup};
 use crate::host::kernel::Kernel;
+use crate::host::process::Proc;
+use crate::sensor::proc_connector;
 
 /// Bounds what is read of one process' cgroup file.
 const MAX_CGROUP: u64 = 64 << 10;
@@ -36,15 +40,18 @@ pub(super) struct Installed;
 
 impl Probes for Installed {
     fn connector(&self) -> std::result::Result<(), String> {
-        Ok(())
+        proc_connector::probe()
     }
 
-    fn container(&self, _cgroup: &[u8]) -> Option<ContainerKey> {
-        None
+    fn container(&self, cgroup: &[u8]) -> Option<ContainerKey> {
+        cgroup::identify(cgroup).inner
     }
 
     fn runtimes(&self) -> Vec<String> {
-        Vec::new()
+        let proc = Proc::open(Path::new("/proc")).ok().map(Arc::new);
+        let found = Runtimes::new("/".into(), proc).found();
+        let state = |running| if running { "running" } else { "not running" };
+        found.iter().map(|r| format!("{} ({}, {})", r.runtime.as_str(), r.root.display(), state(r.running))).collect()
     }
 }
 

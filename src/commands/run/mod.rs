@@ -1,0 +1,117 @@
+//! `ccwatch run`: checks what it needs, starts the watcher, and lives by its signals until it is told to end.
+
+mod watcher;
+
+use std::io::IsTerminal as _;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use self::watcher::Watcher;
+use super::demo::Demo;
+use crate::cli::RunOptions;
+use crate::config::{Config, Loaded, Message};
+use crate::error::{Error, Result};
+use crate::host::kernel::Kernel;
+use crate::logging::say;
+use crate::sys::process::limit_malloc_arenas;
+
+/// A second signal ends the process with what the shell shows for SIGINT.
+const INTERRUPTED: i32 = 130;
+/// Descriptors: at most two for each exec under way, and some for channels and sinks.
+const DESCRIPTORS: u64 = 4096;
+
+/// What stdout shows: what was asked for, or text on a terminal.
+fn stdout_form(options: &RunOptions) -> Option<Message> {
+    options.stdout.or_else(|| std::io::stdout().is_terminal().then_some(Message::Text))
+}
+
+/// Watches until SIGTERM or SIGINT.
+///
+/// # Errors
+/// Configuration, privileges, or a part that does not start.
+pub fn run(options: &RunOptions) -> Result<ExitCode> {
+    limit_malloc_arenas(2);
+    let mut loaded = Config::load(options.config.config.as_deref())?;
+    let kernel = Kernel::read(Path::new("/proc"), Path::new("/boot"));
+    if let Some(missing) = kernel.missing_capability() {
+        return Err(Error::Permission(missing));
+    }
+    raise_descriptor_limit();
+    let mut signals = handle_signals()?;
+    let watcher = Watcher::start(&loaded.config, options)?;
+    announce(&loaded.config, options, &watcher);
+    say("watching");
+    let demo = if options.demo { play(Demo::start(say)) } else { None };
+    for signal in signals.forever() {
+        match signal {
+            SIGHUP => reload(&mut loaded, &watcher),
+            _ => break,
+        }
+    }
+    if let Some(demo) = demo {
+        demo.stop();
+    }
+    watcher.stop();
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A demo that cannot be played is no reason not to watch.
+fn play(demo: Result<Demo>) -> Option<Demo> {
+    demo.map_err(|e| log::error!("the demo: {e}")).ok()
+}
+
+/// The first SIGTERM or SIGINT is handled in order, a second one ends the process at once.
+fn handle_signals() -> Result<Signals> {
+    let failed = |e| Error::os("handle", "signals", e);
+    let ending = Arc::new(AtomicBool::new(false));
+    for signal in [SIGTERM, SIGINT] {
+        signal_hook::flag::register_conditional_shutdown(signal, INTERRUPTED, Arc::clone(&ending)).map_err(failed)?;
+        signal_hook::flag::register(signal, Arc::clone(&ending)).map_err(failed)?;
+    }
+    Signals::new([SIGHUP, SIGTERM, SIGINT]).map_err(failed)
+}
+
+fn raise_descriptor_limit() {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(soft, hard)| setrlimit(Resource::RLIMIT_NOFILE, soft.max(DESCRIPTORS.min(hard)), hard));
+    if let Err(e) = raised {
+        log::warn!("raise the limit on descriptors: {e}");
+    }
+}
+
+/// Log rotation sends SIGHUP every night: files are reopened always, the configuration is taken over only if changed.
+fn reload(loaded: &mut Loaded, watcher: &Watcher) {
+    watcher.reopen();
+    match loaded.reload() {
+        Ok(None) => {}
+        Ok(Some(new)) => {
+            watcher.reconfigure(&new.config);
+            log::info!("the configuration was read again");
+            *loaded = new;
+        }
+        Err(e) => log::error!("the old configuration is kept: {e}"),
+    }
+}
+
+/// Says what is watched, with which sensors, and where alerts go.
+fn announce(config: &Config, options: &RunOptions, watcher: &Watcher) {
+    say(&format!("ccwatch {}: compilers executed in any container of this host", env!("CARGO_PKG_VERSION")));
+    for line in &watcher.sensor_lines {
+        say(&format!("  sensor {line}"));
+    }
+    if config.syslog.enabled {
+        say(&format!("  alerts to syslog: {}, facility {}", config.syslog.target, config.syslog.facility));
+    }
+    if config.alert_file.enabled {
+        say(&format!("  alerts to the file {}", config.alert_file.path.display()));
+    }
+    if let Some(form) = stdout_form(options) {
+        say(&format!("  alerts to stdout as {}", if form == Message::Ecs { "ecs" } else { "text" }));
+    }
+}

@@ -1,0 +1,218 @@
+//! All the threads of a running watcher, from the sensors to the sinks: started in the order in which they need each
+//! other, and stopped so that what is under way still arrives.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+
+use crate::alert::id::IdSource;
+use crate::cli::RunOptions;
+use crate::config::{Config, Switch};
+use crate::container::registry::{HostIdentity, Registry};
+use crate::container::runtimes::Runtimes;
+use crate::detect::enrich::{Outcome, Reads};
+use crate::detect::triage::Screen;
+use crate::detect::watch::Telling;
+use crate::detect::{Command, Detection, Inlets, Parts};
+use crate::error::{Error, Result};
+use crate::event::{Fact, SensorKind};
+use crate::fingerprint::Database;
+use crate::host::identity::HostFacts;
+use crate::host::process::Proc;
+use crate::host::worker::{Limits, Pool};
+use crate::sensor::pace::Mode;
+use crate::sensor::proc_connector::Reader;
+use crate::sensor::procfs_poll::Walker;
+use crate::sensor::{Control, Controls, Counters, Outlet, channel, controls};
+use crate::sink::dispatch::Dispatch;
+
+/// Reads that are quick, or hang: one container may hold two of the threads.
+const READS: Limits = Limits { threads: 3, threads_per_share: 2, stuck: 16, queue: 256 };
+/// Whole files: one container may hold one of the threads.
+const CONTENTS: Limits = Limits { threads: 2, threads_per_share: 1, stuck: 8, queue: 64 };
+/// What is still under way at the stop has so long to leave.
+const FLUSH: Duration = Duration::from_secs(5);
+
+/// A watcher at work.
+pub struct Watcher {
+    dispatch: Arc<Dispatch>,
+    commands: Sender<Command>,
+    detection: JoinHandle<()>,
+    sensors: Vec<(Controls, JoinHandle<()>)>,
+    /// Held so that detection's channel stays open while there is no sensor.
+    _outlet: Outlet,
+    /// For people: which sensor runs, and how.
+    pub sensor_lines: Vec<String>,
+}
+
+impl Watcher {
+    /// Starts everything; returns once the sensors are up, or reported as degraded, and the baseline is taken.
+    ///
+    /// # Errors
+    /// /proc cannot be opened, a sensor that must run does not, or a sink cannot be set up.
+    pub fn start(config: &Config, options: &RunOptions) -> Result<Self> {
+        let proc_root = Path::new("/proc");
+        let proc = Arc::new(Proc::open(proc_root)?);
+        let host = HostIdentity::read(proc_root);
+        let database = Arc::new(Database::builtin()?);
+        let dispatch = Arc::new(Dispatch::start(config, HostFacts::read(Path::new("/")), super::stdout_form(options))?);
+        let screen = Arc::new(Screen::new(host.clone(), Arc::clone(&database)));
+        let counters = Arc::new(Counters::default());
+        let (outlet, facts) = channel();
+        let (outcome_sender, outcomes) = unbounded();
+        let (commands, command_receiver) = bounded(16);
+        let (walker_controls, walker_inlet) = controls()?;
+        let (reads, contents) = pools(&proc, outcome_sender);
+        let sender = Arc::clone(&dispatch);
+        let send = Box::new(move |alert| sender.send(alert));
+        let mut ids = IdSource::new();
+        let parts = Parts {
+            config: config.clone(),
+            database,
+            registry: Registry::new(host),
+            reads,
+            contents,
+            counters: Arc::clone(&counters),
+            telling: Telling::new(send, walker_controls.clone(), Arc::clone(&screen)),
+            new_id: Box::new(move || ids.next(std::time::SystemTime::now())),
+        };
+        let inlets = Inlets { facts, outcomes, commands: command_receiver };
+        let detection = spawn("detection", move || Detection::new(parts).run(&inlets))?;
+        let mut watcher = Self {
+            dispatch,
+            commands,
+            detection,
+            sensors: Vec::new(),
+            _outlet: outlet.clone(),
+            sensor_lines: Vec::new(),
+        };
+        let connected = watcher.start_connector(config, &proc, &screen, &outlet, &counters)?;
+        let walker = Walker::new(proc, screen, outlet, walker_inlet);
+        watcher.start_walker(config, walker, walker_controls, connected)?;
+        Ok(watcher)
+    }
+
+    /// Starts the connector's reader; false where it cannot be had.
+    fn start_connector(
+        &mut self,
+        config: &Config,
+        proc: &Arc<Proc>,
+        screen: &Arc<Screen>,
+        outlet: &Outlet,
+        counters: &Arc<Counters>,
+    ) -> Result<bool> {
+        if config.sensors.proc_connector == Switch::Off {
+            self.sensor_lines.push("proc connector: off by configuration".into());
+            return Ok(false);
+        }
+        let (orders, inlet) = controls()?;
+        let triage: Arc<Screen> = Arc::clone(screen);
+        // Nothing else covers a container yet.
+        let mode = Mode::Eager;
+        let opened = Reader::open(Arc::clone(proc), triage, outlet.clone(), inlet, Arc::clone(counters), mode);
+        let proven = opened.and_then(|mut reader| reader.prove().map(|()| reader));
+        match proven {
+            Ok(reader) => {
+                self.sensors.push((orders, spawn("connector", move || reader.run())?));
+                self.sensor_lines.push("proc connector: every exec, looked at while it lives".into());
+                Ok(true)
+            }
+            Err(why) if config.sensors.proc_connector == Switch::On => Err(Error::Config {
+                act: "start",
+                object: "the sensor proc-connector, which must run".into(),
+                reason: why,
+            }),
+            Err(why) => {
+                self.sensor_lines.push(format!("proc connector: not to be had: {why}"));
+                outlet.tell(Fact::Health { sensor: SensorKind::Connector, degraded: Some(why) });
+                Ok(false)
+            }
+        }
+    }
+
+    /// Takes the baseline, and lets the walker run: in rounds where it is the only sensor.
+    fn start_walker(&mut self, config: &Config, walker: Walker, orders: Controls, connected: bool) -> Result<()> {
+        let switch = config.sensors.procfs_poll;
+        let in_rounds = switch == Switch::On || (!connected && switch == Switch::Auto);
+        if !connected && !in_rounds {
+            let (act, object) = ("start", "the sensors".to_owned());
+            return Err(Error::Config { act, object, reason: "no sensor is left to run".into() });
+        }
+        if in_rounds {
+            orders.send(Control::Eager);
+        }
+        let (ready, baseline) = bounded::<()>(1);
+        let run = move || {
+            let mut walker = walker;
+            if switch != Switch::Off {
+                walker.sweep(None);
+            }
+            drop(ready);
+            walker.run();
+        };
+        self.sensors.push((orders, spawn("procfs-poll", run)?));
+        let _: std::result::Result<(), _> = wait(&baseline);
+        self.sensor_lines.push(match (switch, in_rounds) {
+            (Switch::Off, _) => "/proc poll: off by configuration".into(),
+            (_, true) => "/proc poll: in rounds; what lives shorter than a round is not seen".into(),
+            (_, false) => "/proc poll: baseline taken; again after every loss".into(),
+        });
+        Ok(())
+    }
+
+    /// Reopens the files that log rotation moves.
+    pub fn reopen(&self) {
+        self.dispatch.reopen();
+    }
+
+    /// Takes over a changed configuration.
+    pub fn reconfigure(&self, config: &Config) {
+        self.dispatch.reconfigure(config);
+        let _ = self.commands.send(Command::Reconfigure(Box::new(config.clone())));
+    }
+
+    /// Stops the sensors, closes all sessions, and waits until the sinks have delivered, at most 5 s.
+    pub fn stop(self) {
+        for (orders, _) in &self.sensors {
+            orders.send(Control::Stop);
+        }
+        for (_, thread) in self.sensors {
+            join(thread);
+        }
+        let _ = self.commands.send(Command::Stop);
+        join(self.detection);
+        self.dispatch.flush_and_stop(FLUSH);
+    }
+}
+
+fn wait(gate: &Receiver<()>) -> std::result::Result<(), crossbeam_channel::RecvError> {
+    gate.recv()
+}
+
+fn pools(
+    proc: &Arc<Proc>,
+    outcomes: Sender<Outcome>,
+) -> (Pool<crate::detect::Share, crate::detect::enrich::Job>, Pool<crate::detect::Share, crate::detect::enrich::Job>) {
+    let runtimes = Runtimes::new("/".into(), Some(Arc::clone(proc)));
+    let reads = Arc::new(Reads::new(Arc::clone(proc), runtimes, outcomes));
+    let files = Arc::clone(&reads);
+    let quick = Pool::start("reads", READS, move |ticket, job| reads.run(ticket, job));
+    (quick, Pool::start("contents", CONTENTS, move |ticket, job| files.run(ticket, job)))
+}
+
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
+    std::thread::Builder::new()
+        .name(name.into())
+        .spawn(run)
+        .map_err(|e| Error::os("start", format!("thread {name}"), e))
+}
+
+fn join(thread: JoinHandle<()>) {
+    let name = thread.thread().name().unwrap_or("a").to_owned();
+    if thread.join().is_err() {
+        log::error!("the thread {name} panicked");
+    }
+}
