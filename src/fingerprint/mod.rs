@@ -1,14 +1,18 @@
-//! What a file is, and what a call of it asks for. Pure: the content of a file comes in as [`Content`], made by a
-//! worker; a name and its arguments are judged for each exec and never cached.
+//! What a file is, and what a call of it asks for. Pure, but for [`content`], which a worker calls on an open file; a name
+//! and its arguments are judged for each exec and never cached.
 //!
 //! ```text
 //!  config/fingerprints.toml ─> database (name, path: patterns) ─> lookup ─> candidate
 //!                                                                   v
 //!  Invocation ─> script (what it runs), arguments (what it asks) ─> judge ─> Verdict, Request
+//!                                                                   ^
+//!  open file ─> content (SHA-256; elf: build-id) ───────────────────┘
 //! ```
 
 mod arguments;
+pub mod content;
 mod database;
+mod elf;
 mod judge;
 mod lookup;
 mod name;
