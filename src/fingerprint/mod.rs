@@ -1,8 +1,38 @@
-//! What a file is, and what a call of it asks for. Pure: the content of a file comes in as [`Content`], made by a
-//! worker; a name and its arguments are judged for each exec and never cached.
+//! What a file is, and what a call of it asks for. Pure, but for [`content`], which a worker calls on an open file; a name
+//! and its arguments are judged for each exec and never cached.
+//!
+//! ```text
+//!  config/fingerprints.toml ─> database (name, path: patterns) ─> lookup ─> candidate
+//!                                                                   v
+//!  Invocation ─> script (what it runs), arguments (what it asks) ─> judge ─> Verdict, Request
+//!                                                                   ^
+//!  open file ─> content (SHA-256; elf: build-id) ───────────────────┘
+//! ```
+
+mod arguments;
+pub mod content;
+mod database;
+mod elf;
+mod judge;
+mod lookup;
+mod name;
+mod path;
+mod script;
+
+#[cfg(test)]
+mod command_table;
+#[cfg(test)]
+mod name_table;
+#[cfg(test)]
+mod noise;
+
+use serde::Deserialize;
+
+pub use database::Database;
 
 /// What a program does, as far as the rule is concerned.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Kind {
     /// Turns source into something executable, or drives those that do.
     Compiler,
@@ -62,7 +92,7 @@ impl Confidence {
 /// Why we say so; `ccwatch.verdict.evidence`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Evidence {
-    /// The basename of the file, of argv[0] or of comm.
+    /// The basename of the file, of `argv[0]` or of comm.
     Name,
     /// The directory it lies in (`pkg/tool/*/compile`, `lib/gcc/*/cc1`).
     Path,
@@ -123,6 +153,26 @@ pub enum Request {
     Query,
 }
 
+/// Whether an exec has to be judged, by what is known of it at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Candidate {
+    /// No name of a compiler, and nothing whose arguments could make it one.
+    No,
+    /// A name stands for a compiler, assembler or linker, or a part of one.
+    ByName,
+    /// An interpreter, virtual machine or loader: what it is, its arguments tell. Without arguments it is nothing.
+    IfArguments,
+}
+
+/// What an exec is, and what it asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Judgement {
+    /// What is executed.
+    pub verdict: Verdict,
+    /// What it is called for.
+    pub request: Request,
+}
+
 /// One exec, as far as judging it needs.
 #[derive(Debug, Clone, Copy)]
 pub struct Invocation<'a> {
@@ -130,7 +180,7 @@ pub struct Invocation<'a> {
     pub path: &'a [u8],
     /// `comm`; empty where it is not known.
     pub comm: &'a [u8],
-    /// The arguments, argv[0] first; `None` where they are not known.
+    /// The arguments, `argv[0]` first; `None` where they are not known.
     pub args: Option<&'a [Vec<u8>]>,
 }
 
