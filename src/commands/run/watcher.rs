@@ -37,7 +37,7 @@ const CONTENTS: Limits = Limits { threads: 2, threads_per_share: 1, stuck: 8, qu
 const FLUSH: Duration = Duration::from_secs(5);
 
 /// A watcher at work.
-pub struct Watcher {
+pub(super) struct Watcher {
     dispatch: Arc<Dispatch>,
     commands: Sender<Command>,
     detection: JoinHandle<()>,
@@ -45,7 +45,7 @@ pub struct Watcher {
     /// Held so that detection's channel stays open while there is no sensor.
     _outlet: Outlet,
     /// For people: which sensor runs, and how.
-    pub sensor_lines: Vec<String>,
+    pub(super) sensor_lines: Vec<String>,
 }
 
 impl Watcher {
@@ -53,7 +53,7 @@ impl Watcher {
     ///
     /// # Errors
     /// /proc cannot be opened, a sensor that must run does not, or a sink cannot be set up.
-    pub fn start(config: &Config, options: &RunOptions) -> Result<Self> {
+    pub(super) fn start(config: &Config, options: &RunOptions) -> Result<Self> {
         let proc_root = Path::new("/proc");
         let proc = Arc::new(Proc::open(proc_root)?);
         let host = HostIdentity::read(proc_root);
@@ -164,18 +164,18 @@ impl Watcher {
     }
 
     /// Reopens the files that log rotation moves.
-    pub fn reopen(&self) {
+    pub(super) fn reopen(&self) {
         self.dispatch.reopen();
     }
 
     /// Takes over a changed configuration.
-    pub fn reconfigure(&self, config: &Config) {
+    pub(super) fn reconfigure(&self, config: &Config) {
         self.dispatch.reconfigure(config);
         let _ = self.commands.send(Command::Reconfigure(Box::new(config.clone())));
     }
 
     /// Stops the sensors, closes all sessions, and waits until the sinks have delivered, at most 5 s.
-    pub fn stop(self) {
+    pub(super) fn stop(self) {
         for (orders, _) in &self.sensors {
             orders.send(Control::Stop);
         }
