@@ -1,5 +1,5 @@
 //! Which container a process belongs to, and what the container is called.
-//! [`cgroup`] and [`registry::Registry`] are pure; the runtimes' files are read by [`docker`] and its siblings, in a worker.
+//! [`cgroup`] and [`Registry::place`] are pure; the runtimes' files are read by `docker` and its siblings, in a worker.
 
 pub mod cgroup;
 pub mod docker;
@@ -10,6 +10,8 @@ pub mod runtimes;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+
+pub use registry::{HostIdentity, Registry};
 
 /// Who made a container, as far as the shape of its cgroup tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -28,6 +30,8 @@ pub enum Runtime {
     Nerdctl,
     /// LXC, LXD, Incus.
     Lxc,
+    /// Containers of libvirt's LXC driver.
+    LibvirtLxc,
     /// systemd-nspawn and what else registers with machined.
     Nspawn,
     /// Amazon ECS on Fargate.
@@ -38,7 +42,7 @@ pub enum Runtime {
     Garden,
     /// No runtime known: a mount namespace of its own and a root directory other than the host's.
     Sandbox,
-    /// A 64-digit id under a parent that names no runtime (`--cgroup-parent`).
+    /// An id under a parent that names no runtime (`--cgroup-parent`, a containerd namespace).
     Unknown,
 }
 
@@ -53,6 +57,7 @@ impl Runtime {
             Self::Podman => "podman",
             Self::Nerdctl => "nerdctl",
             Self::Lxc => "lxc",
+            Self::LibvirtLxc => "libvirt-lxc",
             Self::Nspawn => "systemd-nspawn",
             Self::Ecs => "ecs",
             Self::Nomad => "nomad",

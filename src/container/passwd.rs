@@ -1,68 +1,134 @@
-//! A user's name as the container knows it: its own /etc/passwd, and the map of its user namespace.
+//! Names of users as a container's own /etc/passwd has them, and user ids as its user namespace shows them.
+//! The parsers are pure; [`read_passwd`] opens the one file they are for.
 
 use std::os::fd::BorrowedFd;
 use std::path::Path;
 
-use crate::event::{Field, Missing};
+use crate::event::Field;
 use crate::host::rooted;
 
-const PASSWD: usize = 256 << 10;
-/// Longer names are no names (useradd(8) allows 32).
-const NAME: usize = 64;
+/// Bytes of a passwd file that are read.
+pub const PASSWD_LIMIT: usize = 256 * 1024;
+/// Bytes of a user's name; useradd(8) allows 256.
+const NAME_LIMIT: usize = 256;
 
-/// The name of `uid` in the /etc/passwd inside `root`.
-///
-/// # Errors
-/// `Absent` where it has none there; else why the file cannot be read.
-pub fn lookup(root: BorrowedFd<'_>, uid: u32) -> Field<String> {
-    let passwd = rooted::read(root, Path::new("etc/passwd"), PASSWD)?;
-    user_name(&passwd, uid).ok_or(Missing::Absent)
+/// The bytes of `etc/passwd` inside a root directory, given by an `O_PATH` descriptor. Errors as [`rooted::read`]; a file of
+/// more than [`PASSWD_LIMIT`] bytes is [`crate::event::Missing::TooLarge`].
+pub fn read_passwd(root: BorrowedFd<'_>) -> Field<Vec<u8>> {
+    rooted::read(root, Path::new("etc/passwd"), PASSWD_LIMIT)
 }
 
-/// The name of `uid` in a passwd file (passwd(5)).
+/// The first name that passwd(5) gives to `uid`. Bytes that are not UTF-8 become U+FFFD; a name that is empty or longer than
+/// 256 bytes does not count, nor do NIS' lines.
 pub fn user_name(passwd: &[u8], uid: u32) -> Option<String> {
     passwd.split(|b| *b == b'\n').find_map(|line| {
         let mut fields = line.split(|b| *b == b':');
-        let name = fields.next().filter(|n| (1..=NAME).contains(&n.len()))?;
-        let number = std::str::from_utf8(fields.nth(1)?).ok()?;
-        (number.parse() == Ok(uid)).then(|| String::from_utf8_lossy(name).into_owned())
+        let (name, _password, id) = (fields.next()?, fields.next()?, fields.next()?);
+        let usable = (1..=NAME_LIMIT).contains(&name.len()) && !matches!(name.first(), Some(b'+' | b'-' | b'#'));
+        (usable && number(id)? == u64::from(uid)).then(|| String::from_utf8_lossy(name).into_owned())
     })
 }
 
-/// The uid inside a user namespace of the host's `uid`, by /proc/PID/uid_map (user_namespaces(7)).
-pub fn map_uid(uid_map: &[u8], uid: u32) -> Option<u32> {
-    let text = std::str::from_utf8(uid_map).ok()?;
-    text.lines().find_map(|line| {
-        let mut numbers = line.split_whitespace().map(|w| w.parse::<u32>().ok());
+/// The user id inside a user namespace that the host's `host_uid` is mapped from, by the bytes of /proc/PID/uid_map as a
+/// process of the initial user namespace reads it: lines of first id inside, first id outside, length
+/// (user_namespaces(7)).
+pub fn map_uid(uid_map: &[u8], host_uid: u32) -> Option<u32> {
+    uid_map.split(|b| *b == b'\n').find_map(|line| {
+        let mut numbers = line.split(u8::is_ascii_whitespace).filter(|field| !field.is_empty()).map(number);
         let (inside, outside, length) = (numbers.next()??, numbers.next()??, numbers.next()??);
-        let offset = uid.checked_sub(outside).filter(|offset| *offset < length)?;
-        inside.checked_add(offset)
+        let offset = u64::from(host_uid).checked_sub(outside).filter(|offset| *offset < length)?;
+        u32::try_from(inside.checked_add(offset)?).ok()
     })
+}
+
+fn number(digits: &[u8]) -> Option<u64> {
+    // `parse` would take a sign.
+    if digits.first().is_some_and(u8::is_ascii_digit) { std::str::from_utf8(digits).ok()?.parse().ok() } else { None }
 }
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
+    use crate::event::Missing;
+    use std::os::fd::AsFd;
+    use std::os::unix::fs::symlink;
 
     #[test]
-    fn names_are_found_by_number() {
-        let file =
-            b"root:x:0:0:root:/root:/bin/sh\nbad line\n:x:5:5\nd\xffb:x:33:33::/:\napp:x:1000:1000\napp2:x:1000:1\n";
-        assert_eq!(user_name(file, 0).as_deref(), Some("root"));
-        assert_eq!(user_name(file, 1000).as_deref(), Some("app"));
-        assert_eq!(user_name(file, 33).as_deref(), Some("d\u{fffd}b"));
-        assert_eq!(user_name(file, 5), None);
+    fn names_of_users() {
+        let passwd = b"root:x:0:0:root:/root:/bin/bash\n\
+            # comment:x:5:\n\
+            +nis:x:6:\n\
+            :x:7:7::/:\n\
+            broken\n\
+            b:x\n\
+            www-data:x:33:33:www:/var/www:/bin/sh\n\
+            second:x:33:33::/:\n\
+            b\xffd:x:40:40::/:\n\
+            e\x1bsc:x:41:41::/:\n\
+            signed:x:+42:42::/:\n\
+            huge:x:99999999999999999999:0::/:\n\
+            max:x:4294967295:0::/:";
+        let table: &[(u32, Option<&str>)] = &[
+            (0, Some("root")),
+            (5, None),
+            (6, None),
+            (7, None),
+            (33, Some("www-data")),
+            (40, Some("b\u{fffd}d")),
+            (41, Some("e\x1bsc")),
+            (42, None),
+            (1000, None),
+            (u32::MAX, Some("max")),
+        ];
+        for (uid, expected) in table {
+            assert_eq!(user_name(passwd, *uid).as_deref(), *expected, "{uid}");
+        }
+        let long = format!("{}:x:1:1::/:\n", "n".repeat(257));
+        assert_eq!(user_name(long.as_bytes(), 1), None);
         assert_eq!(user_name(b"", 0), None);
+        assert_eq!(user_name(&[b':'; PASSWD_LIMIT], 0), None);
     }
 
     #[test]
-    fn maps_are_followed() {
-        let map = b"         0     100000      65536\n     65536 1000 1\n";
-        assert_eq!(map_uid(map, 100_005), Some(5));
-        assert_eq!(map_uid(map, 1000), Some(65536));
-        assert_eq!(map_uid(map, 7), None);
-        assert_eq!(map_uid(b"0 0 4294967295", 7), Some(7));
-        assert_eq!(map_uid(b"x y z\n\xff", 7), None);
-        assert_eq!(map_uid(b"4294967295 0 10", 5), None);
+    fn our_own_passwd_file() {
+        let passwd = read_passwd(rooted::open_root(Path::new("/")).unwrap().as_fd()).unwrap();
+        assert_eq!(user_name(&passwd, 0).as_deref(), Some("root"));
+    }
+
+    #[test]
+    fn a_passwd_file_stays_in_its_root() {
+        let top = tempfile::tempdir().unwrap();
+        let root = top.path().join("root");
+        std::fs::create_dir_all(root.join("etc")).unwrap();
+        std::fs::write(top.path().join("passwd"), "host:x:0:0::/:\n").unwrap();
+        symlink(top.path().join("passwd"), root.join("etc/passwd")).unwrap();
+        let dir = rooted::open_root(&root).unwrap();
+        assert_eq!(read_passwd(dir.as_fd()), Err(Missing::Absent));
+        std::fs::remove_file(root.join("etc/passwd")).unwrap();
+        std::fs::write(root.join("etc/passwd"), vec![b'x'; PASSWD_LIMIT + 1]).unwrap();
+        assert_eq!(read_passwd(dir.as_fd()), Err(Missing::TooLarge));
+    }
+
+    #[test]
+    fn ids_in_user_namespaces() {
+        let whole = b"         0          0 4294967295\n";
+        assert_eq!(map_uid(whole, 0), Some(0));
+        assert_eq!(map_uid(whole, 4_294_967_294), Some(4_294_967_294));
+        assert_eq!(map_uid(whole, u32::MAX), None);
+        let rootless = b"         0       1000          1\n         1     100000      65536\n";
+        let table =
+            [(1000, Some(0)), (100_000, Some(1)), (165_535, Some(65_536)), (165_536, None), (0, None), (999, None)];
+        for (host, expected) in table {
+            assert_eq!(map_uid(rootless, host), expected, "{host}");
+        }
+        for broken in
+            [&b""[..], b"0 0", b"a b c", b"-1 0 10", b"0 0 -1", b"4294967295 0 10", b"18446744073709551615 0 9"]
+        {
+            assert_eq!(map_uid(broken, 5), None, "{broken:?}");
+        }
+        assert_eq!(map_uid(b"garbage\n0 0 10\n", 5), Some(5));
+        assert_eq!(map_uid(&std::fs::read("/proc/self/uid_map").unwrap(), 0), Some(0), "our own");
     }
 }

@@ -1,279 +1,334 @@
-//! The containers that were seen, owned by detection: where a process belongs, and what its container is called as
-//! far as workers have read it. No I/O but [`HostIdentity::read`], once at the start.
+//! Which container a process belongs to, from what its look and its parent's tell, and what is known of each container.
+//! Owned by the detection thread; does no I/O but for [`HostIdentity::read`], which is called once at start.
 
+mod asked;
+
+use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroUsize;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::time::Duration;
 
+use asked::Asked;
 use lru::LruCache;
 
-use crate::container::{Attribution, ContainerKey, Home, Metadata, Runtime, cgroup};
-use crate::event::{Field, Look, Monotonic, Namespace, RootId};
-use crate::host::process::ProcessDir;
+use super::cgroup::{self, Membership};
+use super::{Attribution, ContainerKey, Home, Metadata, Runtime};
+use crate::event::{Field, Look, Missing, Monotonic, Namespace, RootId};
 
-const CONTAINERS: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
-/// Mount namespaces of containers remembered.
-const NAMESPACES: NonZeroUsize = NonZeroUsize::new(8192).unwrap();
-/// The kernel gives a namespace's number to the next one once it is gone, so it is believed only for a while.
-const BELIEVED: Duration = Duration::from_secs(600);
-/// A container may be renamed.
-const FRESH: Duration = Duration::from_secs(60);
-const FIRST_RETRY: Duration = Duration::from_secs(1);
-const LAST_RETRY: Duration = Duration::from_secs(60);
-
-/// What tells the host from a container.
+/// Containers remembered; the one that was not met for longest goes.
+const CONTAINERS: usize = 4096;
+/// Of them, those that may lie in one outermost container, or be bare sandboxes: nobody can push out the others'.
+const NESTED: usize = 256;
+/// Mount or pid namespaces remembered for each container.
+const NAMESPACES: usize = 8;
+/// What tells the host's own processes from those in containers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct HostIdentity {
-    /// The host's mount namespace.
+    /// The mount namespace of pid 1.
     pub mnt_ns: Option<Namespace>,
-    /// The host's root directory.
+    /// The pid namespace of pid 1.
+    pub pid_ns: Option<Namespace>,
+    /// The root directory of pid 1.
     pub root: Option<RootId>,
 }
 
 impl HostIdentity {
-    /// Asks pid 1, or, where that is denied, a kernel thread, or this process itself.
+    /// Asks pid 1; where the kernel refuses (EACCES in a sandbox, or without CAP_SYS_PTRACE), our own process. `proc_root` is
+    /// `/proc`.
     pub fn read(proc_root: &Path) -> Self {
-        let dirs = ["1", "2", "self"].map(|who| crate::host::rooted::open_root(&proc_root.join(who)));
-        let dirs: Vec<ProcessDir> = dirs.into_iter().flatten().map(|fd| ProcessDir(fd.into())).collect();
+        let first = |ask: fn(&Path) -> Option<u64>, what: &str| {
+            ["1", "self"].iter().find_map(|who| ask(&proc_root.join(who).join(what)))
+        };
+        let root = ["1", "self"].iter().find_map(|who| {
+            let stat = nix::sys::stat::stat(&proc_root.join(who).join("root")).ok()?;
+            Some(RootId { dev: stat.st_dev, ino: stat.st_ino })
+        });
         Self {
-            mnt_ns: dirs.iter().find_map(|dir| dir.namespace(c"ns/mnt").ok()),
-            root: dirs.iter().find_map(|dir| dir.root().ok()),
+            mnt_ns: first(namespace, "ns/mnt").map(Namespace),
+            pid_ns: first(namespace, "ns/pid").map(Namespace),
+            root,
         }
     }
 }
 
-/// Whether a look, be it only its first half, surely shows a process of the host: alive, in no container's cgroup,
-/// and in the host's mount namespace or with its root directory (a service with PrivateTmp has a namespace of its
-/// own). False when in doubt.
+/// The number in the text of a namespace's link, `mnt:[4026531832]` (namespaces(7)).
+fn namespace(link: &Path) -> Option<u64> {
+    let text = std::fs::read_link(link).ok()?;
+    let number = text.as_os_str().as_bytes().strip_suffix(b"]")?.rsplit(|b| *b == b'[').next()?;
+    std::str::from_utf8(number).ok()?.parse().ok()
+}
+
+/// Whether a process lives on the host for certain: alive, its cgroup names no container, and its mount namespace or root
+/// directory is the host's. False when in doubt.
 pub fn is_host(look: &Look, host: &HostIdentity) -> bool {
-    let Ok(bytes) = &look.cgroup else { return false };
-    let dead = look.exe.is_err() || look.stat.as_ref().is_ok_and(crate::event::Stat::is_dead);
-    !dead && has_host_view(look, host) && cgroup::identify(bytes).inner.is_none()
+    let Ok(cgroup) = &look.cgroup else { return false };
+    let on_host = same(look.mnt_ns, host.mnt_ns) || same(look.root, host.root);
+    on_host
+        && is_alive(look)
+        && !matches!(cgroup::identify(cgroup), Membership::Container { .. } | Membership::Unreadable)
 }
 
-fn has_host_view(look: &Look, host: &HostIdentity) -> bool {
-    let same_ns = look.mnt_ns.is_ok_and(|ns| Some(ns) == host.mnt_ns);
-    same_ns || look.root.is_ok_and(|root| Some(root) == host.root)
-}
-
-#[derive(Debug, Default)]
-struct Known {
-    metadata: Option<Metadata>,
-    /// When it may be asked for again.
-    ask_at: Monotonic,
-    retry: Duration,
-}
-
-/// The containers.
+/// The containers that were met, and where their processes are to be found when their cgroup cannot be read.
 #[derive(Debug)]
 pub struct Registry {
     host: HostIdentity,
-    containers: LruCache<ContainerKey, Known>,
-    namespaces: LruCache<Namespace, (ContainerKey, Option<ContainerKey>, Monotonic)>,
+    containers: LruCache<ContainerKey, Entry>,
+    /// Mount namespaces with a root directory of their own, and that directory: numbers are used again at once.
+    by_mnt: HashMap<Namespace, (ContainerKey, RootId)>,
+    /// Pid namespaces; containers may share one, then it names nobody.
+    by_pid: HashMap<Namespace, Vec<ContainerKey>>,
+    /// How many containers each [`Quota`] has.
+    used: HashMap<Quota, usize>,
 }
 
+/// Who pays for a container's place.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Quota {
+    /// Containers of the host's runtimes: only the whole is bounded.
+    Host,
+    /// Those in one outermost container.
+    Within(ContainerKey),
+    /// Bare sandboxes, which any user may make.
+    Sandboxes,
+}
+
+#[derive(Debug)]
+struct Entry {
+    outer: Option<ContainerKey>,
+    quota: Quota,
+    mnt: VecDeque<Namespace>,
+    pid: VecDeque<Namespace>,
+    metadata: Option<Metadata>,
+    asked: Asked,
+}
+
+/// A container and the outermost around it.
+type Nested = (ContainerKey, Option<ContainerKey>);
+
 impl Registry {
-    /// On this host.
+    /// A registry that knows the host and no container yet.
     pub fn new(host: HostIdentity) -> Self {
-        Self { host, containers: LruCache::new(CONTAINERS), namespaces: LruCache::new(NAMESPACES) }
+        Self {
+            host,
+            containers: LruCache::new(NonZeroUsize::new(CONTAINERS).unwrap_or(NonZeroUsize::MIN)),
+            by_mnt: HashMap::new(),
+            by_pid: HashMap::new(),
+            used: HashMap::new(),
+        }
     }
 
-    /// Where a process belongs: by its cgroup, else by its parent's, else by its mount namespace.
+    /// Where a process lives, by the first of: its cgroup, the container of its parent, a mount or pid namespace known to
+    /// belong to a container, a mount namespace and a root directory of its own. The host only if all of that was asked of a
+    /// living process and says so; that is never remembered, for a process may yet move into its container.
     pub fn place(&mut self, look: &Look, parent: Option<&Look>) -> Home {
-        let member = look.cgroup.as_ref().map(|bytes| cgroup::identify(bytes)).ok();
-        let dead = look.exe.is_err() || look.stat.as_ref().is_ok_and(crate::event::Stat::is_dead);
-        let told = member.filter(|m| m.inner.is_some() || !(dead && m.root_only));
-        if let Some((inner, outer)) = told.as_ref().and_then(|m| Some((m.inner.clone()?, m.outer.clone()))) {
-            self.remember(look, &inner, outer.as_ref());
-            return Home::Container { inner, outer, by: Attribution::Cgroup };
+        if let Some(nested) = self.by_cgroup(look) {
+            return home(nested, Attribution::Cgroup);
         }
-        if told.is_none()
-            && let Some(Home::Container { inner, outer, .. }) = parent.map(|parent| self.place(parent, None))
+        if let Some(nested) = parent.and_then(|parent| self.by_cgroup(parent).or_else(|| self.by_namespace(parent))) {
+            return home(nested, Attribution::Lineage);
+        }
+        if let Some(nested) = self.by_namespace(look) {
+            return home(nested, Attribution::Namespace);
+        }
+        if let Some(nested) = self.sandbox(look) {
+            return home(nested, Attribution::Namespace);
+        }
+        // A sandbox has no cgroup that would show it; its member that cannot be asked is where its parent is.
+        if look.mnt_ns.is_err()
+            && let Some(nested) = parent.and_then(|parent| self.sandbox(parent))
         {
-            return Home::Container { inner, outer, by: Attribution::Lineage };
+            return home(nested, Attribution::Lineage);
         }
-        if let Some((inner, outer)) = self.by_namespace(look) {
-            return Home::Container { inner, outer, by: Attribution::Namespace };
-        }
-        if has_host_view(look, &self.host) {
-            return if told.is_some() { Home::Host } else { Home::Unknown };
-        }
-        match (look.mnt_ns, look.root) {
-            (Ok(ns), Ok(_)) => {
-                let inner = ContainerKey { runtime: Runtime::Sandbox, id: format!("mnt-{}", ns.0).into() };
-                Home::Container { inner, outer: None, by: Attribution::Namespace }
-            }
-            _ => Home::Unknown,
-        }
+        if is_host(look, &self.host) { Home::Host } else { Home::Unknown }
     }
 
-    fn remember(&mut self, look: &Look, inner: &ContainerKey, outer: Option<&ContainerKey>) {
-        if let Ok(ns) = look.mnt_ns
-            && Some(ns) != self.host.mnt_ns
-        {
-            self.namespaces.put(ns, (inner.clone(), outer.cloned(), look.at));
-        }
-    }
-
-    fn by_namespace(&mut self, look: &Look) -> Option<(ContainerKey, Option<ContainerKey>)> {
-        let (inner, outer, seen) = self.namespaces.get(&look.mnt_ns.ok()?)?;
-        (look.at.since(*seen) < BELIEVED).then(|| (inner.clone(), outer.clone()))
-    }
-
-    /// What is known of a container.
+    /// What the runtime's files said of a container, the last time that they said something.
     pub fn metadata(&self, key: &ContainerKey) -> Option<&Metadata> {
         self.containers.peek(key)?.metadata.as_ref()
     }
 
-    /// Whether a worker should read its metadata now; the next question is then a while off.
+    /// Whether a container's metadata is to be asked for now: never asked, failed and its pause is over, or grown old. The
+    /// question then counts as asked until [`Registry::learn`], so that there is one at a time.
     pub fn wants(&mut self, key: &ContainerKey, now: Monotonic) -> bool {
-        let known = self.containers.get_or_insert_mut(key.clone(), Known::default);
-        let wanted = now >= known.ask_at;
-        if wanted {
-            // A worker that never answers must not keep the question open for ever.
-            known.ask_at = now.plus(FRESH);
+        // No runtime made it, so no runtime's file tells of it.
+        if key.runtime == Runtime::Sandbox {
+            return false;
         }
-        wanted
+        self.meet(key, None).asked.ask(now)
     }
 
-    /// A worker's answer. What failed is asked for again, soon at first: a runtime may write its files late.
-    pub fn learn(&mut self, key: &ContainerKey, metadata: Field<Metadata>, now: Monotonic) {
-        let known = self.containers.get_or_insert_mut(key.clone(), Known::default);
-        match metadata {
-            Ok(metadata) => {
-                (known.metadata, known.retry) = (Some(metadata), Duration::ZERO);
-                known.ask_at = now.plus(FRESH);
+    /// Takes the answer. After a failure what was known before stays.
+    pub fn learn(&mut self, key: &ContainerKey, answer: Field<Metadata>, now: Monotonic) {
+        let entry = self.meet(key, None);
+        entry.asked.answered(answer.as_ref().map(drop).map_err(|why| *why), now);
+        if let Ok(metadata) = answer {
+            entry.metadata = Some(metadata);
+        }
+    }
+
+    /// The container that the process' cgroup names; its namespaces are remembered.
+    fn by_cgroup(&mut self, look: &Look) -> Option<Nested> {
+        let nested = match cgroup::identify(look.cgroup.as_deref().ok()?) {
+            Membership::Container { inner, outer } => (inner, outer),
+            Membership::Candidate(key) if is_alive(look) && self.stands_alone(look).is_some() => (key, None),
+            _ => return None,
+        };
+        self.remember(&nested, look);
+        Some(nested)
+    }
+
+    /// The container that was seen in the process' mount namespace, or alone in its pid namespace.
+    fn by_namespace(&mut self, look: &Look) -> Option<Nested> {
+        // A service with a mount namespace of its own and the host's root stays on the host, whatever was known of the number.
+        if same(look.root, self.host.root) {
+            return None;
+        }
+        let by_mnt = look.mnt_ns.ok().and_then(|ns| self.by_mnt.get(&ns));
+        let by_mnt = by_mnt.filter(|(_, root)| look.root.is_err() || look.root == Ok(*root)).map(|(key, _)| key);
+        let by_pid = || match self.by_pid.get(&look.pid_ns.ok()?)?.as_slice() {
+            [only] => Some(only),
+            _ => None,
+        };
+        let key = by_mnt.or_else(by_pid)?.clone();
+        let outer = self.containers.get(&key)?.outer.clone();
+        Some((key, outer))
+    }
+
+    /// A process of no known container with a mount namespace and a root directory of its own.
+    fn sandbox(&mut self, look: &Look) -> Option<Nested> {
+        // Without its cgroup it might be any container's; then it is asked again.
+        let known = matches!(&look.cgroup, Ok(bytes) if cgroup::identify(bytes) != Membership::Unreadable);
+        let (ns, _) = self.stands_alone(look).filter(|_| known && is_alive(look))?;
+        let key = ContainerKey { runtime: Runtime::Sandbox, id: format!("mnt-{}", ns.0).into() };
+        self.meet(&key, None);
+        Some((key, None))
+    }
+
+    /// Mount namespace and root directory, if both are known to be others than the host's.
+    fn stands_alone(&self, look: &Look) -> Option<(Namespace, RootId)> {
+        let (ns, root) = (look.mnt_ns.ok()?, look.root.ok()?);
+        (self.host.mnt_ns? != ns && self.host.root? != root).then_some((ns, root))
+    }
+
+    fn remember(&mut self, (key, outer): &Nested, look: &Look) {
+        let own = self.stands_alone(look);
+        let pid_ns = look.pid_ns.ok().filter(|ns| self.host.pid_ns.is_some_and(|host| host != *ns));
+        let entry = self.meet(key, outer.as_ref());
+        // Whoever asked for its metadata first did not know.
+        entry.outer.clone_from(outer);
+        let Some((mnt_ns, root)) = own else { return };
+        let forgotten = push_recent(&mut entry.mnt, mnt_ns);
+        let forgotten_pid = pid_ns.and_then(|ns| push_recent(&mut entry.pid, ns));
+        // The number may have been another container's, which is gone by now.
+        self.by_mnt.insert(mnt_ns, (key.clone(), root));
+        if let Some(ns) = forgotten {
+            self.drop_mnt(ns, key);
+        }
+        if let Some(ns) = pid_ns {
+            let sharers = self.by_pid.entry(ns).or_default();
+            if !sharers.contains(key) {
+                sharers.push(key.clone());
             }
-            Err(_) => {
-                known.retry = (known.retry * 2).clamp(FIRST_RETRY, LAST_RETRY);
-                known.ask_at = now.plus(known.retry);
+        }
+        if let Some(ns) = forgotten_pid {
+            self.drop_pid(ns, key);
+        }
+    }
+
+    /// The entry of a container, made where there is none, and the most recent one from now on.
+    fn meet(&mut self, key: &ContainerKey, outer: Option<&ContainerKey>) -> &mut Entry {
+        if !self.containers.contains(key) {
+            self.make_room(key, outer);
+        }
+        self.containers.get_or_insert_mut(key.clone(), || Entry {
+            outer: outer.cloned(),
+            quota: quota(key, outer),
+            mnt: VecDeque::new(),
+            pid: VecDeque::new(),
+            metadata: None,
+            asked: Asked::default(),
+        })
+    }
+
+    fn make_room(&mut self, key: &ContainerKey, outer: Option<&ContainerKey>) {
+        let quota = quota(key, outer);
+        let used = self.used.get(&quota).copied().unwrap_or(0);
+        if quota != Quota::Host && used >= NESTED {
+            let oldest =
+                self.containers.iter().rev().find(|(_, entry)| entry.quota == quota).map(|(key, _)| key.clone());
+            if let Some((key, entry)) = oldest.and_then(|key| self.containers.pop_entry(&key)) {
+                self.forget(&key, &entry);
+            }
+        } else if self.containers.len() == self.containers.cap().get()
+            && let Some((key, entry)) = self.containers.pop_lru()
+        {
+            self.forget(&key, &entry);
+        }
+        *self.used.entry(quota).or_insert(0) += 1;
+    }
+
+    fn forget(&mut self, key: &ContainerKey, entry: &Entry) {
+        for ns in &entry.mnt {
+            self.drop_mnt(*ns, key);
+        }
+        for ns in &entry.pid {
+            self.drop_pid(*ns, key);
+        }
+        if let Some(used) = self.used.get_mut(&entry.quota) {
+            *used = used.saturating_sub(1);
+            if *used == 0 {
+                self.used.remove(&entry.quota);
             }
         }
     }
+
+    fn drop_mnt(&mut self, ns: Namespace, key: &ContainerKey) {
+        if self.by_mnt.get(&ns).is_some_and(|(owner, _)| owner == key) {
+            self.by_mnt.remove(&ns);
+        }
+    }
+
+    fn drop_pid(&mut self, ns: Namespace, key: &ContainerKey) {
+        if let Some(sharers) = self.by_pid.get_mut(&ns) {
+            sharers.retain(|sharer| sharer != key);
+            if sharers.is_empty() {
+                self.by_pid.remove(&ns);
+            }
+        }
+    }
+}
+
+fn home((inner, outer): Nested, by: Attribution) -> Home {
+    Home::Container { inner, outer, by }
+}
+
+fn quota(key: &ContainerKey, outer: Option<&ContainerKey>) -> Quota {
+    match outer {
+        Some(outer) => Quota::Within(outer.clone()),
+        None if key.runtime == Runtime::Sandbox => Quota::Sandboxes,
+        None => Quota::Host,
+    }
+}
+
+/// Both known and equal.
+fn same<T: PartialEq>(seen: Field<T>, host: Option<T>) -> bool {
+    matches!((seen, host), (Ok(seen), Some(host)) if seen == host)
+}
+
+/// Neither dead nor dying when it was looked at: a process that exits loses its exe before it becomes a zombie.
+fn is_alive(look: &Look) -> bool {
+    matches!(&look.stat, Ok(stat) if !stat.is_dead()) && !matches!(look.exe, Err(Missing::Gone))
+}
+
+/// Makes `ns` the last of the list, and gives back the first if that has grown too long.
+fn push_recent(list: &mut VecDeque<Namespace>, ns: Namespace) -> Option<Namespace> {
+    if list.back() == Some(&ns) {
+        return None;
+    }
+    list.retain(|known| *known != ns);
+    list.push_back(ns);
+    if list.len() > NAMESPACES { list.pop_front() } else { None }
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-    use crate::event::{Exe, Missing, Pid, StartTime, Stat};
-
-    const ID: &str = "3ad7b26ded6d8e7b23da7d48fe889434573036c27ae5a74837233de441c3601e";
-    const HOST_NS: Namespace = Namespace(1);
-    const HOST_ROOT: RootId = RootId { dev: 1, ino: 2 };
-
-    fn host() -> HostIdentity {
-        HostIdentity { mnt_ns: Some(HOST_NS), root: Some(HOST_ROOT) }
-    }
-
-    fn look(cgroup: &str, ns: u64, root: u64) -> Look {
-        let exe = Exe { path: b"/x".to_vec(), deleted: false, id: Err(Missing::Gone), file: Err(Missing::Gone) };
-        let stat = Stat {
-            comm: b"x".to_vec(),
-            state: b'S',
-            ppid: Pid(1),
-            session: Pid(1),
-            tty: 0,
-            start: StartTime(1),
-            start_stack: 1,
-        };
-        Look {
-            stat: Ok(stat),
-            exe: Ok(exe),
-            cgroup: Ok(cgroup.as_bytes().to_vec()),
-            mnt_ns: Ok(Namespace(ns)),
-            root: Ok(RootId { dev: 1, ino: root }),
-            ..Look::nothing(Monotonic(1), Missing::Gone)
-        }
-    }
-
-    fn zombie(cgroup: &str) -> Look {
-        let mut zombie = look(cgroup, 0, 0);
-        zombie.stat.as_mut().unwrap().state = b'Z';
-        let gone = Missing::Gone;
-        Look { exe: Err(gone), mnt_ns: Err(gone), root: Err(gone), ..zombie }
-    }
-
-    fn container() -> String {
-        format!("0::/docker/{ID}")
-    }
-
-    fn by(home: &Home) -> Option<(Attribution, String)> {
-        match home {
-            Home::Container { inner, by, .. } => Some((*by, inner.id.to_string())),
-            _ => None,
-        }
-    }
-
-    #[test]
-    fn the_order_of_evidence() {
-        let mut registry = Registry::new(host());
-        assert_eq!(registry.place(&look("0::/", 1, 2), None), Home::Host);
-        assert_eq!(registry.place(&look("0::/x.service", 9, 2), None), Home::Host, "PrivateTmp");
-        let inside = look(&container(), 7, 3);
-        assert_eq!(by(&registry.place(&inside, None)), Some((Attribution::Cgroup, ID.into())));
-        let parent = by(&registry.place(&zombie("1:pids:/\n"), Some(&inside)));
-        assert_eq!(parent, Some((Attribution::Lineage, ID.into())));
-        let entered = look("0::/session.scope", 7, 3);
-        assert_eq!(by(&registry.place(&entered, None)), Some((Attribution::Namespace, ID.into())));
-        let mut late = entered.clone();
-        late.at = Monotonic(1).plus(BELIEVED);
-        assert_eq!(by(&registry.place(&late, None)), Some((Attribution::Namespace, "mnt-7".into())));
-        let sandbox = by(&registry.place(&look("0::/", 8, 5), None));
-        assert_eq!(sandbox, Some((Attribution::Namespace, "mnt-8".into())));
-        assert_eq!(by(&registry.place(&look(&container(), 1, 2), None)), Some((Attribution::Cgroup, ID.into())));
-    }
-
-    #[test]
-    fn a_zombies_root_cgroup_is_unknown_never_host() {
-        let mut registry = Registry::new(host());
-        assert_eq!(registry.place(&zombie("1:pids:/\n0::/\n"), None), Home::Unknown);
-        let on_host = look("0::/", 1, 2);
-        assert_eq!(registry.place(&zombie("1:pids:/\n"), Some(&on_host)), Home::Unknown);
-        assert!(!is_host(&zombie("1:pids:/\n"), &host()));
-        let v2 = zombie(&format!("0::/docker/{ID}"));
-        assert_eq!(by(&registry.place(&v2, None)), Some((Attribution::Cgroup, ID.into())));
-    }
-
-    #[test]
-    fn host_is_said_only_without_doubt() {
-        let host = host();
-        assert!(is_host(&look("0::/", 1, 9), &host));
-        assert!(is_host(&look("0::/", 9, 2), &host));
-        assert!(!is_host(&look("0::/", 9, 9), &host));
-        assert!(!is_host(&look(&container(), 1, 2), &host), "a host file run in a container's cgroup");
-        let mut unreadable = look("0::/", 1, 2);
-        unreadable.cgroup = Err(Missing::Gone);
-        assert!(!is_host(&unreadable, &host));
-        let half = Look { stat: Err(Missing::Gone), root: Err(Missing::Gone), ..look("0::/", 1, 2) };
-        assert!(is_host(&half, &host));
-    }
-
-    #[test]
-    fn metadata_is_asked_for_once_then_again_after_a_failure() {
-        let mut registry = Registry::new(host());
-        let key = ContainerKey { runtime: Runtime::Docker, id: ID.into() };
-        let at = |s: u64| Monotonic(0).plus(Duration::from_secs(1000 + s));
-        assert!(registry.wants(&key, at(0)));
-        assert!(!registry.wants(&key, at(0)), "one question at a time");
-        registry.learn(&key, Err(Missing::Gone), at(0));
-        assert!(!registry.wants(&key, at(0)));
-        assert!(registry.wants(&key, at(1)));
-        registry.learn(&key, Err(Missing::Gone), at(1));
-        assert!(!registry.wants(&key, at(2)));
-        assert!(registry.wants(&key, at(3)));
-        let web = Metadata { name: Some("web".into()), ..Metadata::default() };
-        registry.learn(&key, Ok(web.clone()), at(3));
-        assert_eq!(registry.metadata(&key), Some(&web));
-        assert!(!registry.wants(&key, at(4)));
-        assert!(registry.wants(&key, at(63)), "it may have been renamed");
-        registry.learn(&key, Err(Missing::Gone), at(63));
-        assert_eq!(registry.metadata(&key), Some(&web), "what was known stays");
-    }
-
-    #[test]
-    fn the_host_is_found_where_pid_1_is_denied() {
-        let host = HostIdentity::read(Path::new("/proc"));
-        assert!(host.mnt_ns.is_some() && host.root.is_some());
-    }
-}
+mod tests;

@@ -176,10 +176,10 @@ impl Reads {
 
     fn climb(&self, look: &Look, each: impl FnMut(&ProcessDir, &mut Kin)) -> Vec<Kin> {
         let Ok(stat) = &look.stat else { return Vec::new() };
-        let home = look.cgroup.as_ref().ok().and_then(|c| cgroup::identify(c).inner);
+        let home = look.cgroup.as_ref().ok().and_then(|c| cgroup::identify(c).inner().cloned());
         // In the host's pid namespace the cgroup tells where the container ends.
         let inside = |dir: &ProcessDir| match &home {
-            Some(key) => dir.small_file(c"cgroup").is_ok_and(|c| cgroup::identify(&c).inner.as_ref() == Some(key)),
+            Some(key) => dir.small_file(c"cgroup").is_ok_and(|c| cgroup::identify(&c).inner() == Some(key)),
             None => dir.namespace(c"ns/mnt") == look.mnt_ns,
         };
         climb(&self.proc, stat, look.pid_ns, inside, each)
@@ -198,7 +198,7 @@ impl Reads {
         let user_name = root.and_then(|root| {
             let uid = uid?;
             let inside = uid_map.ok().and_then(|map| passwd::map_uid(&map, uid)).unwrap_or(uid);
-            passwd::lookup(root.as_fd(), inside)
+            passwd::user_name(&passwd::read_passwd(root.as_fd())?, inside).ok_or(Missing::Absent)
         });
         slate.memory().user_name = user_name;
         let kin = self.climb(look, |dir, kin| {

@@ -31,7 +31,7 @@ use crate::detect::session::Member;
 use crate::detect::sessions::{Effect, Sessions};
 use crate::detect::watch::Telling;
 use crate::event::{Fact, FileId, Missing, Monotonic, Pid, SensorKind, Sighting, StartTime};
-use crate::fingerprint::{Candidate, Content, Database};
+use crate::fingerprint::{Candidate, Content, Database, Request};
 use crate::host::clock::{self, Ticks};
 use crate::host::worker::{Pool, Ticket};
 use crate::sensor::Counters;
@@ -333,7 +333,11 @@ impl Detection {
     fn settle(&mut self, number: u64) {
         let Some(mut pending) = self.pending.remove(&number) else { return };
         let content = pending.file().and_then(|id| self.known_contents.get(&id)).cloned();
-        let judged = pending.invocation(|call| self.database.judge(call, content.as_ref()));
+        let mut judged = pending.invocation(|call| self.database.judge(call, content.as_ref()));
+        if pending.arguments_were_cut() {
+            // What makes it a compile may stand where nobody read.
+            judged.request = Request::Compile;
+        }
         if !judged.verdict.kind.is_toolchain() {
             return;
         }

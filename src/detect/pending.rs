@@ -77,6 +77,11 @@ impl Pending {
         self.look.exe.as_ref().ok().and_then(|exe| exe.id.ok())
     }
 
+    /// Whether there are more arguments than were kept.
+    pub fn arguments_were_cut(&self) -> bool {
+        self.slate.memory().args.as_ref().is_ok_and(|a| a.count > a.kept.len())
+    }
+
     /// Calls `judge` with all that is known.
     pub fn invocation<R>(&self, judge: impl FnOnce(&Invocation<'_>) -> R) -> R {
         let memory = self.slate.memory();

@@ -53,14 +53,15 @@ impl Screen {
 
     fn count(&self, look: &Look) {
         let Ok(bytes) = &look.cgroup else { return };
-        let Some(key) = cgroup::identify(bytes).inner else { return };
+        let membership = cgroup::identify(bytes);
+        let Some(key) = membership.inner() else { return };
         let mut tally = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
         if look.at.since(tally.began) > WINDOW {
             tally.before = std::mem::take(&mut tally.now);
             tally.began = look.at;
         }
-        if tally.now.len() < TALLIED || tally.now.contains_key(&key) {
-            *tally.now.entry(key).or_default() += 1;
+        if tally.now.len() < TALLIED || tally.now.contains_key(key) {
+            *tally.now.entry(key.clone()).or_default() += 1;
         }
     }
 }

@@ -1,94 +1,188 @@
-//! The one way to read a whole small file that somebody else may have made: never more than a limit, never from what
-//! is no regular file, never waiting for one.
+//! The one way to read a whole small file that somebody else wrote: never more than a limit, never from anything but a
+//! regular file, never waiting for a writer. Where the file lies, and what its bytes mean, is the caller's affair.
 
-use std::fs::File;
-use std::io::Read;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use nix::fcntl::{OFlag, open, openat};
-use nix::sys::stat::{Mode, SFlag, fstat};
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, OFlag, openat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
+use nix::sys::uio::pread;
 
 use crate::event::{Field, Missing};
 
-/// How every foreign file is opened: a FIFO does not block, a link at the end is not followed, no terminal is taken.
-pub fn open_flags() -> OFlag {
-    OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | OFlag::O_NOFOLLOW | OFlag::O_NOCTTY
-}
+/// The least that one pread asks for; files of /proc state no size.
+const CHUNK: usize = 4096;
 
-/// Opens with `open`, without touching the access time where the kernel lets us (EPERM: not the owner's file).
+/// Reads the whole of a regular file of at most `limit` bytes; `dir` is where a relative `path` starts, `None` for the
+/// working directory. The last component is not followed where it is a link; see [`crate::host::rooted`] for the others.
 ///
 /// # Errors
-/// The second attempt's.
-pub fn without_atime<T>(flags: OFlag, open: impl Fn(OFlag) -> nix::Result<T>) -> nix::Result<T> {
-    open(flags | OFlag::O_NOATIME).or_else(|_| open(flags))
-}
-
-/// The bytes of the regular file at `path`, below `dir` where one is given.
-///
-/// # Errors
-/// `Malformed` for what is no regular file or a link; `TooLarge` above `limit` bytes, without reading them.
+/// [`Missing::Absent`] where there is no such file, [`Missing::Malformed`] for anything but a regular file,
+/// [`Missing::TooLarge`] above the limit, else what the operating system says.
 pub fn read(dir: Option<BorrowedFd<'_>>, path: &Path, limit: usize) -> Field<Vec<u8>> {
-    let opened = without_atime(open_flags(), |flags| match dir {
-        Some(dir) => openat(dir, path, flags, Mode::empty()),
-        None => open(path, flags, Mode::empty()),
-    });
-    match opened {
-        Ok(fd) => read_fd(fd, limit),
-        // ELOOP: a symbolic link; ENXIO: a socket or a device without a driver.
-        Err(nix::Error::ELOOP | nix::Error::ENXIO) => Err(Missing::Malformed),
-        Err(e) => Err(Missing::from_os(&e.into())),
-    }
+    let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let place = openat(dir.unwrap_or(AT_FDCWD), path, flags, Mode::empty()).map_err(missing)?;
+    read_place(place.as_fd(), limit)
 }
 
-/// The bytes of what is already open.
-///
-/// # Errors
-/// As [`read`].
-pub fn read_fd(fd: OwnedFd, limit: usize) -> Field<Vec<u8>> {
-    let status = fstat(&fd).map_err(|e| Missing::from_os(&e.into()))?;
-    if SFlag::from_bits_truncate(status.st_mode) & SFlag::S_IFMT != SFlag::S_IFREG {
-        return Err(Missing::Malformed);
-    }
-    if usize::try_from(status.st_size).map_or(true, |size| size > limit) {
+/// Reads the whole of a regular file that an `O_PATH` descriptor points at. Errors as [`read`].
+pub fn read_place(place: BorrowedFd<'_>, limit: usize) -> Field<Vec<u8>> {
+    let (file, size) = open_place(place)?;
+    if usize::try_from(size).map_or(true, |size| size > limit) {
         return Err(Missing::TooLarge);
     }
+    read_fd(file.as_fd(), limit)
+}
+
+/// Opens for reading the regular file that an `O_PATH` descriptor points at, and gives its size in bytes.
+///
+/// The descriptor is looked at before anything is opened: opening a device already acts (a watchdog starts to count, a
+/// tape rewinds), and a container may put a device node where a file is expected.
+pub fn open_place(place: BorrowedFd<'_>) -> Field<(OwnedFd, u64)> {
+    let stat = fstat(place).map_err(missing)?;
+    if !is_regular(&stat) {
+        return Err(Missing::Malformed);
+    }
+    // The magic link leads to that very inode, whatever has since happened to its name (proc(5), /proc/pid/fd).
+    let link = format!("/proc/self/fd/{}", place.as_raw_fd());
+    let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+    let open = |more| openat(AT_FDCWD, link.as_str(), flags | more, Mode::empty());
+    let file = match open(OFlag::O_NOATIME) {
+        // open(2): neither the file's owner nor CAP_FOWNER.
+        Err(Errno::EPERM) => open(OFlag::empty()),
+        other => other,
+    };
+    Ok((file.map_err(missing)?, u64::try_from(stat.st_size).unwrap_or(0)))
+}
+
+/// Reads an open file from its beginning, whatever size it states (files of /proc state 0), wherever its position is.
+///
+/// # Errors
+/// [`Missing::TooLarge`] when there are more than `limit` bytes, of which at most one is read.
+pub fn read_fd(file: BorrowedFd<'_>, limit: usize) -> Field<Vec<u8>> {
     let mut bytes = Vec::new();
-    // It may have grown since, and files of /proc say that they are empty.
-    File::from(fd).take(limit as u64 + 1).read_to_end(&mut bytes).map_err(|e| Missing::from_os(&e))?;
-    if bytes.len() > limit { Err(Missing::TooLarge) } else { Ok(bytes) }
+    let mut filled = 0;
+    loop {
+        // One byte more than allowed tells a file of that size from a larger one.
+        let want = limit.saturating_add(1).saturating_sub(filled).min(CHUNK.max(filled));
+        if want == 0 {
+            return Err(Missing::TooLarge);
+        }
+        bytes.resize(filled + want, 0);
+        let Some(free) = bytes.get_mut(filled..) else { return Err(Missing::Unreadable) };
+        let offset = libc::off_t::try_from(filled).map_err(|_| Missing::TooLarge)?;
+        match pread(file, free, offset) {
+            Ok(0) => break,
+            Ok(n) => filled += n,
+            Err(Errno::EINTR) => {}
+            Err(e) => return Err(missing(e)),
+        }
+    }
+    bytes.truncate(filled);
+    bytes.shrink_to_fit();
+    Ok(bytes)
+}
+
+/// Classifies an error met on a path: what is not there is `Absent`, where a vanished process is `Gone`.
+pub(crate) fn missing(errno: Errno) -> Missing {
+    match errno {
+        Errno::ENOENT | Errno::ENOTDIR => Missing::Absent,
+        Errno::EINVAL | Errno::ELOOP | Errno::ENAMETOOLONG => Missing::Malformed,
+        other => Missing::from_os(&other.into()),
+    }
+}
+
+fn is_regular(stat: &FileStat) -> bool {
+    kind(stat) == SFlag::S_IFREG
+}
+
+/// The file's type alone, without its mode bits.
+pub(crate) fn kind(stat: &FileStat) -> SFlag {
+    SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits())
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use std::os::fd::AsFd;
 
     use super::*;
+    use std::fs::File;
+    use std::io::{Seek, SeekFrom, Write};
+    use std::os::unix::net::UnixListener;
+
+    use nix::unistd::mkfifo;
 
     #[test]
-    fn only_regular_files_within_the_limit() {
-        let tree = tempfile::tempdir().unwrap();
-        let at = |name: &str| tree.path().join(name);
-        std::fs::write(at("ok"), b"12345").unwrap();
-        std::os::unix::fs::symlink(at("ok"), at("link")).unwrap();
-        nix::unistd::mkfifo(&at("fifo"), Mode::S_IRWXU).unwrap();
-        File::create(at("sparse")).unwrap().set_len(1 << 30).unwrap();
-        let _socket = std::os::unix::net::UnixListener::bind(at("socket")).unwrap();
-        assert_eq!(read(None, &at("ok"), 5), Ok(b"12345".to_vec()));
-        assert_eq!(read(None, &at("ok"), 4), Err(Missing::TooLarge));
-        assert_eq!(read(None, &at("sparse"), 1 << 20), Err(Missing::TooLarge));
-        for odd in ["link", "fifo", "socket", "."] {
-            assert_eq!(read(None, &at(odd), 100), Err(Missing::Malformed), "{odd}");
+    fn reads_up_to_the_limit_and_no_further() {
+        let dir = tempfile::tempdir().unwrap();
+        for (size, limit, fits) in
+            [(0, 0, true), (0, 10, true), (1, 0, false), (10, 10, true), (11, 10, false), (9000, 9000, true)]
+        {
+            let path = dir.path().join("f");
+            std::fs::write(&path, vec![7; size]).unwrap();
+            let expected = if fits { Ok(vec![7; size]) } else { Err(Missing::TooLarge) };
+            assert_eq!(read(None, &path, limit), expected, "{size} bytes, limit {limit}");
+            let file = File::open(&path).unwrap();
+            assert_eq!(read_fd(file.as_fd(), limit), expected, "{size} bytes through a descriptor, limit {limit}");
         }
-        assert_eq!(read(None, &at("none"), 100), Err(Missing::Gone));
-        let dir = File::open(tree.path()).unwrap();
-        assert_eq!(read(Some(dir.as_fd()), Path::new("ok"), 5), Ok(b"12345".to_vec()));
     }
 
     #[test]
-    fn files_of_proc_say_that_they_are_empty() {
-        assert!(read(None, Path::new("/proc/self/stat"), 4096).unwrap().len() > 20);
-        assert_eq!(read(None, Path::new("/proc/self/stat"), 10), Err(Missing::TooLarge));
+    fn a_sparse_gibibyte_is_refused_by_its_size() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("sparse");
+        File::create(&path).unwrap().set_len(1 << 30).unwrap();
+        assert_eq!(read(None, &path, 1 << 20), Err(Missing::TooLarge));
+    }
+
+    #[test]
+    fn only_regular_files_are_opened() {
+        let dir = tempfile::tempdir().unwrap();
+        let fifo = dir.path().join("fifo");
+        mkfifo(&fifo, Mode::S_IRUSR).unwrap();
+        let socket = dir.path().join("socket");
+        let _listener = UnixListener::bind(&socket).unwrap();
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink("/etc/passwd", &link).unwrap();
+        for path in [&fifo, &socket, &link, dir.path(), Path::new("/dev/zero")] as [&Path; 5] {
+            assert_eq!(read(None, path, 100), Err(Missing::Malformed), "{}", path.display());
+        }
+        assert_eq!(read(None, &dir.path().join("none"), 100), Err(Missing::Absent));
+        assert_eq!(read(None, Path::new("/dev/zero/x"), 100), Err(Missing::Absent));
+    }
+
+    #[test]
+    fn a_relative_path_starts_at_the_directory() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("f"), b"here").unwrap();
+        let at = File::open(dir.path()).unwrap();
+        assert_eq!(read(Some(at.as_fd()), Path::new("f"), 100), Ok(b"here".to_vec()));
+    }
+
+    #[test]
+    fn proc_files_are_read_though_they_state_no_size() {
+        let bytes = read(None, Path::new("/proc/self/status"), 1 << 16).unwrap();
+        assert!(bytes.starts_with(b"Name:"));
+        assert_eq!(read(None, Path::new("/proc/self/status"), 100), Err(Missing::TooLarge));
+    }
+
+    #[test]
+    fn the_position_of_a_descriptor_does_not_matter() {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(b"abc").unwrap();
+        file.seek(SeekFrom::End(0)).unwrap();
+        assert_eq!(read_fd(file.as_fd(), 100), Ok(b"abc".to_vec()));
+    }
+
+    #[test]
+    fn a_file_replaced_after_the_look_is_still_the_one_looked_at() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        std::fs::write(&path, b"first").unwrap();
+        let place = openat(AT_FDCWD, &path, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        mkfifo(&path, Mode::S_IRUSR).unwrap();
+        assert_eq!(read_place(place.as_fd(), 100), Ok(b"first".to_vec()));
     }
 }

@@ -1,192 +1,283 @@
-//! Opens a path inside somebody else's root directory so that no link leads out: an absolute link below
-//! /proc/PID/root, followed by path, ends on the host.
+//! Opens a path inside a root directory, a container's for one, so that no link leads out of it.
+//! Says where a file is; reading it with bounds is [`crate::host::bounded`]'s work.
 
-use std::collections::VecDeque;
-use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat, openat2, readlinkat};
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat, openat2, readlinkat};
 use nix::sys::stat::{Mode, SFlag, fstat};
 
 use crate::event::{Field, Missing};
-use crate::host::bounded::{open_flags, without_atime};
+use crate::host::bounded;
 
-/// As many as the kernel follows (path_resolution(7)).
-const LINKS: usize = 40;
-/// Each open directory of the walk takes a descriptor.
-const COMPONENTS: usize = 128;
+/// Links followed in one path, as the kernel has it (MAXSYMLINKS, include/linux/namei.h).
+const MAX_LINKS: usize = 40;
+/// Directories below the root that a walk holds open at a time.
+const MAX_DEPTH: usize = 128;
+/// Components still to be looked up; a path has at most 4,096 bytes.
+const MAX_PENDING: usize = 4096;
+/// How often the kernel may say that the tree moved under it (openat2(2), EAGAIN) before we walk ourselves.
+const MAX_RACES: usize = 8;
 
-/// How a path is resolved.
+/// Set when openat2(2) proved to be missing: before 5.6, or hidden by a seccomp filter.
+static NO_OPENAT2: AtomicBool = AtomicBool::new(false);
+
+/// How a path is resolved inside a root. Both ways give the same file or an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Resolver {
-    /// By the kernel: openat2 with RESOLVE_IN_ROOT, Linux 5.6.
+    /// openat2(2) with RESOLVE_IN_ROOT, kernel 5.6 and newer; falls back to [`Resolver::Walk`] without it.
     Kernel,
-    /// By ourselves, component by component.
+    /// Component by component, for the kernels before.
     Walk,
 }
 
-static HAS_OPENAT2: AtomicBool = AtomicBool::new(true);
-
-/// Opens `path` for reading as a process with the root directory `root` would, final links included.
-///
-/// # Errors
-/// `Malformed` for too many links.
-pub fn open(root: BorrowedFd<'_>, path: &Path) -> Field<OwnedFd> {
-    if HAS_OPENAT2.load(Ordering::Relaxed) {
-        match open_by(Resolver::Kernel, root, path) {
-            // ENOSYS before 5.6; EPERM from a seccomp filter that does not know the call.
-            Err(nix::Error::ENOSYS | nix::Error::EPERM) => HAS_OPENAT2.store(false, Ordering::Relaxed),
-            other => return other.map_err(missing),
-        }
+impl Resolver {
+    /// The best one that this kernel has, as far as it is known by now.
+    pub fn best() -> Self {
+        if NO_OPENAT2.load(Ordering::Relaxed) { Self::Walk } else { Self::Kernel }
     }
-    open_by(Resolver::Walk, root, path).map_err(missing)
-}
 
-fn missing(error: nix::Error) -> Missing {
-    match error {
-        nix::Error::ELOOP | nix::Error::ENXIO => Missing::Malformed,
-        e => Missing::from_os(&e.into()),
-    }
-}
-
-fn open_by(resolver: Resolver, root: BorrowedFd<'_>, path: &Path) -> nix::Result<OwnedFd> {
-    // The kernel must follow a link at the end inside the root; the walk has followed it already.
-    let flags = open_flags();
-    match resolver {
-        Resolver::Kernel => without_atime(flags & !OFlag::O_NOFOLLOW, |flags| {
-            let resolve = ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS;
-            openat2(root, path, OpenHow::new().flags(flags).resolve(resolve))
-        }),
-        Resolver::Walk => {
-            let (dir, name) = walk(root, path)?;
-            without_atime(flags, |flags| openat(&dir, name.as_os_str(), flags, Mode::empty()))
+    /// An `O_PATH` descriptor on what `path` names inside `root`: links are followed, absolute ones start at the root,
+    /// `..` at the root stays there, and links of /proc that are more than text lead nowhere. Nothing is opened for
+    /// reading, so neither a FIFO nor a device can do harm.
+    ///
+    /// # Errors
+    /// [`Missing::Absent`] where a component is missing, `Malformed` for a loop of links, a magic link or a
+    /// path that is too long, else what the operating system says.
+    pub fn locate(self, root: BorrowedFd<'_>, path: &[u8]) -> Field<OwnedFd> {
+        if path.contains(&0) {
+            return Err(Missing::Malformed);
         }
+        let found = match self {
+            Self::Kernel => by_kernel(root, path),
+            Self::Walk => walk(root, path),
+        };
+        found.map_err(bounded::missing)
     }
 }
 
-/// The directory that holds the end of the path, and the end's name, no link any more.
-fn walk(root: BorrowedFd<'_>, path: &Path) -> nix::Result<(OwnedFd, OsString)> {
-    let top = || root.try_clone_to_owned().map_err(|_| nix::Error::EMFILE);
-    let mut todo: VecDeque<OsString> = components(path.as_os_str());
-    // The way from the root to here; `..` goes one back and stays at the root.
-    let mut way: Vec<OwnedFd> = vec![top()?];
-    let mut links = 0;
-    while let Some(name) = todo.pop_front() {
-        if way.len() + todo.len() > COMPONENTS {
-            return Err(nix::Error::ENAMETOOLONG);
-        }
-        if name == ".." {
-            if way.len() > 1 {
-                way.pop();
-            }
-            continue;
-        }
-        let here = way.last().ok_or(nix::Error::ENOENT)?;
-        let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        let next = openat(here, name.as_os_str(), flags, Mode::empty())?;
-        let kind = SFlag::from_bits_truncate(fstat(&next)?.st_mode) & SFlag::S_IFMT;
-        if kind == SFlag::S_IFLNK {
-            links += 1;
-            if links > LINKS {
-                return Err(nix::Error::ELOOP);
-            }
-            let target = readlinkat(&next, "")?;
-            if target.as_bytes().starts_with(b"/") {
-                way.truncate(1);
-            }
-            for name in components(&target).into_iter().rev() {
-                todo.push_front(name);
-            }
-        } else if todo.is_empty() {
-            let dir = way.pop().ok_or(nix::Error::ENOENT)?;
-            return Ok((dir, name));
-        } else {
-            way.push(next);
-        }
-    }
-    // The path ends at a directory: the root, or where `..` led.
-    Ok((way.pop().ok_or(nix::Error::ENOENT)?, ".".into()))
-}
-
-fn components(path: &OsStr) -> VecDeque<OsString> {
-    let parts = path.as_bytes().split(|b| *b == b'/').filter(|p| !p.is_empty() && *p != b".");
-    parts.map(|p| OsStr::from_bytes(p).to_os_string()).collect()
-}
-
-/// Opens a root directory to start from.
-///
-/// # Errors
-/// It is not there, or no directory.
+/// An `O_PATH` descriptor on a root directory: the host's, or `/proc/PID/root`.
 pub fn open_root(path: &Path) -> Field<OwnedFd> {
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    nix::fcntl::open(path, flags, Mode::empty()).map_err(missing)
+    openat(AT_FDCWD, path, flags, Mode::empty()).map_err(bounded::missing)
 }
 
-/// Reads a regular file of at most `limit` bytes inside `root`.
-///
-/// # Errors
-/// As [`open`] and [`crate::host::bounded::read_fd`].
+/// [`Resolver::locate`] by the best way there is.
+pub fn locate(root: BorrowedFd<'_>, path: &Path) -> Field<OwnedFd> {
+    Resolver::best().locate(root, path.as_os_str().as_bytes())
+}
+
+/// Reads a regular file of at most `limit` bytes inside `root`. Errors as [`Resolver::locate`] and [`bounded::read`].
 pub fn read(root: BorrowedFd<'_>, path: &Path, limit: usize) -> Field<Vec<u8>> {
-    crate::host::bounded::read_fd(open(root.as_fd(), path)?, limit)
+    bounded::read_place(locate(root, path)?.as_fd(), limit)
+}
+
+fn by_kernel(root: BorrowedFd<'_>, path: &[u8]) -> nix::Result<OwnedFd> {
+    let how = OpenHow::new()
+        .flags(OFlag::O_PATH | OFlag::O_CLOEXEC)
+        .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
+    for _ in 0..MAX_RACES {
+        match openat2(root, path, how) {
+            Err(Errno::EAGAIN | Errno::EINTR) => {}
+            Err(Errno::ENOSYS | Errno::EINVAL) => {
+                NO_OPENAT2.store(true, Ordering::Relaxed);
+                break;
+            }
+            // An old seccomp filter refuses a system call that it does not know this way.
+            Err(Errno::EPERM) => break,
+            other => return other,
+        }
+    }
+    walk(root, path)
+}
+
+fn walk(root: BorrowedFd<'_>, path: &[u8]) -> nix::Result<OwnedFd> {
+    if path.is_empty() {
+        return Err(Errno::ENOENT);
+    }
+    // The directories from below the root to where we stand. `..` goes back to the one we came through, never to what
+    // the tree shows by now, so a directory that is moved meanwhile cannot carry us out.
+    let mut way: Vec<OwnedFd> = Vec::new();
+    let mut pending = Vec::new();
+    push_components(&mut pending, path)?;
+    let mut links = 0;
+    while let Some(name) = pending.pop() {
+        match name.as_slice() {
+            b"." => continue,
+            b".." => {
+                way.pop();
+                continue;
+            }
+            _ => {}
+        }
+        let here = way.last().map_or(root, AsFd::as_fd);
+        let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let found = openat(here, name.as_slice(), flags, Mode::empty())?;
+        let kind = bounded::kind(&fstat(&found)?);
+        if kind == SFlag::S_IFLNK {
+            links += 1;
+            if links > MAX_LINKS {
+                return Err(Errno::ELOOP);
+            }
+            // An empty path means the descriptor itself, since 2.6.39 (readlink(2)). A magic link's text is resolved
+            // like any other's, inside the root: it is not followed to where it really leads.
+            let target = readlinkat(&found, "")?;
+            if target.as_bytes().starts_with(b"/") {
+                way.clear();
+            }
+            push_components(&mut pending, target.as_bytes())?;
+        } else if pending.is_empty() {
+            return Ok(found);
+        } else if kind != SFlag::S_IFDIR {
+            return Err(Errno::ENOTDIR);
+        } else if way.len() == MAX_DEPTH {
+            return Err(Errno::ENAMETOOLONG);
+        } else {
+            way.push(found);
+        }
+    }
+    match way.pop() {
+        Some(directory) => Ok(directory),
+        None => root.try_clone_to_owned().map_err(|e| e.raw_os_error().map_or(Errno::EIO, Errno::from_raw)),
+    }
+}
+
+/// Puts the components of a path on the stack, the first on top; a slash at the end asks for a directory, as `.` does.
+fn push_components(pending: &mut Vec<Vec<u8>>, path: &[u8]) -> nix::Result<()> {
+    if path.ends_with(b"/") {
+        pending.push(b".".to_vec());
+    }
+    pending.extend(path.split(|b| *b == b'/').rev().filter(|name| !name.is_empty()).map(<[u8]>::to_vec));
+    if pending.len() > MAX_PENDING { Err(Errno::ENAMETOOLONG) } else { Ok(()) }
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use std::os::unix::fs::symlink;
 
     use super::*;
-    use crate::host::bounded::read_fd;
+    use std::fs;
+    use std::os::unix::fs::symlink;
 
+    use nix::unistd::mkfifo;
+
+    const BOTH: [Resolver; 2] = [Resolver::Kernel, Resolver::Walk];
+
+    /// A directory `root` with a secret beside it.
     fn tree() -> tempfile::TempDir {
-        let tree = tempfile::tempdir().unwrap();
-        let root = tree.path().join("root");
-        std::fs::create_dir_all(root.join("etc/deep")).unwrap();
-        std::fs::write(tree.path().join("secret"), b"host").unwrap();
-        std::fs::write(root.join("etc/passwd"), b"inside").unwrap();
-        std::fs::write(root.join("secret"), b"inside").unwrap();
-        symlink("/etc/passwd", root.join("absolute")).unwrap();
-        symlink("../../../../secret", root.join("etc/deep/up")).unwrap();
-        symlink("/secret", root.join("etc/out")).unwrap();
-        symlink("/etc", root.join("dir")).unwrap();
-        symlink("loop", root.join("loop")).unwrap();
-        symlink("/proc/self/root/etc/passwd", root.join("magic")).unwrap();
-        nix::unistd::mkfifo(&root.join("fifo"), Mode::S_IRWXU).unwrap();
-        tree
+        let top = tempfile::tempdir().unwrap();
+        let root = top.path().join("root");
+        fs::create_dir_all(root.join("etc/deep/er")).unwrap();
+        fs::create_dir_all(root.join("data")).unwrap();
+        fs::write(top.path().join("secret"), b"host").unwrap();
+        fs::write(root.join("secret"), b"inside").unwrap();
+        fs::write(root.join("etc/passwd"), b"users").unwrap();
+        symlink("../../../../secret", root.join("etc/up")).unwrap();
+        symlink(top.path().join("secret"), root.join("etc/out")).unwrap();
+        symlink("/etc/passwd", root.join("data/absolute")).unwrap();
+        symlink("../etc", root.join("data/dir")).unwrap();
+        symlink("passwd/", root.join("etc/file-as-dir")).unwrap();
+        symlink("loop-b", root.join("loop-a")).unwrap();
+        symlink("loop-a", root.join("loop-b")).unwrap();
+        symlink("/", root.join("top")).unwrap();
+        symlink("etc/nothing", root.join("dangling")).unwrap();
+        mkfifo(&root.join("fifo"), Mode::S_IRUSR).unwrap();
+        for n in 0..50 {
+            let target = if n == 0 { "secret".into() } else { format!("chain-{}", n - 1) };
+            symlink(target, root.join(format!("chain-{n}"))).unwrap();
+        }
+        top
     }
 
     #[test]
-    fn no_way_leads_out() {
-        let tree = tree();
-        let root = open_root(&tree.path().join("root")).unwrap();
-        for resolver in [Resolver::Kernel, Resolver::Walk] {
-            let read = |path: &str| {
-                open_by(resolver, root.as_fd(), Path::new(path)).map_err(missing).and_then(|fd| read_fd(fd, 100))
-            };
-            let inside = ["etc/passwd", "/etc/passwd", "absolute", "etc/deep/up", "etc/out", "dir/passwd", "../secret"];
-            for path in inside {
-                assert_eq!(read(path), Ok(b"inside".to_vec()), "{resolver:?} {path}");
+    fn no_path_leads_out() {
+        let top = tree();
+        let root = open_root(&top.path().join("root")).unwrap();
+        let first = by_kernel(root.as_fd(), b"etc").is_ok().then(Resolver::best);
+        let table: &[(&str, Field<&[u8]>)] = &[
+            ("etc/passwd", Ok(b"users")),
+            ("/etc/passwd", Ok(b"users")),
+            ("//etc/./deep//../passwd", Ok(b"users")),
+            ("../secret", Ok(b"inside")),
+            ("/../../secret", Ok(b"inside")),
+            ("etc/../../secret", Ok(b"inside")),
+            ("etc/deep/er/../../../../../secret", Ok(b"inside")),
+            ("etc/up", Ok(b"inside")),
+            ("etc/out", Err(Missing::Absent)),
+            ("data/absolute", Ok(b"users")),
+            ("data/dir/passwd", Ok(b"users")),
+            ("data/dir/../secret", Ok(b"inside")),
+            ("top/top/top/secret", Ok(b"inside")),
+            ("chain-39", Ok(b"inside")),
+            ("chain-40", Err(Missing::Malformed)),
+            ("loop-a", Err(Missing::Malformed)),
+            ("loop-a/x", Err(Missing::Malformed)),
+            ("dangling", Err(Missing::Absent)),
+            ("nothing", Err(Missing::Absent)),
+            ("etc/nothing/passwd", Err(Missing::Absent)),
+            ("etc/passwd/", Err(Missing::Absent)),
+            ("etc/passwd/.", Err(Missing::Absent)),
+            ("etc/passwd/..", Err(Missing::Absent)),
+            ("etc/file-as-dir", Err(Missing::Absent)),
+            ("", Err(Missing::Absent)),
+            ("fifo", Err(Missing::Malformed)),
+            ("etc", Err(Missing::Malformed)),
+            (".", Err(Missing::Malformed)),
+            ("/", Err(Missing::Malformed)),
+            ("etc/..", Err(Missing::Malformed)),
+            ("..", Err(Missing::Malformed)),
+            ("a\0b", Err(Missing::Malformed)),
+        ];
+        for resolver in BOTH {
+            for (path, expected) in table {
+                let got = resolver
+                    .locate(root.as_fd(), path.as_bytes())
+                    .and_then(|place| bounded::read_place(place.as_fd(), 100));
+                assert_eq!(got.as_deref(), expected.as_ref().map(|b| &**b), "{path:?} by {resolver:?}");
             }
-            assert_eq!(read("loop"), Err(Missing::Malformed), "{resolver:?}");
-            assert_eq!(read("fifo"), Err(Missing::Malformed), "{resolver:?}");
-            for absent in ["none", "etc/none", "magic", "etc/passwd/x/y"] {
-                assert!(read(absent).is_err(), "{resolver:?} {absent}");
+        }
+        assert_eq!(Some(Resolver::best()), first, "no path of the table makes openat2 seem missing");
+        assert_eq!(read(root.as_fd(), Path::new("etc/up"), 100), Ok(b"inside".to_vec()));
+        assert_eq!(read(root.as_fd(), Path::new("secret"), 5), Err(Missing::TooLarge));
+    }
+
+    #[test]
+    fn magic_links_are_not_followed() {
+        // As root directory a directory of /proc: `exe` and `cwd` there lead out of it by magic.
+        let root = open_root(Path::new("/proc/self")).unwrap();
+        for resolver in BOTH {
+            for path in ["exe", "cwd/Cargo.toml", "root/etc/passwd", "fd/0"] {
+                let got = resolver.locate(root.as_fd(), path.as_bytes());
+                assert!(matches!(got, Err(Missing::Malformed | Missing::Absent)), "{path} by {resolver:?}: {got:?}");
             }
-            assert_eq!(read("etc/deep/.."), Err(Missing::Malformed), "{resolver:?}: a directory");
-            assert_eq!(read("/"), Err(Missing::Malformed), "{resolver:?}: the root");
+            assert!(resolver.locate(root.as_fd(), b"status").is_ok(), "by {resolver:?}");
         }
     }
 
     #[test]
-    fn the_fallback_is_taken_without_openat2() {
-        let tree = tree();
-        let root = open_root(&tree.path().join("root")).unwrap();
-        HAS_OPENAT2.store(false, Ordering::Relaxed);
-        let read = read(root.as_fd(), Path::new("absolute"), 100);
-        HAS_OPENAT2.store(true, Ordering::Relaxed);
-        assert_eq!(read, Ok(b"inside".to_vec()));
+    fn a_hostile_depth_is_refused() {
+        let top = tempfile::tempdir().unwrap();
+        let root = open_root(top.path()).unwrap();
+        let mut deep = top.path().to_path_buf();
+        for _ in 0..200 {
+            deep.push("d");
+        }
+        fs::create_dir_all(&deep).unwrap();
+        assert!(Resolver::Walk.locate(root.as_fd(), "d/".repeat(100).as_bytes()).is_ok());
+        assert_eq!(Resolver::Walk.locate(root.as_fd(), "d/".repeat(200).as_bytes()).map(drop), Err(Missing::Malformed));
+        // Going down and up again for ever holds no descriptors.
+        assert!(Resolver::Walk.locate(root.as_fd(), "d/../".repeat(500).as_bytes()).is_ok());
+        assert_eq!(
+            Resolver::Walk.locate(root.as_fd(), "d/".repeat(5000).as_bytes()).map(drop),
+            Err(Missing::Malformed)
+        );
+    }
+
+    #[test]
+    fn a_missing_root_is_absent() {
+        assert_eq!(open_root(Path::new("/nonexistent/root")).map(drop), Err(Missing::Absent));
     }
 }

@@ -5,16 +5,14 @@ use std::fs::File;
 use std::io::Read as _;
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::Path;
-use std::sync::Arc;
 
 use nix::unistd::{AccessFlags, access};
 
 use super::{Place, Report};
 use crate::config::{Loaded, Switch};
-use crate::container::runtimes::Runtimes;
+use crate::container::runtimes::{RuntimeFound, Runtimes};
 use crate::container::{ContainerKey, cgroup};
 use crate::host::kernel::Kernel;
-use crate::host::process::Proc;
 use crate::sensor::proc_connector;
 
 /// Bounds what is read of one process' cgroup file.
@@ -44,15 +42,19 @@ impl Probes for Installed {
     }
 
     fn container(&self, cgroup: &[u8]) -> Option<ContainerKey> {
-        cgroup::identify(cgroup).inner
+        cgroup::identify(cgroup).inner().cloned()
     }
 
     fn runtimes(&self) -> Vec<String> {
-        let proc = Proc::open(Path::new("/proc")).ok().map(Arc::new);
-        let found = Runtimes::new("/".into(), proc).found();
-        let state = |running| if running { "running" } else { "not running" };
-        found.iter().map(|r| format!("{} ({}, {})", r.runtime.as_str(), r.root.display(), state(r.running))).collect()
+        let found = Runtimes::new("/".into(), "/proc".into()).found();
+        found.iter().map(describe).collect()
     }
+}
+
+fn describe(found: &RuntimeFound) -> String {
+    let place = found.state.as_ref().map_or_else(|| "no state yet".into(), |path| path.display().to_string());
+    let running = if found.running { "running" } else { "not running" };
+    format!("{} ({place}, {running})", found.runtime.as_str())
 }
 
 /// Collects the facts: `proc` is /proc, `boot` is /boot. Opens and connects, changes nothing.

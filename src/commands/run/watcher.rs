@@ -196,7 +196,7 @@ fn pools(
     proc: &Arc<Proc>,
     outcomes: Sender<Outcome>,
 ) -> (Pool<crate::detect::Share, crate::detect::enrich::Job>, Pool<crate::detect::Share, crate::detect::enrich::Job>) {
-    let runtimes = Runtimes::new("/".into(), Some(Arc::clone(proc)));
+    let runtimes = Runtimes::new("/".into(), "/proc".into());
     let reads = Arc::new(Reads::new(Arc::clone(proc), runtimes, outcomes));
     let files = Arc::clone(&reads);
     let quick = Pool::start("reads", READS, move |ticket, job| reads.run(ticket, job));
