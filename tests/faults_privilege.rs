@@ -42,7 +42,6 @@ fn inside_a_container(network: &str) {
         .iter()
         .flat_map(|capability| ["--cap-add".to_owned(), (*capability).to_owned()])
         .collect();
-    // The last --network counts.
     options.extend(["--network", network, "-v"].map(str::to_owned));
     options.extend([format!("{BINARY}:/ccwatch:ro"), "-v".to_owned(), format!("{directory}:{directory}")]);
     let command = ["/ccwatch", "run", "--stdout", "ecs", "--config", config.to_str().unwrap()];

@@ -73,7 +73,10 @@ impl Container {
     pub(crate) fn run_in(plan: &Plan<'_>, work: TempDir) -> Self {
         let name = unique_name();
         let mut command = docker();
-        command.args(["run", "-d", "--network", "none", "--name", &name, "--label"]).arg(label());
+        command.args(["run", "-d", "--name", &name, "--label"]).arg(label());
+        if !plan.options.iter().any(|option| option == "--network") {
+            command.args(["--network", "none"]);
+        }
         command.arg("-v").arg(format!("{}:/work", work.path().display())).args(["-w", "/work"]);
         let id = run(command.args(&plan.options).arg(plan.image).args(plan.command));
         Self { id, name, work }
