@@ -3,13 +3,12 @@
 
 mod common;
 
-use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use common::docker::Held;
-use common::watcher::{BINARY, Setup};
-use common::{Alert, Container, Watcher, program};
+use common::watcher::Setup;
+use common::{Alert, Container, Lines, Watcher, program};
 use nix::mount::{MntFlags, umount2};
 use nix::sys::signal::Signal;
 
@@ -23,7 +22,7 @@ fn container() -> Container {
 /// Runs a script that ends in /work/gcc; returns when that runs.
 fn script(container: &Container, script: &str) -> Held {
     container.put("script", script);
-    let mut held = container.hold(&["sh", "./script"]);
+    let held = container.hold(&["sh", "./script"]);
     held.await_line("ready");
     held
 }
@@ -49,30 +48,13 @@ fn control_characters_and_broken_utf8_are_escaped() {
 #[test]
 fn the_text_form_stays_one_line() {
     let container = container();
-    let setup = Setup::new();
-    let mut child = Command::new(BINARY)
-        .args(["run", "--stdout", "text", "--config"])
-        .arg(setup.write())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut stderr = BufReader::new(child.stderr.take().unwrap()).lines();
-    assert!(stderr.any(|line| line.unwrap().starts_with("watching")));
+    let watcher = Setup::new().text().start();
     let held = script(&container, "exec ./gcc \"$(printf 'first\\nsecond\\033[31m\\r\\377')\"\n");
-    // The host may have other containers: the line is the one that names ours.
-    let line = BufReader::new(child.stdout.take().unwrap())
-        .lines()
-        .map(Result::unwrap)
-        .find(|line| line.contains(&container.name))
-        .unwrap();
+    let line = watcher.await_text("the alert", |line| line.contains(&container.name));
     assert!(line.contains("gcc") && line.contains("second"), "{line:?}");
     assert!(!line.chars().any(char::is_control), "{line:?}");
     assert!(held.release());
-    let pid = nix::unistd::Pid::from_raw(i32::try_from(child.id()).unwrap());
-    nix::sys::signal::kill(pid, Signal::SIGTERM).unwrap();
-    std::thread::spawn(move || stderr.for_each(drop));
-    assert_eq!(child.wait().unwrap().code(), Some(0));
+    watcher.stop();
 }
 
 /// Two mebibytes of arguments, each as long as the kernel takes one.
@@ -99,7 +81,7 @@ fn two_mebibytes_of_arguments_are_cut() {
 struct NeverAnswers {
     directory: tempfile::TempDir,
     server: Child,
-    said: std::io::Lines<BufReader<ChildStdout>>,
+    said: Lines,
 }
 
 impl NeverAnswers {
@@ -107,18 +89,14 @@ impl NeverAnswers {
         let directory = tempfile::Builder::new().prefix("ccwatch-test-").tempdir().unwrap();
         let mut command = Command::new(program::never_answers());
         let mut server = command.arg(directory.path()).stdout(Stdio::piped()).spawn().unwrap();
-        let said = BufReader::new(server.stdout.take().unwrap()).lines();
-        let mut new = Self { directory, server, said };
-        new.await_word("mounted");
+        let said = Lines::of(server.stdout.take().unwrap());
+        let new = Self { directory, server, said };
+        new.said.await_line("mounted");
         new
     }
 
     fn path(&self) -> &Path {
         self.directory.path()
-    }
-
-    fn await_word(&mut self, word: &str) {
-        assert!(self.said.any(|line| line.unwrap() == word), "the FUSE server ended before it said {word}");
     }
 }
 
@@ -135,7 +113,7 @@ impl Drop for NeverAnswers {
 /// alert goes without them, and nobody else waits.
 #[test]
 fn arguments_that_hang_hold_up_nothing() {
-    let mut fuse = NeverAnswers::mount();
+    let fuse = NeverAnswers::mount();
     let container = Container::with(&["-v", &format!("{}:/hang", fuse.path().display())]);
     std::fs::copy(program::stuck_memory(), container.work().join("gcc")).unwrap();
     let other = Container::start();
@@ -144,7 +122,7 @@ fn arguments_that_hang_hold_up_nothing() {
     // Stopped, it cannot read the arguments before they are out of reach.
     watcher.signal(Signal::SIGSTOP);
     let mut held = container.hold(&["/work/gcc", "/hang/file"]);
-    fuse.await_word("read");
+    fuse.said.await_line("read");
     held.write(b"x");
     held.await_line("stuck");
     watcher.signal(Signal::SIGCONT);

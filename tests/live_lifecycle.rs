@@ -65,7 +65,6 @@ fn sigterm_closes_what_is_open() {
     let watcher = Watcher::start();
     let gcc = waiting_gcc(&container);
     let opened = watcher.await_opened(&container.id);
-    watcher.await_alert("any", |a| a.is_of(&container.id));
     let alerts = watcher.stop();
     let closed = alerts.iter().rfind(|a| a.is_of(&container.id)).unwrap();
     assert_eq!(closed.state(), "closed", "{alerts:#?}");

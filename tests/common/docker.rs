@@ -1,7 +1,7 @@
 //! Containers of a real Docker Engine, driven by its command line as an operator would. The engine itself is
 //! somebody else's: `tests/run.sh` starts one where none runs.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use tempfile::TempDir;
 
-use super::{image, run, said};
+use super::{Lines, image, run, said};
 
 /// Every container carries it; its value is `tests/run.sh`'s pid, which removes what a killed test left behind.
 const LABEL: &str = "ccwatch.test";
@@ -114,7 +114,9 @@ impl Container {
         let options = [&["-i"], options].concat();
         let mut child = self.command(&options, command);
         child.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit());
-        Held { child: child.spawn().unwrap() }
+        let mut child = child.spawn().unwrap();
+        let said = Lines::of(child.stdout.take().unwrap());
+        Held { child, said }
     }
 
     /// Names (comm) of the processes that run in it, from the host's /proc: asking the engine would run `ps`, which
@@ -153,14 +155,13 @@ impl Drop for Container {
 /// A `docker exec -i` that is still running.
 pub(crate) struct Held {
     child: Child,
+    said: Lines,
 }
 
 impl Held {
     /// Waits for a line of its standard output that starts so.
-    pub(crate) fn await_line(&mut self, start: &str) {
-        let mut lines = BufReader::new(self.child.stdout.as_mut().unwrap()).lines();
-        let found = lines.any(|line| line.is_ok_and(|line| line.starts_with(start)));
-        assert!(found, "it ended without a line \"{start}\"");
+    pub(crate) fn await_line(&self, start: &str) {
+        self.said.await_line(start);
     }
 
     /// Writes to its standard input.

@@ -11,8 +11,9 @@ pub(crate) mod program;
 pub(crate) mod rsyslog;
 pub(crate) mod watcher;
 
+use std::io::{BufRead, BufReader, Read};
 use std::process::{Command, Output};
-use std::sync::{Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 pub(crate) use alert::Alert;
@@ -20,7 +21,7 @@ pub(crate) use docker::Container;
 pub(crate) use watcher::Watcher;
 
 /// How long anything awaited may take before the test fails. Far beyond what is expected: no test judges speed.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 
 /// Fails where the test is not root's: a test that is left out must be left out by name (`tests/run.sh --unprivileged`
 /// leaves out tests/live_*.rs and tests/faults_*.rs), never by itself.
@@ -82,5 +83,28 @@ impl<T> Shared<T> {
             let left = end.checked_duration_since(Instant::now())?;
             value = self.changed.wait_timeout(value, left).unwrap().0;
         }
+    }
+}
+
+/// The lines of a stream, read by a thread, so that waiting for one has an end.
+pub(crate) struct Lines(Arc<Shared<Vec<String>>>);
+
+impl Lines {
+    /// Reads `stream` to its end.
+    pub(crate) fn of(stream: impl Read + Send + 'static) -> Self {
+        let lines: Arc<Shared<Vec<String>>> = Arc::default();
+        let shared = Arc::clone(&lines);
+        std::thread::spawn(move || {
+            for line in BufReader::new(stream).split(b'\n').map_while(Result::ok) {
+                shared.change(|lines| lines.push(String::from_utf8_lossy(&line).into_owned()));
+            }
+        });
+        Self(lines)
+    }
+
+    /// Waits for a line that starts so, among those already read and those to come.
+    pub(crate) fn await_line(&self, start: &str) {
+        let found = self.0.wait(|lines| lines.iter().any(|line| line.starts_with(start)).then_some(()));
+        assert!(found.is_some(), "no line \"{start}\" but {:?}", self.0.look(Vec::clone));
     }
 }

@@ -21,6 +21,7 @@ pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_ccwatch");
 #[derive(Default)]
 struct Heard {
     alerts: Vec<Alert>,
+    texts: Vec<String>,
     stderr: Vec<String>,
     exit: Option<ExitStatus>,
 }
@@ -37,6 +38,7 @@ pub(crate) struct Watcher {
 pub(crate) struct Setup {
     home: Arc<TempDir>,
     config: toml::Table,
+    text: bool,
 }
 
 impl Setup {
@@ -44,7 +46,7 @@ impl Setup {
     pub(crate) fn new() -> Self {
         let home = Arc::new(tempfile::Builder::new().prefix("ccwatch-test-").tempdir().unwrap());
         let at = |name: &str| home.path().join(name).display().to_string();
-        let new = Self { config: toml::Table::new(), home: Arc::clone(&home) };
+        let new = Self { config: toml::Table::new(), home: Arc::clone(&home), text: false };
         new.set("state", "directory", at("state"))
             .set("alert-file", "path", at("alerts.json"))
             .set("syslog", "enabled", false)
@@ -55,6 +57,12 @@ impl Setup {
     pub(crate) fn set(mut self, section: &str, key: &str, value: impl Into<toml::Value>) -> Self {
         let table = self.config.entry(section).or_insert_with(|| toml::Table::new().into());
         table.as_table_mut().unwrap().insert(key.to_owned(), value.into());
+        self
+    }
+
+    /// Asks for the form for people on stdout; `await_text` reads it.
+    pub(crate) fn text(mut self) -> Self {
+        self.text = true;
         self
     }
 
@@ -73,7 +81,8 @@ impl Setup {
     /// The command line that `start` runs.
     pub(crate) fn command(&self) -> Command {
         let mut command = Command::new(BINARY);
-        command.arg("run").arg("--config").arg(self.write()).args(["--stdout", "ecs"]);
+        let form = if self.text { "text" } else { "ecs" };
+        command.arg("run").arg("--config").arg(self.write()).args(["--stdout", form]);
         // Under systemd its diagnostics would go to the journal, where no test reads them.
         command.env_remove("JOURNAL_STREAM").env_remove("INVOCATION_ID").env_remove("NOTIFY_SOCKET");
         command
@@ -90,7 +99,7 @@ impl Setup {
     /// Starts `command` as a watcher without waiting for its word.
     pub(crate) fn spawn(&self, command: &mut Command) -> Watcher {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        Watcher::listen(command.spawn().expect("start ccwatch"), Arc::clone(&self.home))
+        Watcher::listen(command.spawn().expect("start ccwatch"), self)
     }
 }
 
@@ -100,17 +109,21 @@ impl Watcher {
         Setup::new().start()
     }
 
-    fn listen(mut child: Child, home: Arc<TempDir>) -> Self {
+    fn listen(mut child: Child, setup: &Setup) -> Self {
         let pid = Pid::from_raw(i32::try_from(child.id()).unwrap());
         let heard: Arc<Shared<Heard>> = Arc::default();
-        let alerts = lines(child.stdout.take().unwrap(), &heard, |heard, line| heard.alerts.push(Alert::parse(&line)));
+        let take: fn(&mut Heard, String) = match setup.text {
+            true => |heard, line| heard.texts.push(line),
+            false => |heard, line| heard.alerts.push(Alert::parse(&line)),
+        };
+        let alerts = lines(child.stdout.take().unwrap(), &heard, take);
         let stderr = lines(child.stderr.take().unwrap(), &heard, |heard, line| heard.stderr.push(line));
         let shared = Arc::clone(&heard);
         let exit = std::thread::spawn(move || {
             let status = child.wait().unwrap();
             shared.change(|heard| heard.exit = Some(status));
         });
-        Self { pid, heard, threads: vec![alerts, stderr, exit], home }
+        Self { pid, heard, threads: vec![alerts, stderr, exit], home: Arc::clone(&setup.home) }
     }
 
     /// The process id.
@@ -130,11 +143,28 @@ impl Watcher {
 
     /// Waits for an alert that `wanted` accepts, among those already said and those to come.
     pub(crate) fn await_alert(&self, what: &str, wanted: impl Fn(&Alert) -> bool) -> Alert {
-        let found = self.heard.wait(|heard| match heard.alerts.iter().find(|a| wanted(a)) {
-            Some(alert) => Some(Some(alert.clone())),
+        self.await_in(what, |heard| heard.alerts.iter().find(|alert| wanted(alert)).cloned())
+    }
+
+    /// Waits for a line of the form for people.
+    pub(crate) fn await_text(&self, what: &str, wanted: impl Fn(&str) -> bool) -> String {
+        self.await_in(what, |heard| heard.texts.iter().find(|line| wanted(line)).cloned())
+    }
+
+    /// Waits for a line of its diagnostics.
+    pub(crate) fn await_stderr(&self, what: &str, wanted: impl Fn(&str) -> bool) -> String {
+        self.await_in(what, |heard| heard.stderr.iter().find(|line| wanted(line)).cloned())
+    }
+
+    /// Waits for what `find` finds; gives up when it has ended.
+    fn await_in<T>(&self, what: &str, find: impl Fn(&Heard) -> Option<T>) -> T {
+        let found = self.heard.wait(|heard| match find(heard) {
+            Some(found) => Some(Some(found)),
             None => heard.exit.map(|_| None),
         });
-        found.flatten().unwrap_or_else(|| panic!("no alert \"{what}\"\n{}", self.story()))
+        // Its last words may be read after its end is known.
+        let found = found.flatten().or_else(|| self.heard.look(find));
+        found.unwrap_or_else(|| panic!("not said: {what}\n{}", self.story()))
     }
 
     /// Waits for the container's `opened`.
@@ -145,15 +175,6 @@ impl Watcher {
     /// Waits for the container's `closed`.
     pub(crate) fn await_closed(&self, container: &str) -> Alert {
         self.await_alert("closed", |a| a.is_of(container) && a.state() == "closed")
-    }
-
-    /// Waits for a line of its diagnostics.
-    pub(crate) fn await_stderr(&self, what: &str, wanted: impl Fn(&str) -> bool) -> String {
-        let found = self.heard.wait(|heard| match heard.stderr.iter().find(|line| wanted(line)) {
-            Some(line) => Some(Some(line.clone())),
-            None => heard.exit.map(|_| None),
-        });
-        found.flatten().unwrap_or_else(|| panic!("no diagnostics line \"{what}\"\n{}", self.story()))
     }
 
     /// All alerts so far.
