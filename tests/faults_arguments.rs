@@ -113,8 +113,10 @@ impl Drop for NeverAnswers {
 /// alert goes without them, and nobody else waits.
 #[test]
 fn arguments_that_hang_hold_up_nothing() {
+    // Declared first, dropped after the server: a process that waits for it cannot be killed.
+    let container;
     let fuse = NeverAnswers::mount();
-    let container = Container::with(&["-v", &format!("{}:/hang", fuse.path().display())]);
+    container = Container::with(&["-v", &format!("{}:/hang", fuse.path().display())]);
     std::fs::copy(program::stuck_memory(), container.work().join("gcc")).unwrap();
     let other = Container::start();
     other.put("f.c", "int f;\n");
