@@ -1,0 +1,74 @@
+//! One alert as JSON, asked by the contract's dotted names.
+
+use serde_json::Value;
+
+/// One line of `--stdout ecs`, of the alert file, or of syslog.
+#[derive(Debug, Clone)]
+pub(crate) struct Alert(pub(crate) Value);
+
+impl Alert {
+    /// Parses a line; it must be one whole object.
+    pub(crate) fn parse(line: &str) -> Self {
+        let value: Value = serde_json::from_str(line).unwrap_or_else(|e| panic!("not JSON ({e}): {line}"));
+        assert!(value.is_object(), "not an object: {line}");
+        Self(value)
+    }
+
+    /// The value at a dotted name; `Null` where the alert has none.
+    pub(crate) fn at(&self, name: &str) -> &Value {
+        name.split('.').fold(&self.0, |value, key| value.get(key).unwrap_or(&Value::Null))
+    }
+
+    /// The string at a name; empty where there is none.
+    pub(crate) fn text(&self, name: &str) -> &str {
+        self.at(name).as_str().unwrap_or_default()
+    }
+
+    /// The number at a name; fails where there is none.
+    pub(crate) fn number(&self, name: &str) -> u64 {
+        self.at(name).as_u64().unwrap_or_else(|| panic!("no number {name} in {self}"))
+    }
+
+    /// The strings of the list at a name.
+    pub(crate) fn list(&self, name: &str) -> Vec<&str> {
+        self.at(name).as_array().map(|list| list.iter().filter_map(Value::as_str).collect()).unwrap_or_default()
+    }
+
+    /// Whether it is about this container.
+    pub(crate) fn is_of(&self, container: &str) -> bool {
+        self.text("container.id") == container
+    }
+
+    /// `ccwatch.session.state`.
+    pub(crate) fn state(&self) -> &str {
+        self.text("ccwatch.session.state")
+    }
+
+    /// Execs of the session's program of this name; 0 where it is not listed.
+    pub(crate) fn execs_of(&self, program: &str) -> u64 {
+        self.programs().iter().filter(|p| p["name"] == program).filter_map(|p| p["execs"].as_u64()).sum()
+    }
+
+    /// The families of the session's programs.
+    pub(crate) fn families(&self) -> Vec<&str> {
+        self.programs().iter().filter_map(|p| p["family"].as_str()).collect()
+    }
+
+    /// Fails unless the session counted exactly these programs and no other toolchain exec.
+    pub(crate) fn assert_counts(&self, expected: &[(&str, u64)]) {
+        let counted: Vec<(&str, u64)> = expected.iter().map(|(name, _)| (*name, self.execs_of(name))).collect();
+        assert_eq!(counted, expected, "{self}");
+        let sum: u64 = expected.iter().map(|(_, n)| n).sum();
+        assert_eq!(self.number("ccwatch.session.execs"), sum, "{self}");
+    }
+
+    fn programs(&self) -> &[Value] {
+        self.at("ccwatch.session.compilers").as_array().map(Vec::as_slice).unwrap_or_default()
+    }
+}
+
+impl std::fmt::Display for Alert {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:#}", self.0)
+    }
+}

@@ -1,0 +1,102 @@
+/* never_answers DIRECTORY: a FUSE server with one file, DIRECTORY/file of 1 MiB, whose reads never get an answer.
+ * Speaks the kernel's protocol itself (linux/fuse.h), so no library is needed. Says "mounted" when the mount stands and
+ * "read" when somebody waits for an answer. The mount is the caller's to remove. */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fuse.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+static int device;
+
+static void reply(const struct fuse_in_header *to, int error, const void *body, size_t size) {
+    struct fuse_out_header head = {.len = (unsigned)(sizeof head + size), .error = -error, .unique = to->unique};
+    struct iovec parts[2] = {{&head, sizeof head}, {(void *)body, size}};
+    if (writev(device, parts, size ? 2 : 1) < 0 && errno != ENOENT)
+        perror("reply");
+}
+
+static struct fuse_attr attributes(uint64_t node) {
+    struct fuse_attr a = {.ino = node, .nlink = 1, .blksize = 4096};
+    a.mode = node == FUSE_ROOT_ID ? S_IFDIR | 0755 : S_IFREG | 0644;
+    a.size = node == FUSE_ROOT_ID ? 0 : 1 << 20;
+    return a;
+}
+
+static void answer(const struct fuse_in_header *in, const void *body) {
+    switch (in->opcode) {
+    case FUSE_INIT: {
+        const struct fuse_init_in *asked = body;
+        struct fuse_init_out out = {.major = FUSE_KERNEL_VERSION, .minor = asked->minor, .max_write = 4096};
+        if (out.minor > FUSE_KERNEL_MINOR_VERSION)
+            out.minor = FUSE_KERNEL_MINOR_VERSION;
+        /* Before 7.23 the answer was shorter: fuse_init_out ended after max_write. */
+        reply(in, 0, &out, out.minor < 23 ? FUSE_COMPAT_22_INIT_OUT_SIZE : sizeof out);
+        break;
+    }
+    case FUSE_LOOKUP: {
+        struct fuse_entry_out out = {.nodeid = 2, .entry_valid = 1000, .attr_valid = 1000, .attr = attributes(2)};
+        if (strcmp(body, "file") == 0)
+            reply(in, 0, &out, sizeof out);
+        else
+            reply(in, ENOENT, 0, 0);
+        break;
+    }
+    case FUSE_GETATTR: {
+        struct fuse_attr_out out = {.attr_valid = 1000, .attr = attributes(in->nodeid)};
+        reply(in, 0, &out, sizeof out);
+        break;
+    }
+    case FUSE_OPEN:
+    case FUSE_OPENDIR: {
+        struct fuse_open_out out = {.fh = in->nodeid};
+        reply(in, 0, &out, sizeof out);
+        break;
+    }
+    case FUSE_READ:
+        puts("read");
+        break;
+    case FUSE_FORGET:
+    case FUSE_BATCH_FORGET:
+    case FUSE_INTERRUPT:
+        break;
+    case FUSE_RELEASE:
+    case FUSE_RELEASEDIR:
+    case FUSE_FLUSH:
+        reply(in, 0, 0, 0);
+        break;
+    default:
+        reply(in, ENOSYS, 0, 0);
+    }
+}
+
+int main(int argc, char **argv) {
+    static _Alignas(struct fuse_in_header) char buffer[1 << 20];
+    char options[128];
+    if (argc != 2)
+        return 2;
+    setvbuf(stdout, 0, _IOLBF, 0);
+    device = open("/dev/fuse", O_RDWR | O_CLOEXEC);
+    if (device < 0) {
+        perror("/dev/fuse");
+        return 1;
+    }
+    snprintf(options, sizeof options, "fd=%d,rootmode=40000,user_id=0,group_id=0,allow_other", device);
+    if (mount("never_answers", argv[1], "fuse", MS_NOSUID | MS_NODEV, options) != 0) {
+        perror("mount");
+        return 1;
+    }
+    puts("mounted");
+    for (;;) {
+        ssize_t size = read(device, buffer, sizeof buffer);
+        if (size < 0 && (errno == EINTR || errno == ENOENT))
+            continue;
+        if (size < (ssize_t)sizeof(struct fuse_in_header))
+            return 0; /* unmounted */
+        answer((struct fuse_in_header *)buffer, buffer + sizeof(struct fuse_in_header));
+    }
+}

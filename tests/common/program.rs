@@ -1,0 +1,48 @@
+//! The small C programs of the live tests, compiled once a test program with this machine's gcc, static so that they
+//! run in any container.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use super::run;
+
+/// Stays until its standard input is closed.
+pub(crate) fn hold() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| compile("hold", &["-O2", "-static"], "tests/common/hold.c"))
+}
+
+/// Makes every read of its arguments hang, then stays until its standard input is closed.
+pub(crate) fn stuck_memory() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| compile("stuck_memory", &["-O2", "-static", "-pthread"], "tests/common/stuck_memory.c"))
+}
+
+/// A FUSE server whose one file never answers a read.
+pub(crate) fn never_answers() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| compile("never_answers", &["-O2"], "tests/common/never_answers.c"))
+}
+
+/// Runs a program many times, one after another.
+pub(crate) fn storm() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| compile("storm", &["-O2", "-static"], "tests/bench/storm.c"))
+}
+
+/// Leaves at once: about 30 us from exec to exit.
+pub(crate) fn tiny() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| compile("tiny", &["-nostdlib", "-static", "-s"], "tests/bench/tiny.S"))
+}
+
+fn compile(name: &str, options: &[&str], source: &str) -> PathBuf {
+    let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(source);
+    // Renamed when whole: several test programs may compile it at the same time.
+    let unfinished = program.with_extension(std::process::id().to_string());
+    run(Command::new("gcc").args(["-Wall", "-Wextra", "-Werror"]).args(options).arg("-o").arg(&unfinished).arg(source));
+    std::fs::rename(&unfinished, &program).unwrap();
+    program
+}

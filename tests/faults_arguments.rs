@@ -1,0 +1,143 @@
+//! Arguments made to break whoever reads or prints them: the alert comes, in time, as one valid line.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+mod common;
+
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use common::docker::Held;
+use common::watcher::Setup;
+use common::{Alert, Container, Lines, Watcher, program};
+use nix::mount::{MntFlags, umount2};
+use nix::sys::signal::Signal;
+
+/// A container whose /work/gcc lives until released, so that its arguments can be read however late the reader comes.
+fn container() -> Container {
+    let container = Container::start();
+    std::fs::copy(program::hold(), container.work().join("gcc")).unwrap();
+    container
+}
+
+/// Runs a script that ends in /work/gcc; returns when that runs.
+fn script(container: &Container, script: &str) -> Held {
+    container.put("script", script);
+    let held = container.hold(&["sh", "./script"]);
+    held.await_line("ready");
+    held
+}
+
+#[test]
+fn control_characters_and_broken_utf8_are_escaped() {
+    let container = container();
+    let setup = Setup::new();
+    let watcher = setup.start();
+    let held =
+        script(&container, "exec ./gcc \"$(printf 'a\\nb\\033[31m\\377\\302\\205c')\" \"$(printf '\\t\"\\\\')\"\n");
+    let opened = watcher.await_opened(&container.id);
+    assert_eq!(opened.number("process.args_count"), 3, "{opened}");
+    // One object a line is `Alert::parse`'s own check; nothing in it may reach a terminal raw.
+    let (message, command_line) = (opened.text("message"), opened.text("process.command_line"));
+    for text in [message, command_line].into_iter().chain(opened.list("process.args")) {
+        assert!(!text.chars().any(char::is_control), "{text:?}");
+    }
+    assert!(held.release());
+    watcher.stop();
+}
+
+#[test]
+fn the_text_form_stays_one_line() {
+    let container = container();
+    let watcher = Setup::new().text().start();
+    let held = script(&container, "exec ./gcc \"$(printf 'first\\nsecond\\033[31m\\r\\377')\"\n");
+    let line = watcher.await_text("the alert", |line| line.contains(&container.name));
+    assert!(line.contains("gcc") && line.contains("second"), "{line:?}");
+    assert!(!line.chars().any(char::is_control), "{line:?}");
+    assert!(held.release());
+    watcher.stop();
+}
+
+/// Two mebibytes of arguments, each as long as the kernel takes one.
+#[test]
+fn two_mebibytes_of_arguments_are_cut() {
+    let container = container();
+    let watcher = Watcher::start();
+    let text = "x=$(printf '%0131000d' 0)\nulimit -s 65536\nset -- $x $x $x $x $x $x $x $x $x $x $x $x $x $x $x $x\n\
+                exec ./gcc \"$@\"\n";
+    let held = script(&container, text);
+    let opened = watcher.await_opened(&container.id);
+    assert_eq!(opened.text("process.name"), "gcc");
+    assert!(opened.0.to_string().len() < 100_000, "{} bytes", opened.0.to_string().len());
+    assert!(held.release());
+    let closed = watcher.await_closed(&container.id);
+    closed.assert_counts(&[("gcc", 1)]);
+    for line in std::fs::read_to_string(watcher.alert_file()).unwrap().lines() {
+        Alert::parse(line);
+    }
+    watcher.stop();
+}
+
+/// A FUSE mount on the host whose one file never answers a read. Dropped, it is unmounted and its server ended.
+struct NeverAnswers {
+    directory: tempfile::TempDir,
+    server: Child,
+    said: Lines,
+}
+
+impl NeverAnswers {
+    fn mount() -> Self {
+        let directory = tempfile::Builder::new().prefix("ccwatch-test-").tempdir().unwrap();
+        let mut command = Command::new(program::never_answers());
+        let mut server = command.arg(directory.path()).stdout(Stdio::piped()).spawn().unwrap();
+        let said = Lines::of(server.stdout.take().unwrap());
+        let new = Self { directory, server, said };
+        new.said.await_line("mounted");
+        new
+    }
+
+    fn path(&self) -> &Path {
+        self.directory.path()
+    }
+}
+
+impl Drop for NeverAnswers {
+    fn drop(&mut self) {
+        // The server first: whoever waits for it gets an error then, and the unmount cannot hang.
+        let _ = self.server.kill();
+        let _ = self.server.wait();
+        let _ = umount2(self.directory.path(), MntFlags::MNT_DETACH);
+    }
+}
+
+/// Reading the arguments hangs, because the process keeps its memory locked for a FUSE server that never answers. The
+/// alert goes without them, and nobody else waits.
+#[test]
+fn arguments_that_hang_hold_up_nothing() {
+    // Declared first, dropped after the server: a process that waits for it cannot be killed.
+    let container;
+    let fuse = NeverAnswers::mount();
+    container = Container::with(&["-v", &format!("{}:/hang", fuse.path().display())]);
+    std::fs::copy(program::stuck_memory(), container.work().join("gcc")).unwrap();
+    let other = Container::start();
+    other.put("f.c", "int f;\n");
+    let watcher = Watcher::start();
+    // Stopped, it cannot read the arguments before they are out of reach.
+    watcher.signal(Signal::SIGSTOP);
+    let mut held = container.hold(&["/work/gcc", "/hang/file"]);
+    fuse.said.await_line("read");
+    held.write(b"x");
+    held.await_line("stuck");
+    watcher.signal(Signal::SIGCONT);
+    let opened = watcher.await_opened(&container.id);
+    assert_eq!(opened.at("process.args"), &serde_json::Value::Null, "{opened}");
+    assert_eq!(opened.at("ccwatch.missing")["process.args"], "deadline", "{opened}");
+    assert_eq!(opened.text("ccwatch.arguments"), "unknown");
+    // Another container's compile is seen in full while that read hangs.
+    other.exec(&["gcc", "-c", "f.c"]);
+    let closed = watcher.await_closed(&other.id);
+    closed.assert_counts(&[("gcc", 1), ("cc1", 1), ("as", 1)]);
+    watcher.stop();
+    // Its server's end lets the process go on to its own.
+    drop(fuse);
+    assert!(held.release());
+}

@@ -1,0 +1,191 @@
+//! The watcher's own life: what ran before it, signals, a kill and the start after it, sensors switched off, and a
+//! storm of execs beside the one that matters.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+mod common;
+
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
+
+use common::docker::Held;
+use common::watcher::Setup;
+use common::{Alert, Container, Watcher, eventually, program};
+use nix::sys::signal::Signal;
+
+const ONE_OBJECT: &[(&str, u64)] = &[("gcc", 1), ("cc1", 1), ("as", 1)];
+
+/// A real gcc whose cc1 waits for the rest of its source: both live until released.
+fn waiting_gcc(container: &Container) -> Held {
+    let mut gcc = container.hold(&["gcc", "-x", "c", "-c", "-", "-o", "/tmp/a.o"]);
+    gcc.write(b"int a;\n");
+    eventually("cc1", || container.processes().contains(&"cc1".to_owned()).then_some(()));
+    gcc
+}
+
+#[test]
+fn what_already_runs_is_found_at_the_start() {
+    let container = Container::start();
+    let gcc = waiting_gcc(&container);
+    let watcher = Watcher::start();
+    let opened = watcher.await_opened(&container.id);
+    assert_eq!(opened.list("ccwatch.known_by"), ["poll"], "{opened}");
+    assert_eq!(opened.text("ccwatch.session.root_command"), "gcc -x c -c - -o /tmp/a.o");
+    assert!(gcc.release());
+    // gcc and cc1 by the baseline, as by the connector; one session.
+    watcher.await_closed(&container.id).assert_counts(ONE_OBJECT);
+}
+
+#[test]
+fn a_killed_watcher_is_continued_by_the_next() {
+    let container = Container::start();
+    let setup = Setup::new();
+    let first = setup.start();
+    let gcc = waiting_gcc(&container);
+    let opened = first.await_opened(&container.id);
+    let last = first.kill().iter().map(|a| a.number("event.sequence")).max().unwrap();
+
+    let second = setup.start();
+    let closed = second.await_closed(&container.id);
+    assert_eq!(closed.at("ccwatch.session.id"), opened.at("ccwatch.session.id"));
+    assert_eq!(closed.text("event.reason"), "watcher-killed");
+    let again = second.await_opened(&container.id);
+    assert_eq!(again.list("ccwatch.known_by"), ["poll"]);
+    assert_ne!(again.at("ccwatch.session.id"), opened.at("ccwatch.session.id"));
+    assert!(gcc.release());
+    let id = again.text("ccwatch.session.id");
+    second.await_alert("its end", |a| a.text("ccwatch.session.id") == id && a.state() == "closed");
+    let alerts = second.stop();
+    let sequence: Vec<u64> = alerts.iter().map(|a| a.number("event.sequence")).collect();
+    assert!(sequence[0] > last && sequence.is_sorted(), "{last}, then {sequence:?}");
+}
+
+#[test]
+fn sigterm_closes_what_is_open() {
+    let container = Container::start();
+    let watcher = Watcher::start();
+    let gcc = waiting_gcc(&container);
+    let opened = watcher.await_opened(&container.id);
+    let alerts = watcher.stop();
+    let closed = alerts.iter().rfind(|a| a.is_of(&container.id)).unwrap();
+    assert_eq!(closed.state(), "closed", "{alerts:#?}");
+    assert_eq!(closed.at("ccwatch.session.id"), opened.at("ccwatch.session.id"));
+    assert!(gcc.release());
+}
+
+/// A bound datagram socket that nobody reads and whose queue is full.
+fn deaf_socket(path: &Path) -> UnixDatagram {
+    let deaf = UnixDatagram::bind(path).unwrap();
+    // A sender may not have more than its own buffer's worth under way: a fresh one each time, until one fails at once.
+    loop {
+        let sender = UnixDatagram::unbound().unwrap();
+        sender.set_nonblocking(true).unwrap();
+        sender.connect(path).unwrap();
+        if sender.send(b"x").is_err() {
+            return deaf;
+        }
+        while sender.send(b"x").is_ok() {}
+    }
+}
+
+/// While it waits for a syslog that takes nothing, a second signal ends it.
+#[test]
+fn a_second_signal_leaves_at_once() {
+    let container = Container::start();
+    container.put("f.c", "int f;\n");
+    let setup = Setup::new();
+    let socket = setup.home().join("log");
+    let _deaf = deaf_socket(&socket);
+    let target = format!("unix:{}", socket.display());
+    let watcher = setup.set("syslog", "enabled", true).set("syslog", "target", target).start();
+    container.exec(&["gcc", "-c", "f.c"]);
+    watcher.await_closed(&container.id);
+    // Stopped, it takes both signals in one breath.
+    watcher.signal(Signal::SIGSTOP);
+    watcher.signal(Signal::SIGTERM);
+    watcher.signal(Signal::SIGINT);
+    watcher.signal(Signal::SIGCONT);
+    let (status, _, story) = watcher.end();
+    assert_ne!(status.code(), Some(101), "a panic\n{story}");
+}
+
+#[test]
+fn sighup_reopens_the_alert_file() {
+    let container = Container::start();
+    container.put("f.c", "int f;\n");
+    let watcher = Watcher::start();
+    container.exec(&["gcc", "-c", "f.c"]);
+    watcher.await_closed(&container.id);
+    let (file, rotated) = (watcher.alert_file(), watcher.home().join("alerts.json.1"));
+    let in_file = |path: &std::path::Path, count: usize| {
+        eventually("alerts in the file", || {
+            let text = std::fs::read_to_string(path).unwrap_or_default();
+            (text.lines().filter(|line| Alert::parse(line).is_of(&container.id)).count() == count).then_some(())
+        });
+    };
+    in_file(&file, 2);
+    std::fs::rename(&file, &rotated).unwrap();
+    watcher.signal(Signal::SIGHUP);
+    eventually("a new alert file", || file.exists().then_some(()));
+    container.exec(&["sh", "-c", "gcc -c f.c"]);
+    in_file(&file, 2);
+    in_file(&rotated, 2);
+    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&file).unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o640);
+    watcher.stop();
+}
+
+#[test]
+fn an_error_in_the_configuration_keeps_the_old_one() {
+    let container = Container::start();
+    container.put("f.c", "int f;\n");
+    let setup = Setup::new();
+    let watcher = setup.start();
+    let config = setup.home().join("ccwatch.toml");
+    std::fs::write(&config, "[syslog]\nfacilty = \"daemon\"\n").unwrap();
+    watcher.signal(Signal::SIGHUP);
+    let line = watcher.await_stderr("the error", |line| line.contains("facilty"));
+    assert!(line.contains(config.to_str().unwrap()) && line.contains("facility"), "{line}");
+    container.exec(&["gcc", "-c", "f.c"]);
+    watcher.await_closed(&container.id).assert_counts(ONE_OBJECT);
+    watcher.stop();
+}
+
+#[test]
+fn without_the_connector_the_poll_sees_what_lives() {
+    let container = Container::start();
+    let watcher = Setup::new().set("sensors", "proc-connector", "off").start();
+    let gcc = waiting_gcc(&container);
+    let opened = watcher.await_opened(&container.id);
+    assert_eq!(opened.list("ccwatch.known_by"), ["poll"], "{opened}");
+    assert!(gcc.release());
+    let closed = watcher.await_closed(&container.id);
+    assert_eq!(closed.at("ccwatch.session.exact"), false, "{closed}");
+    watcher.stop();
+}
+
+/// A thousand short execs a second in one container hide nothing that another one does.
+fn beside_a_storm(name: &str) {
+    let (noisy, quiet) = (Container::start(), Container::start());
+    std::fs::copy(program::storm(), noisy.work().join("storm")).unwrap();
+    std::fs::copy(program::tiny(), noisy.work().join(name)).unwrap();
+    quiet.put("f.c", "int f;\n");
+    let watcher = Watcher::start();
+    let storm = noisy.hold(&["./storm", "1000000", &format!("/work/{name}"), "900"]);
+    eventually("the storm", || noisy.processes().contains(&"storm".to_owned()).then_some(()));
+    quiet.exec(&["gcc", "-c", "f.c"]);
+    watcher.await_closed(&quiet.id).assert_counts(ONE_OBJECT);
+    drop(noisy);
+    drop(storm);
+    let alerts = watcher.stop();
+    assert_eq!(alerts.iter().filter(|a| a.is_of(&quiet.id)).count(), 2, "{alerts:#?}");
+}
+
+#[test]
+fn a_storm_of_tools_hides_nothing() {
+    beside_a_storm("tool");
+}
+
+#[test]
+fn a_storm_of_compilers_hides_nothing() {
+    beside_a_storm("gcc");
+}
