@@ -5,6 +5,8 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::hash::Hash;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
+use crate::sys::process::run_early;
+
 /// Names one job of a pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Ticket(pub u64);
@@ -20,6 +22,8 @@ pub struct Limits {
     pub stuck: usize,
     /// Jobs that may wait for each share.
     pub queue: usize,
+    /// Its threads run before normal ones.
+    pub early: bool,
 }
 
 /// Threads that run jobs of type `J`, in turn for each share `K`.
@@ -134,6 +138,12 @@ impl<K: Clone + Eq + Hash, J> Shared<K, J> {
     }
 
     fn work(&self) {
+        // What a worker reads of a process is gone with the process.
+        if self.limits.early
+            && let Err(e) = run_early()
+        {
+            log::debug!("a worker runs like any other thread: {e}");
+        }
         while let Some((ticket, job)) = self.next() {
             // A job that panics must not take the pool's thread with it: its caller sees a missed deadline.
             let run = std::panic::AssertUnwindSafe(|| (self.run)(ticket, job));
@@ -189,7 +199,7 @@ mod tests {
     use super::*;
     use crossbeam_channel::{Receiver, bounded, unbounded};
 
-    const LIMITS: Limits = Limits { threads: 1, threads_per_share: 1, stuck: 2, queue: 100 };
+    const LIMITS: Limits = Limits { threads: 1, threads_per_share: 1, stuck: 2, queue: 100, early: false };
 
     type Done = Receiver<u64>;
 

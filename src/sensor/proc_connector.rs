@@ -20,7 +20,7 @@ use crate::sensor::pace::{Mode, Pace};
 use crate::sensor::proc_event::ProcEvent;
 use crate::sensor::proc_socket::{Listener, Purpose};
 use crate::sensor::{Control, ControlInlet, Counters, Outlet, Triage};
-use crate::sys::process::{take_precedence, thread_cpu_ns};
+use crate::sys::process::{run_at_once, thread_cpu_ns};
 
 /// After so long without any exec the stream has to prove itself.
 const SILENCE: Duration = Duration::from_secs(60);
@@ -116,7 +116,7 @@ impl Reader {
     /// Reads until told to stop.
     pub fn run(mut self) {
         // On a machine whose cores are all busy a normal thread wakes up to some ms late, and the assembler is gone.
-        if let Err(e) = take_precedence() {
+        if let Err(e) = run_at_once() {
             log::warn!("the connector's reader runs like any other thread: {e}");
         }
         while !self.obey() {

@@ -18,35 +18,58 @@ pub fn thread_cpu_ns() -> io::Result<u64> {
     Ok(t.tv_sec().unsigned_abs() * 1_000_000_000 + t.tv_nsec().unsigned_abs())
 }
 
-/// How a thread came to run before others.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Precedence {
-    /// In the real-time class, at its lowest priority.
-    RealTime,
-    /// By a nice value of -20 alone.
-    Nice,
+fn set_class(class: libc::c_int, priority: libc::c_int) -> io::Result<()> {
+    let parameters = libc::sched_param { sched_priority: priority };
+    // SAFETY: `parameters` is a whole sched_param that lives through the call; 0 names the calling thread.
+    let set = unsafe { libc::sched_setscheduler(0, class | libc::SCHED_RESET_ON_FORK, &raw const parameters) };
+    if set == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Lets the calling thread run as soon as it wakes, before all normal threads. Its children do not inherit that.
+/// Lets the calling thread run before normal threads, by a nice value of -20. Its children do not inherit that.
 ///
 /// # Errors
 /// `EPERM` without CAP_SYS_NICE.
-pub fn take_precedence() -> io::Result<Precedence> {
-    let parameters = libc::sched_param { sched_priority: 1 };
-    let class = libc::SCHED_RR | libc::SCHED_RESET_ON_FORK;
-    // SAFETY: `parameters` is a whole sched_param that lives through the call; 0 names the calling thread.
-    if unsafe { libc::sched_setscheduler(0, class, &raw const parameters) } == 0 {
-        return Ok(Precedence::RealTime);
-    }
-    // EPERM also where a cgroup has no real-time share (CONFIG_RT_GROUP_SCHED, RHEL 7).
-    let normal = libc::sched_param { sched_priority: 0 };
-    // SAFETY: as above.
-    if unsafe { libc::sched_setscheduler(0, libc::SCHED_OTHER | libc::SCHED_RESET_ON_FORK, &raw const normal) } != 0 {
-        return Err(io::Error::last_os_error());
-    }
+pub fn run_early() -> io::Result<()> {
+    set_class(libc::SCHED_OTHER, 0)?;
     // SAFETY: setpriority takes three integers; 0 names the calling thread on Linux (setpriority(2), NOTES).
-    if unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, -20) } != 0 {
-        return Err(io::Error::last_os_error());
+    let set = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, -20) };
+    if set == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Lets the calling thread run as soon as it wakes: in the real-time class at its lowest priority; where that is
+/// denied (a cgroup without a real-time share under CONFIG_RT_GROUP_SCHED, as on RHEL 7) as [`run_early`].
+///
+/// # Errors
+/// `EPERM` without CAP_SYS_NICE.
+pub fn run_at_once() -> io::Result<()> {
+    set_class(libc::SCHED_RR, 1).or_else(|_| run_early())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_ways_to_run_before_others() {
+        let own = || {
+            let stat =
+                procfs::process::Process::myself().and_then(|p| p.task_from_tid(thread_id())).and_then(|t| t.stat());
+            stat.map(|s| (s.nice, s.policy)).ok()
+        };
+        if !nix::unistd::geteuid().is_root() {
+            return assert!(run_at_once().is_err());
+        }
+        let changed = std::thread::spawn(move || {
+            let early = run_early().map(|()| own());
+            let at_once = run_at_once().map(|()| own());
+            (early.ok(), at_once.ok())
+        });
+        let (early, at_once) = changed.join().unwrap_or_default();
+        assert_eq!(early, Some(Some((-20, Some(0)))));
+        assert!(at_once == Some(Some((-20, Some(libc::SCHED_RR.cast_unsigned())))) || at_once == early);
     }
-    Ok(Precedence::Nice)
+
+    fn thread_id() -> i32 {
+        nix::unistd::gettid().as_raw()
+    }
 }

@@ -28,11 +28,12 @@ use crate::sensor::proc_connector::Reader;
 use crate::sensor::procfs_poll::Walker;
 use crate::sensor::{Control, Controls, Counters, Outlet, channel, controls};
 use crate::sink::dispatch::Dispatch;
+use crate::sys::process::run_early;
 
 /// Reads that are quick, or hang: one container may hold two of the threads.
-const READS: Limits = Limits { threads: 3, threads_per_share: 2, stuck: 16, queue: 256 };
+const READS: Limits = Limits { threads: 3, threads_per_share: 2, stuck: 16, queue: 256, early: true };
 /// Whole files: one container may hold one of the threads.
-const CONTENTS: Limits = Limits { threads: 2, threads_per_share: 1, stuck: 8, queue: 64 };
+const CONTENTS: Limits = Limits { threads: 2, threads_per_share: 1, stuck: 8, queue: 64, early: false };
 /// What is still under way at the stop has so long to leave.
 const FLUSH: Duration = Duration::from_secs(5);
 
@@ -80,7 +81,13 @@ impl Watcher {
             new_id: Box::new(move || ids.next(std::time::SystemTime::now())),
         };
         let inlets = Inlets { facts, outcomes, commands: command_receiver };
-        let detection = spawn("detection", move || Detection::new(parts).run(&inlets))?;
+        let detection = move || {
+            if let Err(e) = run_early() {
+                log::debug!("detection runs like any other thread: {e}");
+            }
+            Detection::new(parts).run(&inlets);
+        };
+        let detection = spawn("detection", detection)?;
         let mut watcher = Self {
             dispatch,
             commands,
