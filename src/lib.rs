@@ -5,3 +5,5 @@ pub mod container;
 pub mod error;
 pub mod event;
 pub mod fingerprint;
+pub mod host;
+pub mod sink;

@@ -1,6 +1,21 @@
 //! What leaves the machine: a finding about a build session, or about the watcher's own health. Plain facts here;
 //! how they are written is `ecs`'s and `text`'s affair.
 
+pub mod compose;
+pub mod ecs;
+pub mod escape;
+mod fields;
+pub mod fit;
+pub mod id;
+pub mod json;
+pub mod text;
+pub mod time;
+
+#[cfg(test)]
+mod golden;
+#[cfg(test)]
+pub(crate) mod samples;
+
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
@@ -41,6 +56,21 @@ impl Severity {
             Self::Critical => 99,
         }
     }
+
+    /// The severity of an `event.severity`: the highest that it reaches.
+    pub fn from_number(number: u8) -> Self {
+        [Self::Critical, Self::High, Self::Medium].into_iter().find(|s| number >= s.number()).unwrap_or(Self::Low)
+    }
+
+    /// `log.level`: the name of syslog's severity.
+    pub fn log_level(self) -> &'static str {
+        match self {
+            Self::Low => "notice",
+            Self::Medium => "warning",
+            Self::High => "error",
+            Self::Critical => "critical",
+        }
+    }
 }
 
 /// `event.action`.
@@ -67,6 +97,16 @@ impl Action {
             Self::SensorDegraded => "sensor-degraded",
             Self::SensorRecovered => "sensor-recovered",
             Self::Suppressed => "suppressed",
+        }
+    }
+
+    /// How bad it is in any case; `None` for a finding, which has a severity of its own.
+    pub fn severity(self) -> Option<Severity> {
+        match self {
+            Self::CompilerExecuted => None,
+            Self::EventsLost | Self::SensorDegraded => Some(Severity::High),
+            Self::SensorRecovered => Some(Severity::Low),
+            Self::Suppressed => Some(Severity::Medium),
         }
     }
 }

@@ -1,0 +1,3 @@
+//! What is asked of the host itself.
+
+pub mod identity;
