@@ -1,37 +1,47 @@
-//! stub
-pub mod dispatch {
-    //! stub
-    use crate::{alert::*, config::*, error::Result, host::identity::HostFacts};
-    /// s
-    pub struct Dispatch {
-        host: HostFacts,
-        ids: std::sync::Mutex<(crate::alert::id::IdSource, u64)>,
-        form: Option<Message>,
-    }
-    impl Dispatch {
-        /// s
-        pub fn start(_: &Config, host: HostFacts, form: Option<Message>) -> Result<Self> {
-            Ok(Self { host, ids: std::sync::Mutex::new((crate::alert::id::IdSource::new(), 0)), form })
-        }
-        /// s
-        pub fn send(&self, a: Alert) -> bool {
-            let mut g = self.ids.lock().unwrap();
-            g.1 += 1;
-            let s = g.1;
-            let id = g.0.next(a.made);
-            let d = crate::alert::compose::document(&a, &self.host, crate::alert::compose::Stamp { id, sequence: s });
-            if self.form == Some(Message::Ecs) {
-                println!("{}", String::from_utf8(crate::alert::json::line(&d)).unwrap().trim())
-            } else {
-                println!("{}", d.message)
-            }
-            true
-        }
-        /// s
-        pub fn reopen(&self) {}
-        /// s
-        pub fn reconfigure(&self, _: &Config) {}
-        /// s
-        pub fn flush_and_stop(&self, _: std::time::Duration) {}
-    }
+//! Where alerts go. `dispatch` numbers and renders them, and hands each sink its form through a bounded queue of its
+//! own; a sink runs in its own thread, may wait there as long as it must, and says what it could not deliver.
+//!
+//! ```text
+//! detection ─ Alert ─> dispatch ─┬─ queue ─> syslog
+//!                                ├─ queue ─> file
+//!                                └─ queue ─> stdout
+//! ```
+
+pub mod dispatch;
+pub mod file;
+pub mod queue;
+mod socket;
+mod state;
+pub mod stdout;
+pub mod syslog;
+mod watch;
+
+use queue::Queue;
+
+/// How a sink wants its alerts, and how many bytes one may have, without the end of a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// The contract's JSON, made smaller as DESIGN 7 orders until it fits.
+    Ecs {
+        /// Bytes.
+        limit: usize,
+    },
+    /// The line for a person, cut where it does not fit.
+    Text {
+        /// Bytes.
+        limit: usize,
+    },
+}
+
+/// A destination of alerts.
+pub trait Sink: Send {
+    /// Its name in messages, alerts and thread names: `syslog`, `alert-file`, `stdout`.
+    fn name(&self) -> &'static str;
+
+    /// What it wants to be given.
+    fn form(&self) -> Form;
+
+    /// Delivers what the queue holds until that says it is closed. Each message is either
+    /// [delivered](Queue::delivered) or [given up](Queue::give_up); while it is neither, it stays the queue's first.
+    fn run(&mut self, queue: &Queue);
 }

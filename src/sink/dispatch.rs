@@ -1,0 +1,400 @@
+//! The thread between detection and the sinks: numbers each alert, renders it once a form, and queues it for each sink.
+//! It waits for no sink; what one of them loses is told to it and to the others. What an alert says is `alert`'s affair.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
+
+use crossbeam_channel::{Receiver, Sender, bounded, select, unbounded};
+
+use super::file::AlertFile;
+use super::queue::{Loss, Message, Queue, Report};
+use super::state::{Opened, State};
+use super::stdout::Stdout;
+use super::syslog::Syslog;
+use super::{Form, Sink};
+use crate::alert::compose::{self, Stamp};
+use crate::alert::ecs::{Document, Lost};
+use crate::alert::id::IdSource;
+use crate::alert::{Action, Alert, Severity, escape, fit, text, time};
+use crate::config::{self, Config};
+use crate::error::{Error, Result};
+use crate::host::identity::HostFacts;
+
+/// Alerts that may wait for their number: all sessions of a large host closing at once.
+const ALERTS: usize = 4096;
+
+/// How long one sink's failure is not told again.
+const FAILING_INTERVAL: Duration = Duration::from_secs(60);
+
+/// What a sink that is replaced or left behind still gets.
+const RETIREMENT: Duration = Duration::from_secs(5);
+
+/// For the threads to come back once the deadline has passed.
+const GRACE: Duration = Duration::from_millis(100);
+
+/// Where detection puts its alerts. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Outlet {
+    // Boxed: the channel's slots exist from the start.
+    alerts: Sender<Box<Alert>>,
+    refused: Arc<AtomicU64>,
+}
+
+impl Outlet {
+    /// Hands an alert over, without waiting. False where there was no room: that is counted, and told as `events-lost`
+    /// by dispatch itself.
+    pub fn send(&self, alert: Alert) -> bool {
+        let sent = self.alerts.try_send(Box::new(alert)).is_ok();
+        if !sent {
+            self.refused.fetch_add(1, Ordering::Relaxed);
+        }
+        sent
+    }
+}
+
+/// The running thread and its sinks.
+#[derive(Debug)]
+pub struct Dispatch {
+    outlet: Outlet,
+    control: Sender<Control>,
+    undelivered: Receiver<u64>,
+    reports: Sender<Report>,
+    sections: Mutex<(config::Syslog, config::AlertFile)>,
+}
+
+#[derive(Debug)]
+enum Control {
+    Reopen,
+    Replace(Vec<(&'static str, Option<Running>)>),
+    Stop(Instant),
+}
+
+impl Dispatch {
+    /// Opens the state directory and starts a sink for each section that is enabled, and one for `stdout` if it is
+    /// asked for. Sessions that a killed watcher left open are closed before anything else goes out.
+    ///
+    /// Fails for a configuration that cannot be used and where no thread can be started; a missing syslog, directory or
+    /// file is told and tried again.
+    pub fn start(config: &Config, host: HostFacts, stdout: Option<config::Message>) -> Result<Self> {
+        let (reports_in, reports) = unbounded();
+        let mut sinks = Vec::new();
+        sinks.extend(syslog(&config.syslog)?);
+        sinks.extend(alert_file(&config.alert_file));
+        if let Some(message) = stdout {
+            sinks.push(Box::new(Stdout::new(message)?) as Box<dyn Sink>);
+        }
+        let sinks = sinks.into_iter().map(|sink| Running::start(sink, &reports_in)).collect::<Result<_>>()?;
+        let Opened { state, interrupted, trouble } = State::open(&config.state.directory, SystemTime::now());
+        let (alerts_in, alerts) = bounded(ALERTS);
+        let (control_in, control) = bounded(16);
+        let (result, undelivered) = bounded(1);
+        let outlet = Outlet { alerts: alerts_in, refused: Arc::default() };
+        let mut worker = Worker {
+            alerts,
+            control,
+            reports,
+            refused: Arc::clone(&outlet.refused),
+            host,
+            ids: IdSource::new(),
+            state,
+            sinks,
+        };
+        let run = move || {
+            worker.begin(interrupted, trouble);
+            // Nobody may wait for the number any more.
+            let _ = result.send(worker.run());
+        };
+        spawn("dispatch", run)?;
+        let sections = Mutex::new((config.syslog.clone(), config.alert_file.clone()));
+        Ok(Self { outlet, control: control_in, undelivered, sections, reports: reports_in })
+    }
+
+    /// For detection.
+    pub fn outlet(&self) -> Outlet {
+        self.outlet.clone()
+    }
+
+    /// Like [`Outlet::send`].
+    pub fn send(&self, alert: Alert) -> bool {
+        self.outlet.send(alert)
+    }
+
+    /// Opens the alert file anew, after a rotation (SIGHUP).
+    pub fn reopen(&self) {
+        // A full control channel holds a Reopen already.
+        let _ = self.control.try_send(Control::Reopen);
+    }
+
+    /// Replaces the sinks whose section has changed; what still waits for an old one it delivers within 5 s. Fails and
+    /// changes nothing where a section cannot be used. `[state]` stays as it is until the next start.
+    pub fn reconfigure(&self, config: &Config) -> Result<()> {
+        let mut sections = self.sections.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut replace = Vec::new();
+        let start = |sink: Option<Box<dyn Sink>>| sink.map(|sink| Running::start(sink, &self.reports)).transpose();
+        if sections.0 != config.syslog {
+            replace.push(("syslog", start(syslog(&config.syslog)?)?));
+        }
+        if sections.1 != config.alert_file {
+            replace.push(("alert-file", start(alert_file(&config.alert_file))?));
+        }
+        if !replace.is_empty() {
+            self.control
+                .send_timeout(Control::Replace(replace), RETIREMENT)
+                .map_err(|_| Error::os("replace", "sinks", std::io::ErrorKind::TimedOut))?;
+            *sections = (config.syslog.clone(), config.alert_file.clone());
+        }
+        Ok(())
+    }
+
+    /// Delivers what was sent until `within` has passed, and ends all threads that can be ended. Returns how many alerts
+    /// were not delivered, over all sinks; they are said by the log too.
+    pub fn flush_and_stop(&self, within: Duration) -> u64 {
+        let deadline = Instant::now() + within;
+        let _ = self.control.send_deadline(Control::Stop(deadline), deadline);
+        self.undelivered.recv_deadline(deadline + GRACE * 3).unwrap_or_else(|_| {
+            log::warn!("dispatch did not end in time; its alerts may not have been delivered");
+            1
+        })
+    }
+}
+
+fn syslog(section: &config::Syslog) -> Result<Option<Box<dyn Sink>>> {
+    section.enabled.then(|| Syslog::new(section).map(|sink| Box::new(sink) as Box<dyn Sink>)).transpose()
+}
+
+fn alert_file(section: &config::AlertFile) -> Option<Box<dyn Sink>> {
+    section.enabled.then(|| Box::new(AlertFile::new(&section.path)) as Box<dyn Sink>)
+}
+
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<()> {
+    let thread = thread::Builder::new().name(name.into()).spawn(run);
+    thread.map(drop).map_err(|error| Error::os("start", format!("thread {name}"), error))
+}
+
+/// A sink in its thread.
+#[derive(Debug)]
+struct Running {
+    name: &'static str,
+    form: Form,
+    queue: Arc<Queue>,
+    /// Disconnected once the thread has ended.
+    ended: Receiver<()>,
+    told_failing: Option<Instant>,
+}
+
+impl Running {
+    fn start(mut sink: Box<dyn Sink>, reports: &Sender<Report>) -> Result<Self> {
+        let (name, form) = (sink.name(), sink.form());
+        let queue = Queue::new(name, reports.clone()).map_err(|error| Error::os("make", "a sink's queue", error))?;
+        let queue = Arc::new(queue);
+        let (running, ended) = bounded(0);
+        let run = {
+            let queue = Arc::clone(&queue);
+            move || {
+                let _running: Sender<()> = running;
+                // A message that makes a sink panic must not end the sink: that one is given up.
+                while catch_unwind(AssertUnwindSafe(|| sink.run(&queue))).is_err() {
+                    log::error!("{name}: the sink panicked and starts anew");
+                    queue.give_up("the sink panicked");
+                    queue.wait(&[], Some(Duration::from_secs(1)));
+                }
+                match queue.waiting() {
+                    0 => {}
+                    waiting => log::warn!("{name}: {waiting} alerts were not delivered in time"),
+                }
+            }
+        };
+        spawn(&format!("sink-{name}"), run)?;
+        Ok(Self { name, form, queue, ended, told_failing: None })
+    }
+}
+
+/// One alert in the forms that were asked for so far.
+struct Rendered<'a> {
+    document: &'a Document,
+    line: Option<Arc<[u8]>>,
+    text: Option<Arc<[u8]>>,
+}
+
+impl Rendered<'_> {
+    fn body(&mut self, form: Form) -> Arc<[u8]> {
+        match form {
+            Form::Ecs { limit } => {
+                let whole = self.line.get_or_insert_with(|| fit::fit(self.document, fit::LINE_LIMIT).into());
+                if whole.len() <= limit { Arc::clone(whole) } else { fit::fit(self.document, limit).into() }
+            }
+            Form::Text { limit } => {
+                let whole = self.text.get_or_insert_with(|| text::line(self.document).into_bytes().into());
+                match std::str::from_utf8(whole) {
+                    Ok(line) if line.len() > limit => escape::cut(line, limit).as_bytes().into(),
+                    _ => Arc::clone(whole),
+                }
+            }
+        }
+    }
+}
+
+struct Worker {
+    alerts: Receiver<Box<Alert>>,
+    control: Receiver<Control>,
+    reports: Receiver<Report>,
+    refused: Arc<AtomicU64>,
+    host: HostFacts,
+    ids: IdSource,
+    state: State,
+    sinks: Vec<Running>,
+}
+
+impl Worker {
+    /// Tells what the last run left.
+    fn begin(&mut self, interrupted: Vec<Document>, trouble: Option<String>) {
+        if let Some(trouble) = trouble {
+            log::warn!("{trouble}");
+            let lost = Lost { sensor: Some("state".into()), ..Lost::default() };
+            self.tell(Action::SensorDegraded, "state-unusable", &trouble, lost, |_| Some(0));
+        }
+        for last in interrupted {
+            let stamp = self.stamp();
+            let closed = compose::killed(last, SystemTime::now(), stamp);
+            self.emit(&closed, |_| Some(0));
+            self.state.remember(&closed);
+        }
+    }
+
+    /// Until it is stopped; how many alerts were not delivered.
+    fn run(&mut self) -> u64 {
+        loop {
+            select! {
+                recv(self.alerts) -> alert => match alert {
+                    Ok(alert) => self.handle(&alert),
+                    Err(_) => return self.stop(Instant::now() + RETIREMENT),
+                },
+                recv(self.reports) -> report => if let Ok(report) = report {
+                    self.report(report);
+                },
+                recv(self.control) -> control => match control {
+                    Ok(Control::Reopen) => self.sinks.iter().for_each(|sink| sink.queue.reopen()),
+                    Ok(Control::Replace(sinks)) => self.replace(sinks),
+                    Ok(Control::Stop(deadline)) => return self.stop(deadline),
+                    Err(_) => return self.stop(Instant::now() + RETIREMENT),
+                },
+            }
+        }
+    }
+
+    fn handle(&mut self, alert: &Alert) {
+        let stamp = self.stamp();
+        let document = compose::document(alert, &self.host, stamp);
+        self.emit(&document, |_| Some(0));
+        // After it went out: an alert waits for no directory.
+        self.state.remember(&document);
+        let refused = self.refused.swap(0, Ordering::Relaxed);
+        if refused > 0 {
+            let sentence = format!("{refused} alerts were dropped: more came at once than could be taken");
+            log::warn!("{sentence}");
+            let lost = Lost { sensor: Some("dispatch".into()), count: Some(refused), ..Lost::default() };
+            self.tell(Action::EventsLost, "alerts-not-delivered", &sentence, lost, |_| Some(0));
+        }
+    }
+
+    fn report(&mut self, report: Report) {
+        match report {
+            Report::Failing(name, why) => {
+                let now = Instant::now();
+                let Some(sink) = self.sinks.iter_mut().find(|sink| sink.name == name) else { return };
+                if sink.told_failing.is_some_and(|told| now.duration_since(told) < FAILING_INTERVAL) {
+                    return;
+                }
+                sink.told_failing = Some(now);
+                let sentence = format!("Alerts do not reach the sink {name}: {why}");
+                log::warn!("{}", escape::text(&sentence));
+                let lost = Lost { sensor: Some(name.into()), ..Lost::default() };
+                // The sink itself learns it once it works again, with the count.
+                let others = |sink: &str| (sink != name).then_some(0);
+                self.tell(Action::SensorDegraded, "sink-failed", &sentence, lost, others);
+            }
+            Report::Working(name) => self.tell_loss(name),
+        }
+    }
+
+    /// Tells all sinks, the one concerned too, what it did not get.
+    fn tell_loss(&mut self, name: &'static str) {
+        let sink = self.sinks.iter().find(|sink| sink.name == name);
+        let Some(Loss { count, since }) = sink.and_then(|sink| sink.queue.take_loss()) else { return };
+        let s = if count == 1 { "" } else { "s" };
+        let sentence = format!("{count} alert{s} did not reach the sink {name} since {}", time::seconds(since));
+        log::warn!("{sentence}");
+        let lost =
+            Lost { sensor: Some(name.into()), count: Some(count), since: Some(time::micros(since)), recovered: None };
+        let tells = |sink: &str| Some(if sink == name { count } else { 0 });
+        self.tell(Action::EventsLost, "alerts-not-delivered", &sentence, lost, tells);
+    }
+
+    fn tell(&mut self, action: Action, reason: &str, sentence: &str, lost: Lost, tells: impl Fn(&str) -> Option<u64>) {
+        if !self.sinks.iter().any(|sink| tells(sink.name).is_some()) {
+            // No number for what nobody gets: it would be a gap.
+            return;
+        }
+        let stamp = self.stamp();
+        let document = compose::health(action, reason, sentence, lost, SystemTime::now(), &self.host, stamp);
+        self.emit(&document, tells);
+    }
+
+    /// Queues a document for each sink for which `tells` is not `None`; see [`Message::tells`].
+    fn emit(&self, document: &Document, tells: impl Fn(&str) -> Option<u64>) {
+        let severity = Severity::from_number(document.event.severity);
+        let mut rendered = Rendered { document, line: None, text: None };
+        for sink in &self.sinks {
+            if let Some(tells) = tells(sink.name) {
+                // What is refused the queue counts and reports.
+                sink.queue.push(Message { body: rendered.body(sink.form), severity, tells });
+            }
+        }
+    }
+
+    fn stamp(&mut self) -> Stamp {
+        Stamp { id: self.ids.next(SystemTime::now()), sequence: self.state.next_sequence() }
+    }
+
+    fn replace(&mut self, sinks: Vec<(&'static str, Option<Running>)>) {
+        for (name, new) in sinks {
+            self.tell_loss(name);
+            let (old, kept) = std::mem::take(&mut self.sinks).into_iter().partition(|sink| sink.name == name);
+            self.sinks = kept;
+            self.sinks.extend(new);
+            let old: Vec<Running> = old;
+            // It says itself what it could not deliver.
+            old.iter().for_each(|sink| sink.queue.close(Instant::now() + RETIREMENT));
+        }
+    }
+
+    fn stop(&mut self, deadline: Instant) -> u64 {
+        while let Ok(alert) = self.alerts.try_recv() {
+            self.handle(&alert);
+        }
+        while let Ok(report) = self.reports.try_recv() {
+            self.report(report);
+        }
+        let names: Vec<_> = self.sinks.iter().map(|sink| sink.name).collect();
+        names.into_iter().for_each(|name| self.tell_loss(name));
+        self.sinks.iter().for_each(|sink| sink.queue.close(deadline));
+        let mut undelivered = 0;
+        for sink in &self.sinks {
+            let hangs =
+                matches!(sink.ended.recv_deadline(deadline + GRACE), Err(crossbeam_channel::RecvTimeoutError::Timeout));
+            let waiting = sink.queue.waiting() as u64;
+            if hangs {
+                log::warn!("{}: does not answer; {waiting} alerts were not delivered", sink.name);
+            }
+            let lost = sink.queue.take_loss().map_or(0, |loss| loss.count);
+            if lost > 0 {
+                log::warn!("{}: {lost} alerts were lost and not told", sink.name);
+            }
+            undelivered += waiting + lost;
+        }
+        undelivered
+    }
+}

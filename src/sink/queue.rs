@@ -1,0 +1,362 @@
+//! The bounded queue between dispatch and one sink. It never blocks the one that fills it; what it refuses, and what the
+//! sink gives up, is counted here until it has been told.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use crossbeam_channel::Sender;
+use nix::fcntl::OFlag;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::unistd::{pipe2, read, write};
+
+use crate::alert::Severity;
+
+/// Messages that wait for one sink.
+pub const MAX_MESSAGES: usize = 10_000;
+
+/// Bytes of their bodies: a dead syslog must not make the watcher large.
+pub const MAX_BYTES: usize = 8 << 20;
+
+/// One alert in a sink's form.
+#[derive(Debug, Clone)]
+pub struct Message {
+    /// On one line, without the line's end.
+    pub body: Arc<[u8]>,
+    /// For syslog's priority.
+    pub severity: Severity,
+    /// It tells that this many alerts were not delivered to this sink. If it is lost itself, they are untold again.
+    pub tells: u64,
+}
+
+/// What a sink's queue reports to dispatch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Report {
+    /// Alerts begin to get lost, and why.
+    Failing(&'static str, String),
+    /// An alert went through while a loss is untold.
+    Working(&'static str),
+}
+
+/// Alerts that a sink did not get.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Loss {
+    /// How many.
+    pub count: u64,
+    /// When the first of them was refused or given up.
+    pub since: SystemTime,
+}
+
+/// What a sink is to do next.
+#[derive(Debug)]
+pub enum Next {
+    /// Open files anew (SIGHUP).
+    Reopen,
+    /// Deliver this one.
+    Message(Message),
+    /// Nothing: wait.
+    Idle,
+    /// Leave.
+    Closed,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Queue {
+    sink: &'static str,
+    inner: Mutex<Inner>,
+    /// A byte in this pipe wakes the sink out of poll(2), where a condition variable could not.
+    bell: OwnedFd,
+    ring: OwnedFd,
+    reports: Sender<Report>,
+    max_messages: usize,
+    max_bytes: usize,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    messages: VecDeque<Message>,
+    bytes: usize,
+    loss: Option<Loss>,
+    /// Dispatch knows that alerts get lost, or that one went through again.
+    said_failing: bool,
+    said_working: bool,
+    reopen: bool,
+    closing: Option<Instant>,
+    rung: bool,
+}
+
+impl Queue {
+    /// An empty one for the sink of this name, bounded by [`MAX_MESSAGES`] and [`MAX_BYTES`]. Fails where the process
+    /// has no descriptors left.
+    pub fn new(sink: &'static str, reports: Sender<Report>) -> io::Result<Self> {
+        Self::with_bounds(sink, reports, MAX_MESSAGES, MAX_BYTES)
+    }
+
+    /// With other bounds.
+    pub fn with_bounds(
+        sink: &'static str,
+        reports: Sender<Report>,
+        max_messages: usize,
+        max_bytes: usize,
+    ) -> io::Result<Self> {
+        let (bell, ring) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
+        Ok(Self { sink, inner: Mutex::default(), bell, ring, reports, max_messages, max_bytes })
+    }
+
+    /// Puts a message at the end; false where there is no room, which is counted and reported.
+    pub fn push(&self, message: Message) -> bool {
+        let mut inner = self.lock();
+        let room = inner.messages.len() < self.max_messages
+            && inner.bytes.saturating_add(message.body.len()) <= self.max_bytes
+            && inner.closing.is_none();
+        if !room {
+            self.lose(&mut inner, message.tells, "its queue is full");
+            return false;
+        }
+        inner.bytes += message.body.len();
+        inner.messages.push_back(message);
+        if inner.messages.len() == 1 {
+            self.ring(&mut inner);
+        }
+        true
+    }
+
+    /// Asks the sink to open its files anew.
+    pub fn reopen(&self) {
+        let mut inner = self.lock();
+        inner.reopen = true;
+        self.ring(&mut inner);
+    }
+
+    /// Takes no more messages; the sink delivers what is there until `deadline`.
+    pub fn close(&self, deadline: Instant) {
+        let mut inner = self.lock();
+        inner.closing = Some(deadline);
+        self.ring(&mut inner);
+    }
+
+    /// Messages that still wait.
+    pub fn waiting(&self) -> usize {
+        self.lock().messages.len()
+    }
+
+    /// Takes the loss that has not been told yet. Whoever takes it has to tell it.
+    pub fn take_loss(&self) -> Option<Loss> {
+        let mut inner = self.lock();
+        inner.said_failing = false;
+        inner.loss.take()
+    }
+
+    /// What the sink is to do. A message stays the first until it is delivered or given up.
+    pub fn next(&self) -> Next {
+        let mut inner = self.lock();
+        if std::mem::take(&mut inner.reopen) {
+            return Next::Reopen;
+        }
+        match (inner.messages.front(), inner.closing) {
+            (Some(_), Some(deadline)) if Instant::now() >= deadline => Next::Closed,
+            (Some(message), _) => Next::Message(message.clone()),
+            (None, Some(_)) => Next::Closed,
+            (None, None) => Next::Idle,
+        }
+    }
+
+    /// The first message went through.
+    pub fn delivered(&self) {
+        let mut inner = self.lock();
+        if let Some(message) = self.pop(&mut inner) {
+            if message.tells > 0 {
+                inner.said_working = false;
+            }
+        }
+        if inner.loss.is_some() && !inner.said_working {
+            // Once until it is told: a loss that goes on must not make an alert for each one that goes through.
+            inner.said_working = self.reports.try_send(Report::Working(self.sink)).is_ok();
+        }
+    }
+
+    /// The first message cannot be delivered, and why.
+    pub fn give_up(&self, why: &str) {
+        let mut inner = self.lock();
+        if let Some(message) = self.pop(&mut inner) {
+            self.lose(&mut inner, message.tells, why);
+        }
+    }
+
+    /// Waits until there may be something new to do, one of `fds` is ready, `timeout` or the deadline of closing has
+    /// passed. True where one of `fds` is ready, errors included.
+    pub fn wait<'a>(&'a self, fds: &[PollFd<'a>], timeout: Option<Duration>) -> bool {
+        let left = self.lock().closing.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let timeout = match (timeout, left) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
+        // Rounded up, lest a wait of less than a millisecond spin.
+        let timeout = timeout.map_or(PollTimeout::NONE, |timeout| {
+            PollTimeout::try_from(timeout + Duration::from_micros(999)).unwrap_or(PollTimeout::MAX)
+        });
+        let mut all = vec![PollFd::new(self.bell.as_fd(), PollFlags::POLLIN)];
+        all.extend(fds.iter().cloned());
+        // An error here is EINTR or ENOMEM: the caller looks again either way.
+        if poll(&mut all, timeout).is_err() {
+            return false;
+        }
+        let mut inner = self.lock();
+        if std::mem::take(&mut inner.rung) {
+            let _ = read(&self.bell, &mut [0; 8]);
+        }
+        all.iter().skip(1).any(|fd| fd.any() == Some(true))
+    }
+
+    fn pop(&self, inner: &mut Inner) -> Option<Message> {
+        let message = inner.messages.pop_front()?;
+        inner.bytes = inner.bytes.saturating_sub(message.body.len());
+        Some(message)
+    }
+
+    /// Counts one message, and again those that it would have told.
+    fn lose(&self, inner: &mut Inner, told: u64, why: &str) {
+        if told > 0 {
+            inner.said_working = false;
+        }
+        let loss = inner.loss.get_or_insert_with(|| Loss { count: 0, since: SystemTime::now() });
+        loss.count += 1 + told;
+        if !inner.said_failing {
+            inner.said_failing = self.reports.try_send(Report::Failing(self.sink, why.into())).is_ok();
+        }
+    }
+
+    fn ring(&self, inner: &mut Inner) {
+        if !inner.rung {
+            inner.rung = write(&self.ring, &[1]).is_ok();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // What a panicking thread leaves behind here is whole: no field depends on another in mid-change.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
+
+    use crossbeam_channel::{Receiver, unbounded};
+
+    use super::*;
+
+    fn queue(max_messages: usize, max_bytes: usize) -> (Queue, Receiver<Report>) {
+        let (reports, received) = unbounded();
+        (Queue::with_bounds("test", reports, max_messages, max_bytes).unwrap(), received)
+    }
+
+    fn message(body: &str, tells: u64) -> Message {
+        Message { body: body.as_bytes().into(), severity: Severity::Low, tells }
+    }
+
+    fn first(queue: &Queue) -> String {
+        match queue.next() {
+            Next::Message(message) => String::from_utf8(message.body.to_vec()).unwrap(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn bounds_hold_and_losses_are_told_once() {
+        let (queue, reports) = queue(2, 10);
+        assert!(queue.push(message("a", 0)) && queue.push(message("b", 0)));
+        assert!(!queue.push(message("c", 0)) && !queue.push(message("d", 0)));
+        assert_eq!(reports.try_recv().unwrap(), Report::Failing("test", "its queue is full".into()));
+        assert!(reports.is_empty());
+        assert_eq!(first(&queue), "a");
+        queue.delivered();
+        assert_eq!(reports.try_recv().unwrap(), Report::Working("test"));
+        assert!(!queue.push(message("0123456789", 0)), "bytes are bounded too");
+        assert_eq!(queue.take_loss().map(|loss| loss.count), Some(3));
+        assert_eq!(queue.take_loss(), None);
+        assert_eq!(first(&queue), "b");
+    }
+
+    #[test]
+    fn a_lost_telling_is_told_again() {
+        let (queue, reports) = queue(5, 100);
+        queue.push(message("a", 0));
+        queue.give_up("no room");
+        queue.push(message("b", 0));
+        queue.delivered();
+        assert_eq!(reports.try_iter().count(), 2);
+        let count = queue.take_loss().unwrap().count;
+        queue.push(message("1 lost", count));
+        queue.push(message("c", 0));
+        queue.give_up("no room");
+        assert_eq!(reports.try_recv().unwrap(), Report::Failing("test", "no room".into()));
+        queue.delivered();
+        assert_eq!(reports.try_recv().unwrap(), Report::Working("test"));
+        assert_eq!(queue.take_loss().unwrap().count, 2);
+    }
+
+    #[test]
+    fn a_lasting_loss_makes_one_report_at_a_time() {
+        let (queue, reports) = queue(1, 100);
+        for _ in 0..10 {
+            queue.push(message("a", 0));
+            queue.push(message("b", 0));
+            queue.delivered();
+        }
+        assert_eq!(reports.try_iter().count(), 2);
+        let told = queue.take_loss().unwrap().count;
+        assert_eq!(told, 10);
+        assert!(queue.push(message("10 lost", told)));
+        assert!(!queue.push(message("c", 0)));
+        queue.delivered();
+        let after: Vec<_> = reports.try_iter().collect();
+        assert_eq!(after, [Report::Failing("test", "its queue is full".into()), Report::Working("test")]);
+    }
+
+    #[test]
+    fn closing_lets_the_rest_out_until_the_deadline() {
+        let (queue, _reports) = queue(5, 100);
+        queue.push(message("a", 0));
+        queue.push(message("b", 0));
+        queue.close(Instant::now() + Duration::from_secs(3600));
+        assert!(!queue.push(message("c", 0)));
+        assert_eq!(first(&queue), "a");
+        queue.delivered();
+        queue.close(Instant::now());
+        assert!(matches!(queue.next(), Next::Closed));
+        assert_eq!(queue.waiting(), 1);
+    }
+
+    #[test]
+    fn each_change_wakes_the_sink() {
+        let (queue, _reports) = queue(5, 100);
+        let queue = Arc::new(queue);
+        let (done, woken) = unbounded();
+        let sink = std::thread::spawn({
+            let queue = Arc::clone(&queue);
+            move || loop {
+                match queue.next() {
+                    Next::Reopen => done.send("reopen").unwrap(),
+                    Next::Message(_) => {
+                        queue.delivered();
+                        done.send("message").unwrap();
+                    }
+                    Next::Idle => drop(queue.wait(&[], None)),
+                    Next::Closed => return,
+                }
+            }
+        });
+        for _ in 0..100 {
+            queue.push(message("a", 0));
+            assert_eq!(woken.recv().unwrap(), "message");
+            queue.reopen();
+            assert_eq!(woken.recv().unwrap(), "reopen");
+        }
+        queue.close(Instant::now() + Duration::from_secs(3600));
+        sink.join().unwrap();
+    }
+}

@@ -1,0 +1,322 @@
+//! What outlives the watcher: the sequence number, and the last document of each session that is still open. Without a
+//! usable directory it goes on and says so.
+//!
+//! `sequence` holds the last number given, written before the alert goes out, so that a kill never repeats one. Nothing
+//! here is flushed to the disk (an alert does not wait for one): after a power failure a number may come again, an
+//! `event.id` never does. `sessions/ID.json` is written after the alert and removed with `closed`.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use nix::fcntl::{Flock, FlockArg};
+
+use crate::alert::ecs::Document;
+use crate::alert::json;
+use crate::error::{Error, Result};
+
+/// Bytes read of a session's file; a document is smaller by [`crate::alert::fit::bound`] in all but absurd cases.
+const SESSION_LIMIT: u64 = 1 << 20;
+
+/// Files of sessions that are looked at.
+const SESSIONS_LIMIT: usize = 4096;
+
+/// The largest number that every JSON reader keeps (2^53, RFC 8259 section 6).
+const SEQUENCE_MAX: u64 = 1 << 53;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct State {
+    last: u64,
+    kept: Option<Kept>,
+}
+
+#[derive(Debug)]
+struct Kept {
+    /// Locked as long as we run: two watchers on one directory would use the same numbers.
+    sequence: Flock<File>,
+    path: PathBuf,
+    sessions: PathBuf,
+    /// A failure to write was said already.
+    said: bool,
+}
+
+/// What was found in the directory.
+#[derive(Debug)]
+pub(super) struct Opened {
+    /// To go on with.
+    pub(super) state: State,
+    /// The last documents of the sessions that a killed watcher left open.
+    pub(super) interrupted: Vec<Document>,
+    /// What the operator should know, in one sentence: the numbers made a jump.
+    pub(super) trouble: Option<String>,
+}
+
+impl State {
+    /// Opens or makes `directory`. Where numbers cannot be kept or the last one cannot be read, they go on from the
+    /// milliseconds since the epoch: higher than any number given before, and still exact in every JSON reader.
+    pub(super) fn open(directory: &Path, now: SystemTime) -> Opened {
+        match Kept::open(directory) {
+            Ok((kept, last)) => {
+                let interrupted = kept.interrupted();
+                let trouble = last
+                    .is_none()
+                    .then(|| format!("{} holds no number; event.sequence goes on from the clock", kept.path.display()));
+                Opened {
+                    state: Self { last: last.unwrap_or_else(|| clock(now)), kept: Some(kept) },
+                    interrupted,
+                    trouble,
+                }
+            }
+            Err(error) => Opened {
+                state: Self { last: clock(now), kept: None },
+                interrupted: Vec::new(),
+                trouble: Some(format!("{error}; event.sequence goes on from the clock and open sessions are not kept")),
+            },
+        }
+    }
+
+    /// The next number, kept before it is given.
+    pub(super) fn next_sequence(&mut self) -> u64 {
+        self.last = self.last.saturating_add(1);
+        if let Some(kept) = &mut self.kept {
+            let written = kept.sequence.write_all_at(format!("{:020}\n", self.last).as_bytes(), 0);
+            kept.check(written.map_err(|error| Error::file("write", &kept.path, error)));
+        }
+        self.last
+    }
+
+    /// Keeps the document of a session that is open, forgets one that is closed.
+    pub(super) fn remember(&mut self, document: &Document) {
+        let (Some(kept), Some(session)) = (&mut self.kept, &document.ccwatch.session) else { return };
+        // The id becomes a file's name: nothing but what an identifier of ours consists of.
+        if !is_id(&session.id) {
+            return;
+        }
+        let path = kept.sessions.join(format!("{}.json", session.id));
+        let result = if session.state == "closed" {
+            match fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::file("remove", &path, error)),
+                _ => Ok(()),
+            }
+        } else {
+            replace(&path, &json::line(document))
+        };
+        kept.check(result);
+    }
+}
+
+impl Kept {
+    /// The directory and the last number; `None` where the file holds something else.
+    fn open(directory: &Path) -> Result<(Self, Option<u64>)> {
+        let sessions = directory.join("sessions");
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(&sessions);
+        made.map_err(|error| Error::file("make", &sessions, error))?;
+        let path = directory.join("sequence");
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        let file = plain(&mut options, &path).map_err(|error| Error::file("open", &path, error))?;
+        let sequence = Flock::lock(file, FlockArg::LockExclusiveNonblock)
+            .map_err(|(_, error)| Error::file("lock (does another watcher run?)", &path, error))?;
+        let mut text = String::new();
+        let read = (&*sequence).take(64).read_to_string(&mut text);
+        let last = match read {
+            Ok(0) => Some(0),
+            Ok(_) => text.lines().next().and_then(|line| line.parse().ok()).filter(|last| *last <= SEQUENCE_MAX),
+            Err(_) => None,
+        };
+        Ok((Self { sequence, path, sessions, said: false }, last))
+    }
+
+    /// The documents of open sessions, oldest name first (identifiers sort by time). A file that is none is removed
+    /// and said.
+    fn interrupted(&self) -> Vec<Document> {
+        let Ok(entries) = fs::read_dir(&self.sessions) else { return Vec::new() };
+        let mut paths: Vec<_> = entries.flatten().take(SESSIONS_LIMIT).map(|entry| entry.path()).collect();
+        paths.sort();
+        let mut documents = Vec::new();
+        for path in paths {
+            match read_session(&path) {
+                Ok(document) => documents.push(document),
+                Err(error) => {
+                    log::warn!("ignored: {}", Error::file("read", &path, error));
+                    // Without success it is ignored again the next time.
+                    let _ = fs::remove_file(&path);
+                }
+            }
+        }
+        documents
+    }
+
+    /// Says the first failure; the state directory's disk being full must not fill the log as well.
+    fn check(&mut self, result: Result<()>) {
+        match result {
+            Err(error) if !self.said => {
+                log::warn!("{error}; a kill of the watcher may now repeat event.sequence or leave sessions open");
+                self.said = true;
+            }
+            Err(_) => {}
+            Ok(()) => self.said = false,
+        }
+    }
+}
+
+/// Opens without following a link at the path's end or waiting for a FIFO's other side; only a regular file.
+fn plain(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
+    let file = options.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path)?;
+    if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("not a regular file")) }
+}
+
+fn read_session(path: &Path) -> io::Result<Document> {
+    let mut bytes = Vec::new();
+    plain(OpenOptions::new().read(true), path)?.take(SESSION_LIMIT).read_to_end(&mut bytes)?;
+    let document: Document = serde_json::from_slice(&bytes)?;
+    let id = document.ccwatch.session.as_ref().map_or("", |session| &session.id);
+    // The name is what is removed with `closed`: it must be that session's.
+    if is_id(id) && path.file_name().is_some_and(|name| name == format!("{id}.json").as_str()) {
+        Ok(document)
+    } else {
+        Err(io::Error::other("not the session that its name says"))
+    }
+}
+
+/// The file's new content is there whole or not at all.
+fn replace(path: &Path, content: &[u8]) -> Result<()> {
+    let new = path.with_extension("new");
+    // One that a kill left behind is no obstacle, and a link in its place is not followed.
+    let _ = fs::remove_file(&new);
+    OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&new)
+        .and_then(|mut file| io::Write::write_all(&mut file, content))
+        .and_then(|()| fs::rename(&new, path))
+        .map_err(|error| Error::file("write", &new, error))
+}
+
+fn is_id(text: &str) -> bool {
+    (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+}
+
+fn clock(now: SystemTime) -> u64 {
+    now.duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(0)).min(SEQUENCE_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+    use crate::alert::compose::{Stamp, document};
+    use crate::alert::samples;
+
+    fn open(directory: &Path) -> Opened {
+        State::open(directory, samples::moment())
+    }
+
+    #[test]
+    fn numbers_go_on_after_a_kill() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lib/ccwatch");
+        let mut first = open(&path);
+        assert_eq!(first.trouble, None);
+        assert_eq!([1, 2, 3], [(); 3].map(|()| first.state.next_sequence()));
+        drop(first);
+        assert_eq!(open(&path).state.next_sequence(), 4);
+    }
+
+    #[test]
+    fn a_second_watcher_does_not_use_the_same_numbers() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut first = open(dir.path());
+        first.state.remember(&document(&samples::opened(), &samples::host(), Stamp { id: "1".into(), sequence: 1 }));
+        let mut second = open(dir.path());
+        assert!(second.trouble.unwrap().contains("lock"));
+        assert!(second.interrupted.is_empty());
+        assert_eq!(second.state.next_sequence(), clock(samples::moment()) + 1);
+        assert_eq!(first.state.next_sequence(), 1);
+    }
+
+    #[test]
+    fn hostile_sequences_are_not_believed() {
+        let now = clock(samples::moment());
+        for content in ["x", "-1", "18446744073709551615", "1 2", "\u{0}", "\n7", &"1".repeat(10_000)] {
+            let dir = tempfile::tempdir().unwrap();
+            fs::write(dir.path().join("sequence"), content).unwrap();
+            let mut opened = open(dir.path());
+            assert!(opened.trouble.is_some(), "{content}");
+            assert_eq!(opened.state.next_sequence(), now + 1);
+            drop(opened);
+            assert_eq!(open(dir.path()).state.next_sequence(), now + 2);
+        }
+    }
+
+    #[test]
+    fn a_directory_that_cannot_be_used_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("file"), "").unwrap();
+        let mut opened = open(&dir.path().join("file/state"));
+        assert!(opened.trouble.unwrap().contains("Not a directory"));
+        assert!(opened.state.next_sequence() > 1_700_000_000_000);
+        for make in [(|path| symlink("/dev/zero", path).unwrap()) as fn(&Path), |path| {
+            nix::unistd::mkfifo(path, nix::sys::stat::Mode::S_IRWXU).unwrap()
+        }] {
+            let dir = tempfile::tempdir().unwrap();
+            make(&dir.path().join("sequence"));
+            assert!(open(dir.path()).trouble.is_some());
+        }
+    }
+
+    #[test]
+    fn open_sessions_come_back_and_closed_ones_do_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut first = open(dir.path());
+        let stamp = || Stamp { id: "1".into(), sequence: 1 };
+        let mut other = samples::opened();
+        other.session.as_mut().unwrap().id = "another".into();
+        let other = document(&other, &samples::host(), stamp());
+        first.state.remember(&document(&samples::opened(), &samples::host(), stamp()));
+        first.state.remember(&other);
+        first.state.remember(&document(&samples::closed(), &samples::host(), stamp()));
+        drop(first);
+        let mut second = open(dir.path());
+        assert_eq!(second.interrupted, [other.clone()]);
+        second.state.remember(&crate::alert::compose::killed(other, samples::moment(), stamp()));
+        drop(second);
+        assert!(open(dir.path()).interrupted.is_empty());
+    }
+
+    #[test]
+    fn hostile_session_files_are_ignored() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(open(dir.path()));
+        let sessions = dir.path().join("sessions");
+        let whole = document(&samples::opened(), &samples::host(), Stamp { id: "1".into(), sequence: 1 });
+        let whole = json::line(&whole);
+        fs::write(sessions.join("garbage.json"), b"\xff{{{").unwrap();
+        fs::write(sessions.join("half.json"), whole.get(..500).unwrap()).unwrap();
+        fs::write(sessions.join("elsewhere.json"), &whole).unwrap();
+        fs::write(sessions.join("deep.json"), "[".repeat(100_000)).unwrap();
+        File::create(sessions.join("sparse.json")).unwrap().set_len(1 << 30).unwrap();
+        symlink("/dev/zero", sessions.join("link.json")).unwrap();
+        nix::unistd::mkfifo(&sessions.join("fifo.json"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        fs::create_dir(sessions.join("directory.json")).unwrap();
+        let opened = open(dir.path());
+        assert!(opened.interrupted.is_empty());
+        assert_eq!(fs::read_dir(&sessions).unwrap().count(), 1, "all but the directory are gone");
+    }
+
+    #[test]
+    fn a_session_id_never_becomes_a_path() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut alert = samples::opened();
+        alert.session.as_mut().unwrap().id = "../../x".into();
+        open(dir.path()).state.remember(&document(&alert, &samples::host(), Stamp { id: "1".into(), sequence: 1 }));
+        assert_eq!(fs::read_dir(dir.path().join("sessions")).unwrap().count(), 0);
+    }
+}

@@ -1,0 +1,303 @@
+//! Alerts to the local syslog: RFC 3164 by the `syslog` crate's formatter, sent by a transport of our own, for the
+//! crate's blocks for ever on a stalled reader and never connects again.
+//!
+//! A reader that is missing, restarts or stalls costs nobody anything: messages wait in the queue, in order, and go out
+//! when it is back. What the socket has taken is the reader's; that promise ends there (DESIGN 9).
+
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags};
+use syslog::{Facility, Formatter3164, LogFormat};
+
+use super::queue::{Message, Next, Queue};
+use super::socket::{Outcome, Socket};
+use super::watch::Watch;
+use super::{Form, Sink};
+use crate::alert::ecs::Document;
+use crate::alert::{Severity, escape, fit};
+use crate::config::{self, Message as Body};
+use crate::error::{Error, Result};
+
+/// Bytes of a whole message: rsyslog cuts at 8,096 (imuxsock), and cut JSON is no JSON.
+pub const MESSAGE_LIMIT: usize = 8000;
+
+/// Between two tries to connect, doubled up to the latter. inotify mostly ends the wait before.
+const BACKOFF: Duration = Duration::from_millis(100);
+const BACKOFF_MAX: Duration = Duration::from_secs(5);
+
+/// Once the socket has appeared: its maker may not listen yet.
+const BACKOFF_APPEARED: Duration = Duration::from_millis(5);
+
+/// Between two tries where poll(2) says writable and send(2) does not agree, doubled up to the latter.
+const STALL: Duration = Duration::from_millis(10);
+const STALL_MAX: Duration = Duration::from_secs(1);
+
+/// syslog.h's facilities by the names of RFC 5424 and syslog.conf(5), for configuration and its messages.
+pub const FACILITIES: [(&str, Facility); 25] = [
+    ("kern", Facility::LOG_KERN),
+    ("user", Facility::LOG_USER),
+    ("mail", Facility::LOG_MAIL),
+    ("daemon", Facility::LOG_DAEMON),
+    ("auth", Facility::LOG_AUTH),
+    ("security", Facility::LOG_AUTH),
+    ("syslog", Facility::LOG_SYSLOG),
+    ("lpr", Facility::LOG_LPR),
+    ("news", Facility::LOG_NEWS),
+    ("uucp", Facility::LOG_UUCP),
+    ("cron", Facility::LOG_CRON),
+    ("authpriv", Facility::LOG_AUTHPRIV),
+    ("ftp", Facility::LOG_FTP),
+    ("ntp", Facility::LOG_NTP),
+    ("audit", Facility::LOG_AUDIT),
+    ("alert", Facility::LOG_ALERT),
+    ("clock", Facility::LOG_CLOCK_DAEMON),
+    ("local0", Facility::LOG_LOCAL0),
+    ("local1", Facility::LOG_LOCAL1),
+    ("local2", Facility::LOG_LOCAL2),
+    ("local3", Facility::LOG_LOCAL3),
+    ("local4", Facility::LOG_LOCAL4),
+    ("local5", Facility::LOG_LOCAL5),
+    ("local6", Facility::LOG_LOCAL6),
+    ("local7", Facility::LOG_LOCAL7),
+];
+
+/// The facility of this name.
+pub fn facility(name: &str) -> Option<Facility> {
+    FACILITIES.iter().find(|(known, _)| *known == name).map(|(_, facility)| *facility)
+}
+
+/// The path of a target `unix:PATH`, which must be absolute.
+pub fn target(text: &str) -> Option<&Path> {
+    text.strip_prefix("unix:").map(Path::new).filter(|path| path.is_absolute() && path.file_name().is_some())
+}
+
+/// Whether a tag is one that every receiver reads as such (RFC 3164, section 4.1.3; with the `-`, `_` and `.` that
+/// daemons use): 1 to 32 characters.
+pub fn is_tag(text: &str) -> bool {
+    (1..=32).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+}
+
+/// Whether a cookie can stand before the body: at most 16 printable ASCII characters, or none.
+pub fn is_cookie(text: &str) -> bool {
+    text.len() <= 16 && text.bytes().all(|b| b.is_ascii_graphic())
+}
+
+/// The sink.
+#[derive(Debug)]
+pub struct Syslog {
+    path: PathBuf,
+    socket: Socket,
+    header: Formatter3164,
+    cookie: String,
+    form: Form,
+    /// The first message as it goes out; empty where it is still to be rendered.
+    current: Vec<u8>,
+    /// Largest message that the socket is known to take.
+    largest: usize,
+    trouble: Option<Trouble>,
+}
+
+/// Since when and how it does not work.
+#[derive(Debug)]
+struct Trouble {
+    watch: Option<Watch>,
+    backoff: Duration,
+    retry_at: Instant,
+    /// How often in a row the reader took nothing.
+    stalls: u32,
+}
+
+impl Syslog {
+    /// From the section `[syslog]`. Fails where its target, facility, tag or cookie cannot be used; a socket that is not
+    /// there is no failure.
+    pub fn new(section: &config::Syslog) -> Result<Self> {
+        let wrong = |key: &str, value: &str, hint: &str| Error::Config {
+            act: "check",
+            object: format!("syslog.{key}"),
+            reason: format!("{}: {hint}", escape::word(value, 64)),
+        };
+        let path = target(&section.target).ok_or_else(|| wrong("target", &section.target, "not unix: and a path"))?;
+        let facility =
+            facility(&section.facility).ok_or_else(|| wrong("facility", &section.facility, "no such facility"))?;
+        if !is_tag(&section.tag) {
+            return Err(wrong("tag", &section.tag, "not 1 to 32 letters, digits, - _ ."));
+        }
+        if !is_cookie(&section.cookie) {
+            return Err(wrong("cookie", &section.cookie, "not up to 16 printable ASCII characters"));
+        }
+        let header = Formatter3164 {
+            facility,
+            // Local daemons take the host's name from themselves, and a word in its place for the tag.
+            hostname: None,
+            process: section.tag.clone(),
+            pid: std::process::id(),
+        };
+        let room = MESSAGE_LIMIT - prefix(&header, &section.cookie, Severity::Low).len();
+        let form = match section.message {
+            Body::Ecs => Form::Ecs { limit: room },
+            Body::Text => Form::Text { limit: room },
+        };
+        Ok(Self {
+            path: path.into(),
+            socket: Socket::new(path)?,
+            header,
+            cookie: section.cookie.clone(),
+            form,
+            current: Vec::new(),
+            largest: MESSAGE_LIMIT,
+            trouble: None,
+        })
+    }
+
+    /// Tries to deliver the queue's first message, or waits for what hinders it.
+    fn deliver(&mut self, message: &Message, queue: &Queue) {
+        if self.trouble.as_ref().is_some_and(|trouble| Instant::now() < trouble.retry_at) {
+            self.wait_for_reader(queue);
+            return;
+        }
+        if self.current.is_empty() {
+            match self.render(message) {
+                Some(rendered) => self.current = rendered,
+                None => return queue.give_up("the message is longer than its socket takes"),
+            }
+        }
+        match self.socket.send(&self.current) {
+            Outcome::Sent => {
+                self.current.clear();
+                queue.delivered();
+                if self.trouble.take().is_some() {
+                    log::info!("syslog {}: works again", self.path.display());
+                }
+            }
+            Outcome::TooLong => {
+                self.largest = self.current.len() * 3 / 4;
+                self.current.clear();
+            }
+            Outcome::Full => self.wait_until_writable(queue),
+            Outcome::Broken(error) => self.broken(error),
+        }
+    }
+
+    /// Header, cookie and body within the largest size known; `None` where the body cannot be made that small.
+    fn render(&self, message: &Message) -> Option<Vec<u8>> {
+        let mut out = prefix(&self.header, &self.cookie, message.severity);
+        let room = self.largest.checked_sub(out.len())?;
+        if message.body.len() <= room {
+            out.extend_from_slice(&message.body);
+        } else if room < fit::MINIMUM {
+            return None;
+        } else if matches!(self.form, Form::Ecs { .. }) {
+            let document: Document = serde_json::from_slice(&message.body).ok()?;
+            out.extend(fit::fit(&document, room));
+        } else {
+            out.extend_from_slice(escape::cut(std::str::from_utf8(&message.body).ok()?, room).as_bytes());
+        }
+        Some(out)
+    }
+
+    /// There is no reader. The first time it is tried again at once, for the watch may have come too late for it.
+    fn broken(&mut self, error: Errno) {
+        self.largest = MESSAGE_LIMIT;
+        if let Some(trouble) = &mut self.trouble {
+            trouble.retry_at = Instant::now() + trouble.backoff;
+            trouble.backoff = (trouble.backoff * 2).min(BACKOFF_MAX);
+            if trouble.watch.is_none() {
+                trouble.watch = Watch::new(&self.path).ok();
+            }
+            return;
+        }
+        let error = std::io::Error::from(error);
+        log::warn!("syslog {}: {error}; alerts wait until it is back", self.path.display());
+        self.begin_trouble();
+    }
+
+    fn begin_trouble(&mut self) -> &mut Trouble {
+        let path = &self.path;
+        self.trouble.get_or_insert_with(|| Trouble {
+            watch: Watch::new(path).ok(),
+            backoff: BACKOFF,
+            retry_at: Instant::now(),
+            stalls: 0,
+        })
+    }
+
+    /// Until the next try is due, or the socket has appeared.
+    fn wait_for_reader(&mut self, queue: &Queue) {
+        let Some(trouble) = &mut self.trouble else { return };
+        let left = trouble.retry_at.saturating_duration_since(Instant::now());
+        let fds: Vec<_> = trouble.watch.iter().map(|watch| PollFd::new(watch.as_fd(), PollFlags::POLLIN)).collect();
+        queue.wait(&fds, Some(left));
+        if trouble.watch.as_mut().is_some_and(Watch::saw) {
+            trouble.backoff = BACKOFF_APPEARED;
+            trouble.retry_at = Instant::now();
+        }
+    }
+
+    /// Until the reader has taken something, or another socket stands in its place.
+    fn wait_until_writable(&mut self, queue: &Queue) {
+        if self.trouble.is_none() {
+            log::warn!("syslog {}: its reader takes nothing; alerts wait", self.path.display());
+        }
+        self.begin_trouble();
+        let (Some(trouble), Some(socket)) = (&mut self.trouble, self.socket.fd()) else { return };
+        // POLLOUT comes when the reader takes something or dies (unix_dgram_poll()). Where it comes and send(2) says
+        // EAGAIN again, a timer keeps us from spinning.
+        let spins = trouble.stalls >= 2;
+        let pause = spins.then(|| (STALL * (1 << trouble.stalls.min(8))).min(STALL_MAX));
+        trouble.stalls += 1;
+        let mut fds: Vec<_> = trouble.watch.iter().map(|watch| PollFd::new(watch.as_fd(), PollFlags::POLLIN)).collect();
+        if !spins {
+            fds.push(PollFd::new(socket, PollFlags::POLLOUT));
+        }
+        queue.wait(&fds, pause);
+        if trouble.watch.as_mut().is_some_and(Watch::saw) {
+            self.socket.close();
+        }
+    }
+}
+
+impl Sink for Syslog {
+    fn name(&self) -> &'static str {
+        "syslog"
+    }
+
+    fn form(&self) -> Form {
+        self.form
+    }
+
+    fn run(&mut self, queue: &Queue) {
+        loop {
+            match queue.next() {
+                Next::Closed => return,
+                Next::Reopen => {}
+                Next::Idle => drop(queue.wait(&[], None)),
+                Next::Message(message) => self.deliver(&message, queue),
+            }
+        }
+    }
+}
+
+/// `<PRI>Mmm dd hh:mm:ss tag[pid]: ` and the cookie. The time is UTC, as the formatter has it; local daemons use their
+/// own, and the body has the alert's.
+fn prefix(header: &Formatter3164, cookie: &str, severity: Severity) -> Vec<u8> {
+    let severity = match severity {
+        Severity::Low => syslog::Severity::LOG_NOTICE,
+        Severity::Medium => syslog::Severity::LOG_WARNING,
+        Severity::High => syslog::Severity::LOG_ERR,
+        Severity::Critical => syslog::Severity::LOG_CRIT,
+    };
+    let mut out = Vec::with_capacity(MESSAGE_LIMIT);
+    // A Vec takes everything.
+    let _ = header.format(&mut out, severity, "");
+    // RFC 3164, section 4.1.2: the first nine days of a month have a blank and no zero.
+    if let Some(day) = out.iter().position(|b| *b == b'>').and_then(|end| out.get_mut(end + 5)) {
+        if *day == b'0' {
+            *day = b' ';
+        }
+    }
+    out.extend_from_slice(cookie.as_bytes());
+    out
+}
