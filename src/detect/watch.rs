@@ -15,20 +15,16 @@ use crate::event::{Lost, Missing, Monotonic, SensorKind};
 use crate::fingerprint::Content;
 use crate::host::clock;
 use crate::sensor::{Control, Controls};
+use crate::sink::dispatch::Outlet;
 
 /// Losses are added up for so long before they are told.
 const GATHER: Duration = Duration::from_secs(1);
 
-/// Where alerts go; false where there was no room.
-pub type Send = Box<dyn Fn(Alert) -> bool + std::marker::Send>;
-
 /// Makes alerts and hands them on.
 pub struct Telling {
-    send: Send,
+    alerts: Outlet,
     walker: Controls,
     screen: Arc<Screen>,
-    /// Alerts for which there was no room.
-    undelivered: u64,
     losses: Vec<(Lost, u64)>,
     losses_due: Option<Monotonic>,
     /// Losses told whose sweep has not ended, by sensor.
@@ -36,19 +32,14 @@ pub struct Telling {
 }
 
 impl Telling {
-    /// Tells through `send`, and has losses repaired by `walker`.
-    pub fn new(send: Send, walker: Controls, screen: Arc<Screen>) -> Self {
-        let (losses, unrepaired) = (Vec::new(), Vec::new());
-        Self { send, walker, screen, undelivered: 0, losses, losses_due: None, unrepaired }
+    /// Tells through `alerts`, and has losses repaired by `walker`.
+    pub fn new(alerts: Outlet, walker: Controls, screen: Arc<Screen>) -> Self {
+        Self { alerts, walker, screen, losses: Vec::new(), losses_due: None, unrepaired: Vec::new() }
     }
 
-    fn tell(&mut self, mut alert: Alert) {
-        alert.suppressed += std::mem::take(&mut self.undelivered);
-        let held_back = alert.suppressed;
-        if !(self.send)(alert) {
-            self.undelivered = held_back + 1;
-            log::error!("no room for an alert: {} are held back", self.undelivered);
-        }
+    fn tell(&self, alert: Alert) {
+        // What finds no room is counted there, and told.
+        self.alerts.send(alert);
     }
 
     /// An alert about a session, with what is known of its container and file by now.

@@ -90,11 +90,13 @@ fn reload(loaded: &mut Loaded, watcher: &Watcher) {
     watcher.reopen();
     match loaded.reload() {
         Ok(None) => {}
-        Ok(Some(new)) => {
-            watcher.reconfigure(&new.config);
-            log::info!("the configuration was read again");
-            *loaded = new;
-        }
+        Ok(Some(new)) => match watcher.reconfigure(&new.config) {
+            Ok(()) => {
+                log::info!("the configuration was read again");
+                *loaded = new;
+            }
+            Err(e) => log::error!("the old configuration is kept: {e}"),
+        },
         Err(e) => log::error!("the old configuration is kept: {e}"),
     }
 }

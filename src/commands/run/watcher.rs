@@ -6,17 +6,17 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+use crossbeam_channel::{Sender, bounded, unbounded};
 
 use crate::alert::id::IdSource;
 use crate::cli::RunOptions;
 use crate::config::{Config, Switch};
 use crate::container::registry::{HostIdentity, Registry};
 use crate::container::runtimes::Runtimes;
-use crate::detect::enrich::{Outcome, Reads};
+use crate::detect::enrich::{Job, Outcome, Reads};
 use crate::detect::triage::Screen;
 use crate::detect::watch::Telling;
-use crate::detect::{Command, Detection, Inlets, Parts};
+use crate::detect::{Command, Detection, Inlets, Parts, Share};
 use crate::error::{Error, Result};
 use crate::event::{Fact, SensorKind};
 use crate::fingerprint::Database;
@@ -39,7 +39,7 @@ const FLUSH: Duration = Duration::from_secs(5);
 
 /// A watcher at work.
 pub(super) struct Watcher {
-    dispatch: Arc<Dispatch>,
+    dispatch: Dispatch,
     commands: Sender<Command>,
     detection: JoinHandle<()>,
     sensors: Vec<(Controls, JoinHandle<()>)>,
@@ -59,7 +59,7 @@ impl Watcher {
         let proc = Arc::new(Proc::open(proc_root)?);
         let host = HostIdentity::read(proc_root);
         let database = Arc::new(Database::builtin()?);
-        let dispatch = Arc::new(Dispatch::start(config, HostFacts::read(Path::new("/")), super::stdout_form(options))?);
+        let dispatch = Dispatch::start(config, HostFacts::read(Path::new("/")), super::stdout_form(options))?;
         let screen = Arc::new(Screen::new(host.clone(), Arc::clone(&database)));
         let counters = Arc::new(Counters::default());
         let (outlet, facts) = channel();
@@ -67,8 +67,6 @@ impl Watcher {
         let (commands, command_receiver) = bounded(16);
         let (walker_controls, walker_inlet) = controls()?;
         let (reads, contents) = pools(&proc, outcome_sender);
-        let sender = Arc::clone(&dispatch);
-        let send = Box::new(move |alert| sender.send(alert));
         let mut ids = IdSource::new();
         let parts = Parts {
             config: config.clone(),
@@ -77,7 +75,7 @@ impl Watcher {
             reads,
             contents,
             counters: Arc::clone(&counters),
-            telling: Telling::new(send, walker_controls.clone(), Arc::clone(&screen)),
+            telling: Telling::new(dispatch.outlet(), walker_controls.clone(), Arc::clone(&screen)),
             new_id: Box::new(move || ids.next(std::time::SystemTime::now())),
         };
         let inlets = Inlets { facts, outcomes, commands: command_receiver };
@@ -161,7 +159,8 @@ impl Watcher {
             walker.run();
         };
         self.sensors.push((orders, spawn("procfs-poll", run)?));
-        let _: std::result::Result<(), _> = wait(&baseline);
+        // Nothing is ever sent: it ends when the walker lets go of its end.
+        let _ = baseline.recv();
         self.sensor_lines.push(match (switch, in_rounds) {
             (Switch::Off, _) => "/proc poll: off by configuration".into(),
             (_, true) => "/proc poll: in rounds; what lives shorter than a round is not seen".into(),
@@ -176,9 +175,13 @@ impl Watcher {
     }
 
     /// Takes over a changed configuration.
-    pub(super) fn reconfigure(&self, config: &Config) {
-        self.dispatch.reconfigure(config);
+    ///
+    /// # Errors
+    /// A sink cannot be set up as it says; then nothing is changed.
+    pub(super) fn reconfigure(&self, config: &Config) -> Result<()> {
+        self.dispatch.reconfigure(config)?;
         let _ = self.commands.send(Command::Reconfigure(Box::new(config.clone())));
+        Ok(())
     }
 
     /// Stops the sensors, closes all sessions, and waits until the sinks have delivered, at most 5 s.
@@ -195,14 +198,9 @@ impl Watcher {
     }
 }
 
-fn wait(gate: &Receiver<()>) -> std::result::Result<(), crossbeam_channel::RecvError> {
-    gate.recv()
-}
+type Workers = Pool<Share, Job>;
 
-fn pools(
-    proc: &Arc<Proc>,
-    outcomes: Sender<Outcome>,
-) -> (Pool<crate::detect::Share, crate::detect::enrich::Job>, Pool<crate::detect::Share, crate::detect::enrich::Job>) {
+fn pools(proc: &Arc<Proc>, outcomes: Sender<Outcome>) -> (Workers, Workers) {
     let runtimes = Runtimes::new("/".into(), "/proc".into());
     let reads = Arc::new(Reads::new(Arc::clone(proc), runtimes, outcomes));
     let files = Arc::clone(&reads);
