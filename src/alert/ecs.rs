@@ -168,7 +168,7 @@ pub struct Process {
     /// Path in the container.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub executable: Option<String>,
-    /// Arguments, argv[0] first.
+    /// Arguments, the program's own name first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub args: Option<Vec<String>>,
     /// How many there were, also where `args` was cut.

@@ -236,11 +236,11 @@ fn lists(document: &mut Document, max: usize) {
         own.missing = std::mem::take(&mut own.missing).into_iter().filter(|(k, _)| k.len() <= 128).take(max).collect();
         cut.push("ccwatch.missing");
     }
-    if let Some(session) = &mut own.session {
-        if session.users.len() > max {
-            session.users.truncate(max);
-            cut.push("ccwatch.session.users");
-        }
+    if let Some(session) = &mut own.session
+        && session.users.len() > max
+    {
+        session.users.truncate(max);
+        cut.push("ccwatch.session.users");
     }
     if max < 8 {
         programs(document, max);

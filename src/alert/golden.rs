@@ -1,6 +1,7 @@
 //! Each sort of alert against its golden files, tests/golden/NAME.json and NAME.txt. `CCWATCH_BLESS=1 cargo test
 //! golden` writes them anew; the difference is then for review.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+#![allow(clippy::print_stderr)] // a difference is shown to whoever runs the tests
 
 use std::collections::BTreeSet;
 use std::fs;

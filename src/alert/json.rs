@@ -16,7 +16,7 @@ pub fn line(value: &impl Serialize) -> Vec<u8> {
     out
 }
 
-/// How many bytes [`line`] writes for this character within a string.
+/// How many bytes [`line()`] writes for this character within a string.
 pub fn width(c: char) -> usize {
     match c {
         '"' | '\\' | '\n' | '\r' | '\t' | '\u{8}' | '\u{c}' => 2,
@@ -25,7 +25,7 @@ pub fn width(c: char) -> usize {
     }
 }
 
-/// The longest beginning of `text` that takes at most `max` bytes as [`line`] writes it, without quotes.
+/// The longest beginning of `text` that takes at most `max` bytes as [`line()`] writes it, without quotes.
 pub fn cut(text: &str, max: usize) -> &str {
     let mut used = 0;
     for (at, c) in text.char_indices() {

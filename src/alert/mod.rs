@@ -209,7 +209,7 @@ pub struct ProcessFacts {
     pub name: String,
     /// Path of the executed file in its container.
     pub executable: Option<String>,
-    /// Arguments, argv[0] first, as far as they were read.
+    /// Arguments, the program's own name first, as far as they were read.
     pub args: Option<Vec<String>>,
     /// How many there were.
     pub args_count: Option<usize>,

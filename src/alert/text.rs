@@ -29,10 +29,8 @@ pub fn sentence(document: &Document) -> String {
     out.push_str(&program(document));
     out.push(' ');
     out.push_str(verb(document, state, query));
-    if query {
-        if let Some(asked) = question(document) {
-            out.push_str(&format!(" ({asked})"));
-        }
+    if query && let Some(asked) = question(document) {
+        out.push_str(&format!(" ({asked})"));
     }
     out.push_str(&place(document));
     out.push_str(&who(document, session));

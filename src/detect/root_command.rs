@@ -137,14 +137,16 @@ mod tests {
         Kin { pid: Pid(pid), start: StartTime(0), comm, session: Pid(session), args }
     }
 
-    fn chosen(lines: &[(i32, i32, &str)]) -> String {
+    type Line<'a> = (i32, i32, &'a str);
+
+    fn chosen(lines: &[Line<'_>]) -> String {
         let ancestors: Vec<Kin> = lines.iter().map(|(p, s, l)| kin(*p, *s, l)).collect();
         root_command("gcc a.c", Some(Pid(10)), &ancestors)
     }
 
     #[test]
     fn the_outermost_telling_ancestor_is_chosen() {
-        let rows: &[(&[(i32, i32, &str)], &str)] = &[
+        let rows: &[(&[Line<'_>], &str)] = &[
             (&[(12, 10, "sh -c cd x && gcc a.c"), (11, 10, "make -j8"), (10, 10, "bash")], "make -j8"),
             (&[(12, 10, "/bin/sh ./configure --quiet"), (10, 10, "-bash")], "/bin/sh ./configure --quiet"),
             (&[(10, 10, "sh -c gcc hello.c"), (1, 1, "make world")], "sh -c gcc hello.c"),

@@ -167,10 +167,10 @@ impl Queue {
     /// The first message went through.
     pub fn delivered(&self) {
         let mut inner = self.lock();
-        if let Some(message) = self.pop(&mut inner) {
-            if message.tells > 0 {
-                inner.said_working = false;
-            }
+        if let Some(message) = self.pop(&mut inner)
+            && message.tells > 0
+        {
+            inner.said_working = false;
         }
         if inner.loss.is_some() && !inner.said_working {
             // Once until it is told: a loss that goes on must not make an alert for each one that goes through.

@@ -285,7 +285,7 @@ mod tests {
         first.state.remember(&document(&samples::closed(), &samples::host(), stamp()));
         drop(first);
         let mut second = open(dir.path());
-        assert_eq!(second.interrupted, [other.clone()]);
+        assert_eq!(second.interrupted, std::slice::from_ref(&other));
         second.state.remember(&crate::alert::compose::killed(other, samples::moment(), stamp()));
         drop(second);
         assert!(open(dir.path()).interrupted.is_empty());

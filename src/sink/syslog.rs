@@ -293,10 +293,10 @@ fn prefix(header: &Formatter3164, cookie: &str, severity: Severity) -> Vec<u8> {
     // A Vec takes everything.
     let _ = header.format(&mut out, severity, "");
     // RFC 3164, section 4.1.2: the first nine days of a month have a blank and no zero.
-    if let Some(day) = out.iter().position(|b| *b == b'>').and_then(|end| out.get_mut(end + 5)) {
-        if *day == b'0' {
-            *day = b' ';
-        }
+    if let Some(day) = out.iter().position(|b| *b == b'>').and_then(|end| out.get_mut(end + 5))
+        && *day == b'0'
+    {
+        *day = b' ';
     }
     out.extend_from_slice(cookie.as_bytes());
     out

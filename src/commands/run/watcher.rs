@@ -60,7 +60,7 @@ impl Watcher {
         let host = HostIdentity::read(proc_root);
         let database = Arc::new(Database::builtin()?);
         let dispatch = Dispatch::start(config, HostFacts::read(Path::new("/")), super::stdout_form(options))?;
-        let screen = Arc::new(Screen::new(host.clone(), Arc::clone(&database)));
+        let screen = Arc::new(Screen::new(host, Arc::clone(&database)));
         let counters = Arc::new(Counters::default());
         let (outlet, facts) = channel();
         let (outcome_sender, outcomes) = unbounded();
