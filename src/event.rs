@@ -245,7 +245,13 @@ pub struct Sighting {
     pub look: Look,
     /// What is known of the parent from FORK events.
     pub parent: Option<Parent>,
+    /// The reads that were begun at once, because what they read dies with the process.
+    pub begun: BegunReads,
 }
+
+/// Names reads that are under way before detection knows of their exec.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct BegunReads(pub u64);
 
 /// Events that the kernel or we dropped.
 #[derive(Debug, Clone, PartialEq, Eq)]

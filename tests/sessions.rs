@@ -38,7 +38,7 @@ struct Exec {
     toolchain: Option<&'static str>,
     query: bool,
     severity: Severity,
-    uid: u32,
+    uid: Option<u32>,
     root: &'static str,
 }
 
@@ -55,7 +55,7 @@ impl Default for Exec {
             toolchain: Some("gnu"),
             query: false,
             severity: Severity::Low,
-            uid: 0,
+            uid: Some(0),
             root: "make -j8",
         }
     }
@@ -77,7 +77,7 @@ fn facts(e: &Exec, pid: i32) -> ExecFacts {
         packed: false,
     };
     ExecFacts {
-        process: ProcessFacts { pid, uid: Some(e.uid), ..ProcessFacts::default() },
+        process: ProcessFacts { pid, uid: e.uid, ..ProcessFacts::default() },
         container: ContainerFacts { key: key(e.container), metadata: Metadata::default() },
         outer: None,
         verdict,
@@ -268,12 +268,30 @@ fn new_toolchains_users_and_severities_escalate_at_most_eight_times() {
     assert_eq!(w.states(), [Opened, Escalated, Escalated]);
     assert_eq!(w.told[2].severity, Severity::High);
     for uid in 1..30 {
-        w.exec(0.3, &Exec { uid, ..Exec::default() });
+        w.exec(0.3, &Exec { uid: Some(uid), ..Exec::default() });
     }
     w.run_to(60.0);
     assert_eq!(w.states().iter().filter(|s| **s == Escalated).count(), 8);
     let closed = &w.told.last().unwrap().session;
     assert_eq!((closed.execs, closed.users.len()), (32, 30));
+}
+
+#[test]
+fn what_becomes_known_later_is_no_escalation() {
+    let mut w = World::new();
+    w.exec(0.0, &Exec { uid: None, toolchain: None, ..Exec::default() });
+    w.exec(0.1, &Exec::default());
+    w.run_to(60.0);
+    assert_eq!(w.states(), [Opened, Closed]);
+}
+
+#[test]
+fn a_gap_shorter_than_the_wait_for_a_compile_ends_nothing_unreported() {
+    let mut w = World::new();
+    w.sessions.reconfigure(Duration::from_millis(500), MAX);
+    w.exec(0.0, &Exec { query: true, ..Exec::default() });
+    w.run_to(60.0);
+    assert_eq!(w.states(), [Opened, Closed]);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crossbeam_channel::Sender;
@@ -47,7 +48,9 @@ pub struct Memory {
 #[derive(Debug)]
 pub struct Slate {
     facts: Mutex<Facts>,
+    facts_done: AtomicBool,
     memory: Mutex<Memory>,
+    memory_done: AtomicBool,
 }
 
 impl Default for Slate {
@@ -55,7 +58,12 @@ impl Default for Slate {
         let why = Missing::Deadline;
         let facts = Facts { status: Err(why), uid: Err(why), cwd: Err(why), kin: Vec::new(), outside: None };
         let memory = Memory { args: Err(why), kin: Vec::new(), user_name: Err(why) };
-        Self { facts: Mutex::new(facts), memory: Mutex::new(memory) }
+        Self {
+            facts: Mutex::new(facts),
+            facts_done: AtomicBool::new(false),
+            memory: Mutex::new(memory),
+            memory_done: AtomicBool::new(false),
+        }
     }
 }
 
@@ -70,7 +78,23 @@ impl Slate {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Marks a part that no worker took.
+    /// Whether the job that fills [`Facts`] has ended.
+    pub fn facts_done(&self) -> bool {
+        self.facts_done.load(Ordering::Acquire)
+    }
+
+    /// Whether the job that fills [`Memory`] has ended.
+    pub fn memory_done(&self) -> bool {
+        self.memory_done.load(Ordering::Acquire)
+    }
+
+    /// Marks a part that could not be read at all.
+    pub fn refuse_facts(&self, why: Missing) {
+        let mut facts = self.facts();
+        (facts.status, facts.uid, facts.cwd) = (Err(why), Err(why), Err(why));
+    }
+
+    /// The same of memory.
     pub fn refuse_memory(&self, why: Missing) {
         let mut memory = self.memory();
         (memory.args, memory.user_name) = (Err(why), Err(why));
@@ -79,10 +103,12 @@ impl Slate {
 
 /// Work for a thread that may wait.
 pub enum Job {
-    /// Fill [`Facts`], and ask for the metadata of these containers.
-    Facts(Arc<Look>, Vec<ContainerKey>, Arc<Slate>),
+    /// Fill [`Facts`].
+    Facts(Arc<Look>, Arc<Slate>),
     /// Fill [`Memory`].
     Memory(Arc<Look>, Arc<Slate>),
+    /// What do the runtimes say of these containers?
+    Metadata(Vec<ContainerKey>),
     /// Which of these live?
     Alive(SessionNumber, Vec<ProcessId>),
     /// Read an executable's content, at most so many bytes.
@@ -121,14 +147,20 @@ impl Reads {
             let _ = self.outcomes.send(outcome);
         };
         match job {
-            Job::Facts(look, containers, slate) => {
+            Job::Facts(look, slate) => {
                 self.read_facts(&look, &slate);
+                slate.facts_done.store(true, Ordering::Release);
+            }
+            Job::Memory(look, slate) => {
+                self.read_memory(&look, &slate);
+                slate.memory_done.store(true, Ordering::Release);
+            }
+            Job::Metadata(containers) => {
                 for key in containers {
                     let metadata = self.runtimes.metadata(&key);
                     say(Outcome::Metadata(key, metadata));
                 }
             }
-            Job::Memory(look, slate) => self.read_memory(&look, &slate),
             Job::Alive(session, processes) => {
                 let alive = processes.into_iter().filter(|p| self.proc.lives(*p)).collect();
                 say(Outcome::Alive(session, alive));
@@ -141,11 +173,7 @@ impl Reads {
     fn read_facts(&self, look: &Look, slate: &Slate) {
         let dir = match &look.dir {
             Ok(dir) => ProcessDir(Arc::clone(dir)),
-            Err(why) => {
-                let mut facts = slate.facts();
-                (facts.status, facts.uid, facts.cwd) = (Err(*why), Err(*why), Err(*why));
-                return;
-            }
+            Err(why) => return slate.refuse_facts(*why),
         };
         let status = dir.status();
         let uid_map = dir.small_file(c"uid_map");

@@ -11,7 +11,7 @@ pub mod sessions;
 pub mod triage;
 pub mod watch;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -25,12 +25,13 @@ use crate::container::registry::Registry;
 use crate::container::{ContainerKey, Home, Runtime};
 use crate::detect::enrich::{Job, Outcome};
 use crate::detect::limits::AlertLimits;
-use crate::detect::pending::Pending;
+use crate::detect::pending::{Nested, Pending};
 use crate::detect::policy::{Case, Rules};
 use crate::detect::session::Member;
 use crate::detect::sessions::{Effect, Sessions};
+use crate::detect::triage::Screen;
 use crate::detect::watch::Telling;
-use crate::event::{Fact, FileId, Missing, Monotonic, Pid, SensorKind, Sighting, StartTime};
+use crate::event::{Fact, FileId, Monotonic, Pid, SensorKind, Sighting, StartTime};
 use crate::fingerprint::{Candidate, Content, Database, Request};
 use crate::host::clock::{self, Ticks};
 use crate::host::worker::{Pool, Ticket};
@@ -68,8 +69,10 @@ pub struct Parts {
     pub database: Arc<Database>,
     /// Containers.
     pub registry: Registry,
+    /// Where reads are begun.
+    pub screen: Arc<Screen>,
     /// Threads for what is quick, or hangs.
-    pub reads: Pool<Share, Job>,
+    pub reads: Arc<Pool<Share, Job>>,
     /// Threads for whole files.
     pub contents: Pool<Share, Job>,
     /// The sensors' numbers.
@@ -98,7 +101,8 @@ pub struct Detection {
     read_bytes: u64,
     sessions: Sessions,
     limits: AlertLimits,
-    reads: Pool<Share, Job>,
+    screen: Arc<Screen>,
+    reads: Arc<Pool<Share, Job>>,
     contents: Pool<Share, Job>,
     counters: Arc<Counters>,
     telling: Telling,
@@ -108,6 +112,8 @@ pub struct Detection {
     pending: BTreeMap<u64, Pending>,
     /// Whose exec a job belongs to.
     jobs: HashMap<Ticket, u64>,
+    /// Jobs that nobody waits for, and when each is given up.
+    orphans: VecDeque<(Monotonic, Ticket)>,
     /// Images of toolchain processes counted lately.
     recent: LruCache<(Pid, StartTime), (u64, SensorKind)>,
     next: u64,
@@ -124,6 +130,7 @@ impl Detection {
             read_bytes: config.limits.read_bytes,
             sessions: Sessions::new(config.session.gap, config.session.max, parts.new_id),
             limits: AlertLimits::new(&config.limits, clock::now()),
+            screen: parts.screen,
             reads: parts.reads,
             contents: parts.contents,
             counters: parts.counters,
@@ -132,6 +139,7 @@ impl Detection {
             reading: HashMap::new(),
             pending: BTreeMap::new(),
             jobs: HashMap::new(),
+            orphans: VecDeque::new(),
             recent: LruCache::new(RECENT),
             next: 0,
         }
@@ -204,31 +212,51 @@ impl Detection {
         self.sessions.set_unexamined(self.unexamined());
     }
 
-    /// One sighting: where it belongs, whether it is new, and which reads it needs.
+    /// One sighting: where it belongs, whether it is new, and which reads it waits for.
     fn exec(&mut self, sighting: Sighting) {
-        let parent = sighting.parent.as_ref().and_then(|p| p.look.as_deref());
-        let (inner, outer) = match self.registry.place(&sighting.look, parent) {
-            Home::Host => return,
-            Home::Container { inner, outer, .. } => (inner, outer),
-            Home::Unknown => return self.counters.add_unexamined(1),
-        };
-        let candidate = self.database.candidate(&triage::invocation(&sighting.look));
-        if candidate == Candidate::No || self.is_known(&sighting) {
-            return;
-        }
+        let reading = self.screen.take(sighting.begun);
+        let tickets = reading.as_ref().map_or([None; 2], |r| [r.facts, r.memory]);
         let deadline = clock::now().plus(DEADLINE);
-        let mut pending = Pending::new(sighting, inner, outer, deadline);
+        let Some((nested, candidate)) = self.new_candidate(&sighting) else {
+            // Nobody waits for them; one that hangs must not keep its thread.
+            return self.orphans.extend(tickets.into_iter().flatten().map(|ticket| (deadline, ticket)));
+        };
+        let slate = reading.map_or_else(Arc::default, |r| r.slate);
         let number = self.number();
-        if self.pending.len() < PENDING {
-            self.ask(number, &mut pending);
-        } else {
-            pending.slate.refuse_memory(Missing::Busy);
+        let mut pending = Pending::new(sighting, slate, nested, deadline);
+        if self.pending.len() >= PENDING {
+            self.orphans.extend(tickets.into_iter().flatten().map(|ticket| (deadline, ticket)));
+            self.pending.insert(number, pending);
+            return self.settle(number);
         }
+        let done = [pending.slate.facts_done(), pending.slate.memory_done()];
+        // Whatever ends from here on says so by an outcome, and that is handled after this.
+        for ticket in tickets.into_iter().zip(done).filter(|(_, done)| !done).filter_map(|(ticket, _)| ticket) {
+            self.jobs.insert(ticket, number);
+            pending.waiting.push(ticket);
+        }
+        self.ask_metadata(number, &mut pending);
         if candidate == Candidate::ByName {
             self.ask_content(&mut pending);
         }
         self.pending.insert(number, pending);
         self.settle_if_complete(number);
+    }
+
+    /// The containers of a sighting that may be a compiler's and that nobody counted before.
+    fn new_candidate(&mut self, sighting: &Sighting) -> Option<(Nested, Candidate)> {
+        let parent = sighting.parent.as_ref().and_then(|p| p.look.as_deref());
+        let nested = match self.registry.place(&sighting.look, parent) {
+            Home::Host => return None,
+            Home::Container { inner, outer, .. } => (inner, outer),
+            Home::Unknown => {
+                self.counters.add_unexamined(1);
+                return None;
+            }
+        };
+        let candidate = self.database.candidate(&triage::invocation(&sighting.look));
+        let wanted = candidate != Candidate::No && !self.is_known(sighting);
+        wanted.then_some((nested, candidate))
     }
 
     fn number(&mut self) -> u64 {
@@ -246,27 +274,19 @@ impl Detection {
         seen == image && (sighting.known_by == SensorKind::Poll || by == SensorKind::Poll)
     }
 
-    /// Gives the jobs about one exec to the workers.
-    fn ask(&mut self, number: u64, pending: &mut Pending) {
+    /// Has the runtimes' files read where the containers are not known, or not lately.
+    fn ask_metadata(&mut self, number: u64, pending: &mut Pending) {
         let now = clock::now();
         let keys = [Some(pending.inner.clone()), pending.outer.clone()];
-        let wanted = keys.into_iter().flatten().filter(|k| self.registry.wants(k, now)).collect();
-        let (look, slate) = (Arc::clone(&pending.look), Arc::clone(&pending.slate));
-        let facts = Job::Facts(Arc::clone(&look), wanted, Arc::clone(&slate));
-        self.submit(number, pending, false, facts);
-        if !self.submit(number, pending, true, Job::Memory(look, slate)) {
-            pending.slate.refuse_memory(Missing::Busy);
+        let wanted: Vec<ContainerKey> = keys.into_iter().flatten().filter(|k| self.registry.wants(k, now)).collect();
+        if wanted.is_empty() {
+            return;
         }
-    }
-
-    fn submit(&mut self, number: u64, pending: &mut Pending, may_hang: bool, job: Job) -> bool {
-        let ticket = Ticket(self.number());
-        let taken = self.reads.submit(ticket, (pending.inner.clone(), may_hang), job);
-        if taken {
+        let share = (pending.inner.clone(), false);
+        if let Some(ticket) = self.reads.submit(share, Job::Metadata(wanted)) {
             self.jobs.insert(ticket, number);
             pending.waiting.push(ticket);
         }
-        taken
     }
 
     /// Has the executed file read, unless it was or is being read.
@@ -277,11 +297,8 @@ impl Detection {
             return;
         }
         if !self.reading.contains_key(&id) {
-            let ticket = Ticket(self.number());
             let job = Job::Content(id, Arc::clone(file), self.read_bytes);
-            if !self.contents.submit(ticket, (pending.inner.clone(), true), job) {
-                return;
-            }
+            let Some(ticket) = self.contents.submit((pending.inner.clone(), true), job) else { return };
             self.reading.insert(id, (ticket, clock::now().plus(CONTENT_HANGS)));
         }
         pending.content = Some(id);
@@ -341,7 +358,7 @@ impl Detection {
         if !judged.verdict.kind.is_toolchain() {
             return;
         }
-        let late = clock::now() >= pending.deadline;
+        let late = clock::now() >= pending.deadline || self.pending.len() >= PENDING;
         if content.is_none() && pending.content.is_none() && !late {
             // A program that its arguments made a compiler: its file was not asked for yet.
             self.ask_content(&mut pending);
@@ -380,7 +397,8 @@ impl Detection {
     fn next_due(&self) -> Option<Monotonic> {
         let pending = self.pending.values().map(|p| p.deadline).min();
         let reading = self.reading.values().map(|(_, hangs)| *hangs).min();
-        let others = [self.sessions.next_due(), self.limits.next_due(), self.telling.next_due()];
+        let orphan = self.orphans.front().map(|(due, _)| *due);
+        let others = [orphan, self.sessions.next_due(), self.limits.next_due(), self.telling.next_due()];
         [pending, reading].into_iter().chain(others).flatten().min()
     }
 
@@ -396,6 +414,11 @@ impl Detection {
                 pending.content = None;
             }
             self.settle(number);
+        }
+        while self.orphans.front().is_some_and(|(due, _)| *due <= now) {
+            if let Some((_, ticket)) = self.orphans.pop_front() {
+                self.reads.abandon(ticket);
+            }
         }
         let hung: Vec<FileId> = self.reading.iter().filter(|(_, (_, at))| *at <= now).map(|(id, _)| *id).collect();
         for id in hung {
@@ -428,9 +451,8 @@ impl Detection {
     }
 
     fn ask_alive(&mut self, number: sessions::SessionNumber, living: Vec<crate::event::ProcessId>) {
-        let ticket = Ticket(self.number());
         let nobody = ContainerKey { runtime: Runtime::Unknown, id: "".into() };
-        if !self.reads.submit(ticket, (nobody, false), Job::Alive(number, living.clone())) {
+        if self.reads.submit((nobody, false), Job::Alive(number, living.clone())).is_none() {
             // Nobody can say: they are taken to live, and asked for again after the gap.
             let effects = self.sessions.answer(number, &living, clock::now());
             self.carry_out(effects);

@@ -40,6 +40,9 @@ pub struct Pending {
     pub deadline: Monotonic,
 }
 
+/// The innermost container, and the outermost where they nest.
+pub type Nested = (ContainerKey, Option<ContainerKey>);
+
 /// What the alert shows of an exec, and what its session needs of it.
 pub struct Assembled {
     /// The exec.
@@ -54,7 +57,7 @@ pub struct Assembled {
 
 impl Pending {
     /// Takes in a sighting whose container is known.
-    pub fn new(sighting: Sighting, inner: ContainerKey, outer: Option<ContainerKey>, deadline: Monotonic) -> Self {
+    pub fn new(sighting: Sighting, slate: Arc<Slate>, (inner, outer): Nested, deadline: Monotonic) -> Self {
         let parent_look = sighting.parent.as_ref().and_then(|p| p.look.as_ref());
         let parent_session = parent_look.and_then(|l| l.stat.as_ref().ok()).map(|s| s.session);
         Self {
@@ -65,7 +68,7 @@ impl Pending {
             parent_session,
             inner,
             outer,
-            slate: Arc::default(),
+            slate,
             waiting: Vec::new(),
             content: None,
             deadline,

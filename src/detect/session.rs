@@ -204,8 +204,11 @@ impl Session {
     }
 
     fn compare(&mut self, member: &Member, toolchain: Option<String>) -> Change {
-        let new_toolchain = toolchain.is_some_and(|t| self.had.toolchains.insert(t));
-        let new_uid = member.uid().is_some_and(|uid| self.had.uids.len() < USERS && self.had.uids.insert(uid));
+        // The first one that is known is no change.
+        let (toolchains, uids) = (&mut self.had.toolchains, &mut self.had.uids);
+        let (no_toolchain, no_uid) = (toolchains.is_empty(), uids.is_empty());
+        let new_toolchain = toolchain.is_some_and(|t| toolchains.insert(t)) && !no_toolchain;
+        let new_uid = member.uid().is_some_and(|uid| uids.len() < USERS && uids.insert(uid)) && !no_uid;
         let new_origin = !self.had.origins.contains(&member.facts.origin);
         if new_origin {
             self.had.origins.push(member.facts.origin);

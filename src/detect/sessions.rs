@@ -233,7 +233,8 @@ impl Sessions {
         let max = s.first.plus(self.max);
         let gap = if s.asked { max } else { s.last.max(s.alive_at).plus(self.gap) };
         let gap = s.catch_all_until.map_or(gap, |until| gap.max(until));
-        gap.min(max).min(s.open_due.unwrap_or(max))
+        // Nothing ends before it was decided whether it is to be reported.
+        s.open_due.unwrap_or(gap).min(max)
     }
 
     /// Does what is due.

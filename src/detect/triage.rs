@@ -1,25 +1,50 @@
 //! What the sensors may settle by themselves: processes of the host, and programs that are no compilers. Consulted on
-//! the sensors' threads, so it does no I/O and holds its one lock for a few instructions.
+//! the sensors' threads, so it does no I/O and holds its locks for a few instructions; for what
+//! it lets through it has the workers begin at once, as a `gcc --version` is gone in a millisecond.
 
 use std::collections::HashMap;
+use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use lru::LruCache;
+
 use crate::container::registry::{HostIdentity, is_host};
-use crate::container::{ContainerKey, cgroup};
-use crate::event::{Look, Monotonic};
+use crate::container::{ContainerKey, Runtime, cgroup};
+use crate::detect::Share;
+use crate::detect::enrich::{Job, Slate};
+use crate::event::{BegunReads, Look, Missing, Monotonic};
 use crate::fingerprint::{Candidate, Database, Invocation};
+use crate::host::worker::{Pool, Ticket};
 use crate::sensor::Triage;
 
 /// A loss names the busiest container of about this long.
 const WINDOW: Duration = Duration::from_secs(10);
 const TALLIED: usize = 1024;
 
+/// Reads whose exec did not arrive at detection are given up when so many others have begun.
+const BEGUN: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
+
 /// The screen before detection.
 pub struct Screen {
     host: HostIdentity,
     database: Arc<Database>,
+    reads: Arc<Pool<Share, Job>>,
+    begun: Mutex<LruCache<BegunReads, Reading>>,
+    next: AtomicU64,
     tally: Mutex<Tally>,
+}
+
+/// Reads about one exec that are under way.
+#[derive(Debug)]
+pub struct Reading {
+    /// What they write to.
+    pub slate: Arc<Slate>,
+    /// The job that fills its facts, where a worker was free.
+    pub facts: Option<Ticket>,
+    /// The job that fills its memory, where a worker was free.
+    pub memory: Option<Ticket>,
 }
 
 #[derive(Default)]
@@ -39,9 +64,36 @@ pub fn invocation(look: &Look) -> Invocation<'_> {
 }
 
 impl Screen {
-    /// For this host, with this database.
-    pub fn new(host: HostIdentity, database: Arc<Database>) -> Self {
-        Self { host, database, tally: Mutex::default() }
+    /// For this host, with this database and these workers.
+    pub fn new(host: HostIdentity, database: Arc<Database>, reads: Arc<Pool<Share, Job>>) -> Self {
+        let (begun, next) = (Mutex::new(LruCache::new(BEGUN)), AtomicU64::new(0));
+        Self { host, database, reads, begun, next, tally: Mutex::default() }
+    }
+
+    /// The reads that were begun for an exec; `None` where they were given up.
+    pub fn take(&self, begun: BegunReads) -> Option<Reading> {
+        self.begun.lock().unwrap_or_else(PoisonError::into_inner).pop(&begun)
+    }
+
+    /// Has the workers read what dies with the process.
+    fn begin(&self, look: &Look, container: Option<ContainerKey>) -> BegunReads {
+        let begun = BegunReads(self.next.fetch_add(1, Ordering::Relaxed));
+        let nobody = || ContainerKey { runtime: Runtime::Unknown, id: "".into() };
+        let (look, key) = (Arc::new(look.clone()), container.unwrap_or_else(nobody));
+        let slate: Arc<Slate> = Arc::default();
+        let memory = self.reads.submit((key.clone(), true), Job::Memory(Arc::clone(&look), Arc::clone(&slate)));
+        let facts = self.reads.submit((key, false), Job::Facts(look, Arc::clone(&slate)));
+        if memory.is_none() {
+            slate.refuse_memory(Missing::Busy);
+        }
+        if facts.is_none() {
+            slate.refuse_facts(Missing::Busy);
+        }
+        let reading = Reading { slate, facts, memory };
+        let pushed_out = self.begun.lock().unwrap_or_else(PoisonError::into_inner).push(begun, reading);
+        let forgotten = pushed_out.map(|(_, reading)| [reading.facts, reading.memory]);
+        forgotten.into_iter().flatten().flatten().for_each(|ticket| self.reads.abandon(ticket));
+        begun
     }
 
     /// The container with most execs lately.
@@ -51,10 +103,7 @@ impl Screen {
         tally.now.keys().chain(tally.before.keys()).max_by_key(|key| of(key)).cloned()
     }
 
-    fn count(&self, look: &Look) {
-        let Ok(bytes) = &look.cgroup else { return };
-        let membership = cgroup::identify(bytes);
-        let Some(key) = membership.inner() else { return };
+    fn count(&self, look: &Look, key: &ContainerKey) {
         let mut tally = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
         if look.at.since(tally.began) > WINDOW {
             tally.before = std::mem::take(&mut tally.now);
@@ -71,11 +120,15 @@ impl Triage for Screen {
         is_host(look, &self.host)
     }
 
-    fn wants(&self, look: &Look) -> bool {
+    fn wants(&self, look: &Look) -> Option<BegunReads> {
         if is_host(look, &self.host) {
-            return false;
+            return None;
         }
-        self.count(look);
-        self.database.candidate(&invocation(look)) != Candidate::No
+        let container = look.cgroup.as_ref().ok().and_then(|bytes| cgroup::identify(bytes).inner().cloned());
+        if let Some(key) = &container {
+            self.count(look, key);
+        }
+        let wanted = self.database.candidate(&invocation(look)) != Candidate::No;
+        wanted.then(|| self.begin(look, container))
     }
 }

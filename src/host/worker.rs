@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::hash::Hash;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use crate::sys::process::run_early;
+use crate::sys::process::run_at_once;
 
 /// Names one job of a pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -47,6 +47,7 @@ struct State<K, J> {
     /// Jobs whose threads were left behind and have not come back, by share.
     left: HashMap<Ticket, K>,
     threads: usize,
+    submitted: u64,
     closed: bool,
 }
 
@@ -59,6 +60,7 @@ impl<K: Clone + Eq + Hash + Send + 'static, J: Send + 'static> Pool<K, J> {
             running: HashMap::new(),
             left: HashMap::new(),
             threads: 0,
+            submitted: 0,
             closed: false,
         };
         let shared = Shared { state: Mutex::new(state), work: Condvar::new(), run: Box::new(run), limits };
@@ -78,23 +80,25 @@ impl<K: Clone + Eq + Hash + Send + 'static, J: Send + 'static> Pool<K, J> {
         }
     }
 
-    /// Takes a job; false where its share's queue is full, or where its share already holds a thread that hangs.
-    pub fn submit(&self, ticket: Ticket, share: K, job: J) -> bool {
+    /// Takes a job; `None` where its share's queue is full, or where its share already holds a thread that hangs.
+    pub fn submit(&self, share: K, job: J) -> Option<Ticket> {
         let mut state = self.shared.lock();
         if state.closed || state.left.values().any(|k| *k == share) {
-            return false;
+            return None;
         }
+        let ticket = Ticket(state.submitted);
         let queue = state.queues.entry(share.clone()).or_default();
         if queue.len() >= self.shared.limits.queue {
-            return false;
+            return None;
         }
         queue.push_back((ticket, job));
         if queue.len() == 1 {
             state.turns.push_back(share);
         }
+        state.submitted += 1;
         drop(state);
         self.shared.work.notify_one();
-        true
+        Some(ticket)
     }
 
     /// Gives up a job: it is taken from the queue, or its thread is left behind and replaced.
@@ -140,7 +144,7 @@ impl<K: Clone + Eq + Hash, J> Shared<K, J> {
     fn work(&self) {
         // What a worker reads of a process is gone with the process.
         if self.limits.early
-            && let Err(e) = run_early()
+            && let Err(e) = run_at_once()
         {
             log::debug!("a worker runs like any other thread: {e}");
         }
@@ -201,13 +205,13 @@ mod tests {
 
     const LIMITS: Limits = Limits { threads: 1, threads_per_share: 1, stuck: 2, queue: 100, early: false };
 
-    type Done = Receiver<u64>;
+    type Done = Receiver<Ticket>;
 
     fn pool() -> (Pool<&'static str, Receiver<()>>, Done) {
         let (tx, rx) = unbounded();
         let run = move |ticket: Ticket, gate: Receiver<()>| {
             let _ = gate.recv();
-            let _ = tx.send(ticket.0);
+            let _ = tx.send(ticket);
         };
         (Pool::start("test", LIMITS, run), rx)
     }
@@ -220,55 +224,53 @@ mod tests {
     fn shares_take_turns() {
         let (pool, done) = pool();
         let (gate, wait) = bounded::<()>(0);
-        assert!(pool.submit(Ticket(0), "first", wait));
-        for n in 1..=3 {
-            assert!(pool.submit(Ticket(n), "many", open()));
-        }
-        assert!(pool.submit(Ticket(9), "one", open()));
+        let first = pool.submit("first", wait).unwrap();
+        let many: Vec<Ticket> = (0..3).map(|_| pool.submit("many", open()).unwrap()).collect();
+        let one = pool.submit("one", open()).unwrap();
         drop(gate);
-        let order: Vec<u64> = (0..5).map(|_| done.recv().unwrap()).collect();
-        assert_eq!(order, [0, 1, 9, 2, 3]);
+        let order: Vec<Ticket> = (0..5).map(|_| done.recv().unwrap()).collect();
+        let [a, b, c] = many.try_into().unwrap();
+        assert_eq!(order, [first, a, one, b, c]);
     }
 
     #[test]
     fn a_hung_job_is_left_behind_and_its_share_waits() {
         let (pool, done) = pool();
         let (gate, wait) = bounded::<()>(0);
-        assert!(pool.submit(Ticket(1), "hostile", wait));
-        assert!(pool.submit(Ticket(2), "other", open()));
-        while !pool.shared.lock().running.contains_key(&Ticket(1)) {
+        let hung = pool.submit("hostile", wait).unwrap();
+        let other = pool.submit("other", open()).unwrap();
+        while !pool.shared.lock().running.contains_key(&hung) {
             std::thread::yield_now();
         }
-        pool.abandon(Ticket(1));
-        assert_eq!(done.recv().unwrap(), 2, "the replacement serves the others");
+        pool.abandon(hung);
+        assert_eq!(done.recv().unwrap(), other, "the replacement serves the others");
         assert_eq!(pool.left_behind(), 1);
-        assert!(!pool.submit(Ticket(3), "hostile", open()), "one hung thread a share");
+        assert_eq!(pool.submit("hostile", open()), None, "one hung thread a share");
         drop(gate);
-        assert_eq!(done.recv().unwrap(), 1);
+        assert_eq!(done.recv().unwrap(), hung);
         while pool.left_behind() > 0 {
             std::thread::yield_now();
         }
-        assert!(pool.submit(Ticket(4), "hostile", open()));
-        assert_eq!(done.recv().unwrap(), 4);
+        let again = pool.submit("hostile", open()).unwrap();
+        assert_eq!(done.recv().unwrap(), again);
     }
 
     #[test]
     fn a_queued_job_can_be_given_up_and_a_full_queue_refuses() {
         let (pool, done) = pool();
         let (gate, wait) = bounded::<()>(0);
-        assert!(pool.submit(Ticket(0), "a", wait));
+        let first = pool.submit("a", wait).unwrap();
         while pool.shared.lock().running.is_empty() {
             std::thread::yield_now();
         }
-        for n in 1..=100 {
-            assert!(pool.submit(Ticket(n), "b", open()));
-        }
-        assert!(!pool.submit(Ticket(101), "b", open()));
-        for n in 1..=99 {
-            pool.abandon(Ticket(n));
+        let mut queued: Vec<Ticket> = (0..100).map(|_| pool.submit("b", open()).unwrap()).collect();
+        assert_eq!(pool.submit("b", open()), None);
+        let last = queued.pop().unwrap();
+        for ticket in queued {
+            pool.abandon(ticket);
         }
         drop(gate);
-        assert_eq!((done.recv().unwrap(), done.recv().unwrap()), (0, 100));
+        assert_eq!((done.recv().unwrap(), done.recv().unwrap()), (first, last));
     }
 
     #[test]
@@ -276,10 +278,10 @@ mod tests {
         let (tx, done) = unbounded();
         let pool = Pool::start("test", LIMITS, move |ticket: Ticket, bad: bool| {
             assert!(!bad, "as the test wants it");
-            let _ = tx.send(ticket.0);
+            let _ = tx.send(ticket);
         });
-        assert!(pool.submit(Ticket(1), "a", true));
-        assert!(pool.submit(Ticket(2), "a", false));
-        assert_eq!(done.recv().unwrap(), 2);
+        pool.submit("a", true).unwrap();
+        let good = pool.submit("a", false).unwrap();
+        assert_eq!(done.recv().unwrap(), good);
     }
 }

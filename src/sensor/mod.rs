@@ -15,17 +15,17 @@ use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use crate::error::{Error, Result};
-use crate::event::{Fact, FileId, Look, Namespace, SensorKind, Sighting};
+use crate::event::{BegunReads, Fact, FileId, Look, Namespace, SensorKind, Sighting};
 
 /// Sightings on their way to detection; each may hold two descriptors.
 const CHANNEL: usize = 256;
 
-/// What is known before detection is asked, from published snapshots: cheap, and without I/O.
+/// What is known before detection is asked: cheap, and without I/O of its own.
 pub trait Triage: Send + Sync {
     /// Whether the first half of a look shows a process of the host.
     fn is_host(&self, look: &Look) -> bool;
-    /// Whether detection wants this exec.
-    fn wants(&self, look: &Look) -> bool;
+    /// Whether detection wants this exec; then what else dies with the process is being read from now on.
+    fn wants(&self, look: &Look) -> Option<BegunReads>;
 }
 
 /// What flows from the coverage keeper to the sensors.

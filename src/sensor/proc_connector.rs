@@ -257,11 +257,9 @@ impl Reader {
             // The earlier event's look came so late that it saw this image: the earlier image was never seen.
             return Seen::Dead;
         }
-        if !self.triage.wants(&look) {
-            return Seen::Settled;
-        }
+        let Some(begun) = self.triage.wants(&look) else { return Seen::Settled };
         let known_by = SensorKind::Connector;
-        Seen::Wanted(Box::new(Sighting { pid, at, known_by, look, parent: None }))
+        Seen::Wanted(Box::new(Sighting { pid, at, known_by, look, parent: None, begun }))
     }
 
     /// Whether this image of the process was looked at before. Each exec gives a process a new random stack.

@@ -95,8 +95,8 @@ impl Walker {
             return None;
         }
         self.proc.complete_look(&mut look);
-        let known_by = SensorKind::Poll;
-        self.triage.wants(&look).then_some(Sighting { pid, at, known_by, look, parent: None })
+        let begun = self.triage.wants(&look)?;
+        Some(Sighting { pid, at, known_by: SensorKind::Poll, look, parent: None, begun })
     }
 
     /// One round: new processes, the young again, some of the old.
@@ -166,7 +166,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::event::Look;
+    use crate::event::{BegunReads, Look};
     use crate::sensor::{channel, controls};
 
     struct Everything;
@@ -175,8 +175,8 @@ mod tests {
         fn is_host(&self, _: &Look) -> bool {
             false
         }
-        fn wants(&self, _: &Look) -> bool {
-            true
+        fn wants(&self, _: &Look) -> Option<BegunReads> {
+            Some(BegunReads(0))
         }
     }
 

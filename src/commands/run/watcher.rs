@@ -60,18 +60,20 @@ impl Watcher {
         let host = HostIdentity::read(proc_root);
         let database = Arc::new(Database::builtin()?);
         let dispatch = Dispatch::start(config, HostFacts::read(Path::new("/")), super::stdout_form(options))?;
-        let screen = Arc::new(Screen::new(host, Arc::clone(&database)));
         let counters = Arc::new(Counters::default());
         let (outlet, facts) = channel();
         let (outcome_sender, outcomes) = unbounded();
         let (commands, command_receiver) = bounded(16);
         let (walker_controls, walker_inlet) = controls()?;
         let (reads, contents) = pools(&proc, outcome_sender);
+        let reads = Arc::new(reads);
+        let screen = Arc::new(Screen::new(host, Arc::clone(&database), Arc::clone(&reads)));
         let mut ids = IdSource::new();
         let parts = Parts {
             config: config.clone(),
             database,
             registry: Registry::new(host),
+            screen: Arc::clone(&screen),
             reads,
             contents,
             counters: Arc::clone(&counters),
