@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::rsyslog::Rsyslog;
+use common::rsyslog::{Line, Rsyslog};
 use common::watcher::Setup;
 use common::{Alert, Container};
 
@@ -48,7 +48,8 @@ fn facility_tag_and_cookie_are_configured() {
     let watcher = setup.set("syslog", "cookie", "@cee:").start();
     container.exec(&["gcc", "-c", "f.c"]);
     watcher.await_closed(&container.id);
-    let line = rsyslog.await_line("closed", |line| line.message.contains("\"closed\""));
+    let ours = |line: &Line| line.message.contains("\"closed\"") && line.message.contains(&container.id);
+    let line = rsyslog.await_line("closed", ours);
     assert_eq!((line.facility.as_str(), line.tag.as_str()), ("local3", "builds"));
     let json = line.message.trim_start().strip_prefix("@cee:").expect("the cookie");
     assert!(Alert::parse(json).is_of(&container.id));

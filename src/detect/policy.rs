@@ -62,6 +62,15 @@ pub fn remediation(runtime: Runtime, image: Option<&str>, executable: Option<&st
     if runtime == Runtime::BuildKit {
         return vec!["A build step ran it: see that the last stage of the image does not keep it".to_owned()];
     }
+    if runtime == Runtime::Sandbox {
+        return vec![
+            format!(
+                "Find out who made this sandbox and executed {what} in it: see process.parent and ccwatch.ancestors"
+            ),
+            "No container engine that is known made it: it has a mount namespace and a root directory of its own"
+                .to_owned(),
+        ];
+    }
     let image = image.map_or_else(|| "the image".to_owned(), |name| format!("the image {name}"));
     vec![
         format!("Build {image} in two stages and copy only the result into the last one, so that {what} is not in it"),

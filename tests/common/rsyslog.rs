@@ -89,13 +89,14 @@ impl Rsyslog {
     /// Starts it and returns when its socket takes datagrams.
     pub(crate) fn start(&mut self) {
         let home = self.directory.path();
-        let child = Command::new(home.join("rsyslogd"))
-            .args(["-n", "-iNONE", "-f"])
-            .arg(home.join("rsyslog.conf"))
-            .stdin(Stdio::null())
-            .spawn()
-            .unwrap();
-        self.child = Some(child);
+        let mut command = Command::new(home.join("rsyslogd"));
+        command.args(["-n", "-iNONE", "-f"]).arg(home.join("rsyslog.conf")).stdin(Stdio::null());
+        // A fork in another test's thread may hold the copy open for writing until it executes.
+        let spawn = || match command.spawn() {
+            Err(e) if e.kind() == std::io::ErrorKind::ExecutableFileBusy => None,
+            child => Some(child.unwrap()),
+        };
+        self.child = Some(eventually("rsyslogd", spawn));
         let probe = std::os::unix::net::UnixDatagram::unbound().unwrap();
         eventually("rsyslog's socket", || probe.connect(self.socket()).ok());
     }

@@ -206,7 +206,7 @@ impl Report {
         };
         vec![
             short,
-            "a compiler under a name that is not a compiler's, unless its SHA-256 or build-id is known",
+            "a compiler under a name that is no compiler's: its content is not judged yet",
             "a compiler that is no process: loaded as a library (libtcc, libgccjit), or injected into another process",
             "what runs in a guest of its own: the execs of gVisor and Kata containers are not the host's",
             "a container without a cgroup of its own (rootless podman with cgroupfs) is named by its mount namespace only",
