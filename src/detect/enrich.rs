@@ -1,19 +1,23 @@
 //! The workers' jobs: everything about an exec that needs a file to be read. A job writes what it learns to a
 //! [`Slate`] as it goes, so that whoever cannot wait for its end takes what is there.
 
+use std::num::NonZeroUsize;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use crossbeam_channel::Sender;
+use lru::LruCache;
 
 use crate::container::runtimes::Runtimes;
 use crate::container::{ContainerKey, Metadata, cgroup, passwd};
 use crate::detect::sessions::SessionNumber;
-use crate::event::{Field, FileId, Look, Missing, Pid, ProcessId};
+use crate::event::{Field, FileId, Look, Missing, Monotonic, Namespace, Pid, ProcessId};
 use crate::fingerprint::{Content, content};
 use crate::host::ancestry::{Kin, climb};
+use crate::host::clock;
 use crate::host::process::{Arguments, Proc, ProcessDir};
 use crate::host::stat::Status;
 use crate::host::worker::Ticket;
@@ -27,10 +31,10 @@ pub struct Facts {
     pub uid: Field<u32>,
     /// Working directory.
     pub cwd: Field<Vec<u8>>,
+    /// The parent, be it within the container or who entered it; without arguments.
+    pub parent: Option<Kin>,
     /// Ancestors within the container, nearest first, without arguments.
     pub kin: Vec<Kin>,
-    /// The parent, where it lies outside the container: who entered it.
-    pub outside: Option<Kin>,
 }
 
 /// What lies in memory that the container controls, or in its files.
@@ -56,7 +60,7 @@ pub struct Slate {
 impl Default for Slate {
     fn default() -> Self {
         let why = Missing::Deadline;
-        let facts = Facts { status: Err(why), uid: Err(why), cwd: Err(why), kin: Vec::new(), outside: None };
+        let facts = Facts { status: Err(why), uid: Err(why), cwd: Err(why), parent: None, kin: Vec::new() };
         let memory = Memory { args: Err(why), kin: Vec::new(), user_name: Err(why) };
         Self {
             facts: Mutex::new(facts),
@@ -105,8 +109,10 @@ impl Slate {
 pub enum Job {
     /// Fill [`Facts`].
     Facts(Arc<Look>, Arc<Slate>),
-    /// Fill [`Memory`].
+    /// Fill [`Memory`], but for the ancestors.
     Memory(Arc<Look>, Arc<Slate>),
+    /// Fill the ancestors of both.
+    Kin(Arc<Look>, Arc<Slate>),
     /// What do the runtimes say of these containers?
     Metadata(Vec<ContainerKey>),
     /// Which of these live?
@@ -132,12 +138,19 @@ pub struct Reads {
     proc: Arc<Proc>,
     runtimes: Runtimes,
     outcomes: Sender<Outcome>,
+    names: Mutex<Names>,
 }
+
+/// User names by mount namespace and the host's uid, and when each was read.
+type Names = LruCache<(Namespace, u32), (Field<String>, Monotonic)>;
+
+const NAMES: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
+const NAME_FRESH: Duration = Duration::from_secs(30);
 
 impl Reads {
     /// Reads processes from `proc` and containers from `runtimes`.
     pub fn new(proc: Arc<Proc>, runtimes: Runtimes, outcomes: Sender<Outcome>) -> Self {
-        Self { proc, runtimes, outcomes }
+        Self { proc, runtimes, outcomes, names: Mutex::new(LruCache::new(NAMES)) }
     }
 
     /// Does one job.
@@ -154,6 +167,13 @@ impl Reads {
             Job::Memory(look, slate) => {
                 self.read_memory(&look, &slate);
                 slate.memory_done.store(true, Ordering::Release);
+            }
+            Job::Kin(look, slate) => {
+                // First what cannot hang.
+                let kin = self.climb(&look, |_, _| {});
+                slate.facts().kin = kin;
+                let kin = self.climb(&look, |dir, kin| kin.args = dir.arguments());
+                slate.memory().kin = kin;
             }
             Job::Metadata(containers) => {
                 for key in containers {
@@ -183,23 +203,15 @@ impl Reads {
             // Before user namespaces, and where the map is not to be had, the host's uid is the container's.
             if mapped == Err(Missing::Gone) { Err(Missing::Gone) } else { Ok(mapped.unwrap_or(s.uid)) }
         });
-        {
-            let mut facts = slate.facts();
-            (facts.status, facts.uid, facts.cwd) = (status, uid, cwd);
-        }
-        let kin = self.climb(look, |_, _| {});
-        let outside = match (&look.stat, kin.is_empty()) {
-            (Ok(stat), true) => self.outside(stat.ppid),
-            _ => None,
-        };
+        let parent = look.stat.as_ref().ok().and_then(|stat| self.parent(stat.ppid));
         let mut facts = slate.facts();
-        (facts.kin, facts.outside) = (kin, outside);
+        (facts.status, facts.uid, facts.cwd, facts.parent) = (status, uid, cwd, parent);
     }
 
-    fn outside(&self, parent: Pid) -> Option<Kin> {
-        let stat = self.proc.process(parent).ok()?.stat().ok()?;
+    fn parent(&self, pid: Pid) -> Option<Kin> {
+        let stat = self.proc.process(pid).ok()?.stat().ok()?;
         let (comm, args) = (stat.comm, Err(Missing::Absent));
-        Some(Kin { pid: parent, start: stat.start, comm, session: stat.session, args })
+        Some(Kin { pid, start: stat.start, comm, session: stat.session, args })
     }
 
     fn climb(&self, look: &Look, each: impl FnMut(&ProcessDir, &mut Kin)) -> Vec<Kin> {
@@ -218,21 +230,29 @@ impl Reads {
             Ok(dir) => ProcessDir(Arc::clone(dir)),
             Err(why) => return slate.refuse_memory(*why),
         };
-        // Opened first: a process that dies takes its root with it.
+        // Opened before its arguments are read: a process that dies takes its root with it.
         let root = dir.root_dir();
-        let uid = dir.status().map(|s| s.uid);
-        let uid_map = dir.small_file(c"uid_map");
         slate.memory().args = dir.arguments();
-        let user_name = root.and_then(|root| {
-            let uid = uid?;
-            let inside = uid_map.ok().and_then(|map| passwd::map_uid(&map, uid)).unwrap_or(uid);
-            passwd::user_name(&passwd::read_passwd(root.as_fd())?, inside).ok_or(Missing::Absent)
-        });
+        let user_name = dir.status().and_then(|s| self.user_name(look, &dir, root?, s.uid));
         slate.memory().user_name = user_name;
-        let kin = self.climb(look, |dir, kin| {
-            kin.args = dir.arguments();
-        });
-        slate.memory().kin = kin;
+    }
+
+    /// The name of a host's uid in the process' container, remembered for a while: a build asks for the same one again
+    /// and again.
+    fn user_name(&self, look: &Look, dir: &ProcessDir, root: OwnedFd, uid: u32) -> Field<String> {
+        let key = (look.mnt_ns?, uid);
+        let now = clock::now();
+        let names = || self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((name, read)) = names().get(&key)
+            && now.since(*read) < NAME_FRESH
+        {
+            return name.clone();
+        }
+        let inside = dir.small_file(c"uid_map").ok().and_then(|map| passwd::map_uid(&map, uid)).unwrap_or(uid);
+        let passwd = passwd::read_passwd(root.as_fd())?;
+        let name = passwd::user_name(&passwd, inside).ok_or(Missing::Absent);
+        names().put(key, (name.clone(), now));
+        name
     }
 }
 

@@ -236,6 +236,7 @@ impl Detection {
             pending.waiting.push(ticket);
         }
         self.ask_metadata(number, &mut pending);
+        self.ask_kin(number, &mut pending);
         if candidate == Candidate::ByName {
             self.ask_content(&mut pending);
         }
@@ -282,8 +283,20 @@ impl Detection {
         if wanted.is_empty() {
             return;
         }
-        let share = (pending.inner.clone(), false);
-        if let Some(ticket) = self.reads.submit(share, Job::Metadata(wanted)) {
+        self.ask(number, pending, false, Job::Metadata(wanted));
+    }
+
+    /// Has the ancestors read for a session that was not reported yet.
+    fn ask_kin(&mut self, number: u64, pending: &mut Pending) {
+        let posix = pending.look.stat.as_ref().ok().map(|stat| stat.session);
+        if !self.sessions.is_reported(&pending.inner, posix) {
+            let job = Job::Kin(Arc::clone(&pending.look), Arc::clone(&pending.slate));
+            self.ask(number, pending, true, job);
+        }
+    }
+
+    fn ask(&mut self, number: u64, pending: &mut Pending, may_hang: bool, job: Job) {
+        if let Some(ticket) = self.reads.submit((pending.inner.clone(), may_hang), job) {
             self.jobs.insert(ticket, number);
             pending.waiting.push(ticket);
         }

@@ -105,7 +105,7 @@ impl Pending {
         if let Some(content) = content {
             process.sha256 = content.sha256.map(|hash| hex(&hash));
         }
-        let nearest = ancestors.first().or(facts.outside.as_ref());
+        let nearest = ancestors.first().or(facts.parent.as_ref());
         process.parent = nearest.map(relative).or_else(|| stat.filter(|s| s.ppid.0 > 0).map(|s| nameless(s.ppid)));
         process.session_leader = posix.map(|session| self.leader(session, &ancestors, &own));
         let missing = self.missing(&facts, &memory, content);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::alert::{SessionFacts, SessionState, Severity};
 use crate::container::ContainerKey;
 use crate::detect::session::{Change, Member, Session};
-use crate::event::{Monotonic, ProcessId};
+use crate::event::{Monotonic, Pid, ProcessId};
 
 /// A first exec that only asks waits so long for one that compiles: a configure script asks five times before.
 const QUERY_WAIT: Duration = Duration::from_secs(1);
@@ -110,7 +110,15 @@ impl Sessions {
 
     /// Takes in one exec.
     pub fn add(&mut self, member: Member, now: Monotonic) -> Vec<Effect> {
-        let (number, member) = self.place(member, now);
+        let (number, mut member) = self.place(member, now);
+        if let Some(session) = self.open.get(&number)
+            && member.facts.ancestors.is_empty()
+            && session.posix == member.posix
+        {
+            // Ancestors are read once a session: its leader is this one's too.
+            member.facts.process.session_leader.clone_from(&session.lead.facts.process.session_leader);
+            member.root_command.clone_from(&session.lead.root_command);
+        }
         let member = Arc::new(member);
         let unexamined = self.unexamined;
         let (query, mut effects) = (member.facts.query, Vec::new());
@@ -220,6 +228,12 @@ impl Sessions {
             }
         }
         Some(effect)
+    }
+
+    /// Whether the session of this container and POSIX session is open and was reported: then nobody asks for the
+    /// ancestors of its members.
+    pub fn is_reported(&self, container: &ContainerKey, posix: Option<Pid>) -> bool {
+        posix.is_some() && self.open.values().any(|s| s.reported && s.posix == posix && s.container == *container)
     }
 
     /// The next moment at which [`Sessions::due`] has something to do.

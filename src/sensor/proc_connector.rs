@@ -20,6 +20,7 @@ use crate::sensor::pace::{Mode, Pace};
 use crate::sensor::proc_event::ProcEvent;
 use crate::sensor::proc_socket::{Listener, Purpose};
 use crate::sensor::{Control, ControlInlet, Counters, Outlet, Triage};
+use crate::sys::netlink::BATCH;
 use crate::sys::process::{run_at_once, thread_cpu_ns};
 
 /// After so long without any exec the stream has to prove itself.
@@ -28,6 +29,8 @@ const SILENCE: Duration = Duration::from_secs(60);
 const CANARY: Duration = Duration::from_secs(2);
 /// Looks of one drain; what is left is swept.
 const LOOKS: usize = 256;
+/// Execs after which lineage is taken in even if nobody asks for it: its buffer holds the forks and exits of 10,000.
+const UNDRAINED: usize = 1024;
 const IMAGES: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
 
 /// Whether the connector can be had here and now.
@@ -50,6 +53,8 @@ pub struct Reader {
     pace: Pace,
     /// The image last seen in a process: start time and where its stack began.
     images: LruCache<Pid, (StartTime, u64)>,
+    /// Execs since lineage was last taken in.
+    undrained: usize,
     last_event: Monotonic,
     canary: Option<(Child, Monotonic)>,
     /// Losses not yet told, by the place where they happened.
@@ -83,6 +88,7 @@ impl Reader {
             counters,
             pace: Pace::new(mode, now),
             images: LruCache::new(IMAGES),
+            undrained: 0,
             last_event: now,
             canary: None,
             losses: Vec::new(),
@@ -188,9 +194,12 @@ impl Reader {
                 ProcEvent::Fork { .. } | ProcEvent::Exit { .. } | ProcEvent::Other => {}
             }
         }
-        let dropped = self.listener.new_drops();
-        if dropped > 0 {
-            self.lose(dropped, "the socket's buffer");
+        // A socket that dropped something was full, and so is the batch that follows.
+        if execs.len() >= BATCH {
+            let dropped = self.listener.new_drops();
+            if dropped > 0 {
+                self.lose(dropped, "the socket's buffer");
+            }
         }
         self.counters.execs.fetch_add(execs.len() as u64, Ordering::Relaxed);
         Ok(execs)
@@ -222,6 +231,7 @@ impl Reader {
             order.truncate(LOOKS);
         }
         let mut incomplete = Vec::new();
+        let order_len = order.len();
         for (pid, at) in order {
             match self.look(pid, at) {
                 Seen::Settled => {}
@@ -230,7 +240,11 @@ impl Reader {
                 Seen::Wanted(sighting) => self.send(*sighting),
             }
         }
-        self.lineage.drain();
+        self.undrained += order_len;
+        if !incomplete.is_empty() || self.undrained >= UNDRAINED {
+            self.undrained = 0;
+            self.lineage.drain();
+        }
         for mut sighting in incomplete {
             sighting.parent = self.lineage.parent(&sighting.look, sighting.pid, &self.proc, sighting.look.at);
             self.send(sighting);

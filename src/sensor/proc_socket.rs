@@ -132,8 +132,13 @@ impl Listener {
         let mut events = Vec::new();
         while events.len() < DRAIN {
             match self.batch.receive(self.fd.as_fd()) {
-                Ok(0) => break,
-                Ok(_) => events.extend(self.batch.from_kernel().filter_map(proc_event::decode)),
+                Ok(received) => {
+                    events.extend(self.batch.from_kernel().filter_map(proc_event::decode));
+                    // What comes after a batch that was not full wakes the reader again.
+                    if received < netlink::BATCH {
+                        break;
+                    }
+                }
                 Err(e) if matches!(e.raw_os_error(), Some(libc::EINTR | libc::ENOBUFS)) => {}
                 Err(e) => return Err(format!("read the connector's socket: {e}")),
             }
