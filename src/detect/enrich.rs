@@ -52,9 +52,9 @@ pub struct Memory {
 #[derive(Debug)]
 pub struct Slate {
     facts: Mutex<Facts>,
-    facts_done: AtomicBool,
     memory: Mutex<Memory>,
-    memory_done: AtomicBool,
+    /// The job that was begun with the look has ended.
+    done: AtomicBool,
 }
 
 impl Default for Slate {
@@ -62,12 +62,7 @@ impl Default for Slate {
         let why = Missing::Deadline;
         let facts = Facts { status: Err(why), uid: Err(why), cwd: Err(why), parent: None, kin: Vec::new() };
         let memory = Memory { args: Err(why), kin: Vec::new(), user_name: Err(why) };
-        Self {
-            facts: Mutex::new(facts),
-            facts_done: AtomicBool::new(false),
-            memory: Mutex::new(memory),
-            memory_done: AtomicBool::new(false),
-        }
+        Self { facts: Mutex::new(facts), memory: Mutex::new(memory), done: AtomicBool::new(false) }
     }
 }
 
@@ -82,14 +77,9 @@ impl Slate {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether the job that fills [`Facts`] has ended.
-    pub fn facts_done(&self) -> bool {
-        self.facts_done.load(Ordering::Acquire)
-    }
-
-    /// Whether the job that fills [`Memory`] has ended.
-    pub fn memory_done(&self) -> bool {
-        self.memory_done.load(Ordering::Acquire)
+    /// Whether the job that was begun with the look has ended.
+    pub fn is_done(&self) -> bool {
+        self.done.load(Ordering::Acquire)
     }
 
     /// Marks a part that could not be read at all.
@@ -107,10 +97,10 @@ impl Slate {
 
 /// Work for a thread that may wait.
 pub enum Job {
-    /// Fill [`Facts`].
+    /// Fill [`Facts`] and then [`Memory`], but for the ancestors.
+    Process(Arc<Look>, Arc<Slate>),
+    /// Fill [`Facts`] alone: for a container that holds a worker already.
     Facts(Arc<Look>, Arc<Slate>),
-    /// Fill [`Memory`], but for the ancestors.
-    Memory(Arc<Look>, Arc<Slate>),
     /// Fill the ancestors of both.
     Kin(Arc<Look>, Arc<Slate>),
     /// What do the runtimes say of these containers?
@@ -160,13 +150,14 @@ impl Reads {
             let _ = self.outcomes.send(outcome);
         };
         match job {
+            Job::Process(look, slate) => {
+                self.read_facts(&look, &slate);
+                self.read_memory(&look, &slate);
+                slate.done.store(true, Ordering::Release);
+            }
             Job::Facts(look, slate) => {
                 self.read_facts(&look, &slate);
-                slate.facts_done.store(true, Ordering::Release);
-            }
-            Job::Memory(look, slate) => {
-                self.read_memory(&look, &slate);
-                slate.memory_done.store(true, Ordering::Release);
+                slate.done.store(true, Ordering::Release);
             }
             Job::Kin(look, slate) => {
                 // First what cannot hang.

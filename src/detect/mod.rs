@@ -215,23 +215,22 @@ impl Detection {
     /// One sighting: where it belongs, whether it is new, and which reads it waits for.
     fn exec(&mut self, sighting: Sighting) {
         let reading = self.screen.take(sighting.begun);
-        let tickets = reading.as_ref().map_or([None; 2], |r| [r.facts, r.memory]);
+        let ticket = reading.as_ref().and_then(|r| r.ticket);
         let deadline = clock::now().plus(DEADLINE);
         let Some((nested, candidate)) = self.new_candidate(&sighting) else {
-            // Nobody waits for them; one that hangs must not keep its thread.
-            return self.orphans.extend(tickets.into_iter().flatten().map(|ticket| (deadline, ticket)));
+            // Nobody waits for it; if it hangs, it must not keep its thread.
+            return self.orphans.extend(ticket.map(|ticket| (deadline, ticket)));
         };
         let slate = reading.map_or_else(Arc::default, |r| r.slate);
         let number = self.number();
         let mut pending = Pending::new(sighting, slate, nested, deadline);
         if self.pending.len() >= PENDING {
-            self.orphans.extend(tickets.into_iter().flatten().map(|ticket| (deadline, ticket)));
+            self.orphans.extend(ticket.map(|ticket| (deadline, ticket)));
             self.pending.insert(number, pending);
             return self.settle(number);
         }
-        let done = [pending.slate.facts_done(), pending.slate.memory_done()];
         // Whatever ends from here on says so by an outcome, and that is handled after this.
-        for ticket in tickets.into_iter().zip(done).filter(|(_, done)| !done).filter_map(|(ticket, _)| ticket) {
+        if let Some(ticket) = ticket.filter(|_| !pending.slate.is_done()) {
             self.jobs.insert(ticket, number);
             pending.waiting.push(ticket);
         }

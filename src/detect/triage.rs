@@ -41,10 +41,8 @@ pub struct Screen {
 pub struct Reading {
     /// What they write to.
     pub slate: Arc<Slate>,
-    /// The job that fills its facts, where a worker was free.
-    pub facts: Option<Ticket>,
-    /// The job that fills its memory, where a worker was free.
-    pub memory: Option<Ticket>,
+    /// The job that does so, where a worker was free.
+    pub ticket: Option<Ticket>,
 }
 
 #[derive(Default)]
@@ -81,18 +79,19 @@ impl Screen {
         let nobody = || ContainerKey { runtime: Runtime::Unknown, id: "".into() };
         let (look, key) = (Arc::new(look.clone()), container.unwrap_or_else(nobody));
         let slate: Arc<Slate> = Arc::default();
-        let memory = self.reads.submit((key.clone(), true), Job::Memory(Arc::clone(&look), Arc::clone(&slate)));
-        let facts = self.reads.submit((key, false), Job::Facts(look, Arc::clone(&slate)));
-        if memory.is_none() {
+        let whole = self.reads.submit((key.clone(), true), Job::Process(Arc::clone(&look), Arc::clone(&slate)));
+        let ticket = whole.or_else(|| {
             slate.refuse_memory(Missing::Busy);
-        }
-        if facts.is_none() {
+            self.reads.submit((key, false), Job::Facts(look, Arc::clone(&slate)))
+        });
+        if ticket.is_none() {
             slate.refuse_facts(Missing::Busy);
         }
-        let reading = Reading { slate, facts, memory };
+        let reading = Reading { slate, ticket };
         let pushed_out = self.begun.lock().unwrap_or_else(PoisonError::into_inner).push(begun, reading);
-        let forgotten = pushed_out.map(|(_, reading)| [reading.facts, reading.memory]);
-        forgotten.into_iter().flatten().flatten().for_each(|ticket| self.reads.abandon(ticket));
+        if let Some(ticket) = pushed_out.and_then(|(_, reading)| reading.ticket) {
+            self.reads.abandon(ticket);
+        }
         begun
     }
 
