@@ -135,8 +135,9 @@ pub struct Stat {
     pub state: u8,
     /// Parent's pid; 0 where it lies outside the reader's pid namespace.
     pub ppid: Pid,
-    /// POSIX session: the host's pid of its leader.
-    pub session: Pid,
+    /// POSIX session: the host's pid of its leader. Not known of a process that was released while it was read
+    /// (fs/proc/array.c, do_task_stat: -1), nor of one whose leader lies outside the reader's pid namespace (0).
+    pub session: Option<Pid>,
     /// Controlling terminal's device number, 0 for none.
     pub tty: i32,
     /// When the process was forked.

@@ -6,6 +6,8 @@ use std::os::unix::fs::MetadataExt;
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
+use crate::alert::escape;
+
 /// Where the lines end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Style {
@@ -28,7 +30,7 @@ pub fn init() {
 /// Writes one line to stderr as it is, without name and level, control characters escaped: what the program says to
 /// whoever started it, such as `watching`.
 pub fn say(text: &str) {
-    write(escaped(text));
+    write(escape::text(text).into_owned());
 }
 
 impl Log for Stderr {
@@ -69,23 +71,9 @@ fn line(style: Style, level: Level, message: &str) -> String {
             Level::Debug | Level::Trace => "ccwatch: debug: ",
         }),
     }
-    line.push_str(&escaped(message));
+    // Much of what a message names was named by a container.
+    line.push_str(&escape::text(message));
     line
-}
-
-/// `text` with what could end a line, move a cursor or turn the reading order made visible: much of what a message
-/// names was named by a container.
-pub(crate) fn escaped(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for c in text.chars() {
-        let turns = matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-        if c.is_control() || turns {
-            escaped.extend(c.escape_default());
-        } else {
-            escaped.push(c);
-        }
-    }
-    escaped
 }
 
 /// Whether systemd tied stderr to the journal: JOURNAL_STREAM holds its device and inode (systemd.exec(5)), and a
@@ -128,7 +116,7 @@ mod tests {
         let hostile = "a\nccwatch: error: b\u{1b}[2J\u{202e}\r\0\u{85}é";
         assert_eq!(
             line(Style::Plain, Level::Warn, hostile),
-            "ccwatch: warning: a\\nccwatch: error: b\\u{1b}[2J\\u{202e}\\r\\u{0}\\u{85}é"
+            "ccwatch: warning: a\\x0accwatch: error: b\\x1b[2J\\u{202e}\\x0d\\x00\\u{85}é"
         );
     }
 

@@ -15,6 +15,11 @@ fn sources(container: &Container, count: u32) {
     }
 }
 
+/// A build must not fall into two because the machine stalls for some seconds.
+fn start() -> Watcher {
+    Setup::new().set("session", "gap", "5s").start()
+}
+
 /// Awaits the end of the container's one session, stops the watcher, and fails unless there were two alerts.
 fn closed_of_pair(watcher: Watcher, container: &Container) -> Alert {
     watcher.await_closed(&container.id);
@@ -30,7 +35,7 @@ fn make_of_300_files_is_two_alerts() {
     sources(&container, 300);
     let objects: Vec<String> = (0..300).map(|i| format!("f{i}.o")).collect();
     container.put("Makefile", format!("all: {}\n%.o: %.c\n\tgcc -c $< -o $@\n", objects.join(" ")));
-    let watcher = Watcher::start();
+    let watcher = start();
     container.exec(&["make", "-j8"]);
     let closed = closed_of_pair(watcher, &container);
     assert_eq!(closed.text("ccwatch.session.root_command"), "make -j8");
@@ -47,7 +52,7 @@ fn recipes_that_change_directory_stay_in_their_session() {
     }
     makefile.push_str("\n%/f.o:\n\tcd $* && gcc -c f.c -o f.o\n");
     container.put("Makefile", makefile);
-    let watcher = Watcher::start();
+    let watcher = start();
     container.exec(&["make", "-j8"]);
     let closed = closed_of_pair(watcher, &container);
     assert_eq!(closed.text("ccwatch.session.root_command"), "make -j8");
@@ -81,7 +86,7 @@ done
 fn a_configure_script_is_two_alerts() {
     let container = Container::start();
     container.put("configure", CONFIGURE);
-    let watcher = Watcher::start();
+    let watcher = start();
     container.exec(&["sh", "./configure"]);
     let closed = closed_of_pair(watcher, &container);
     assert_eq!(closed.text("ccwatch.session.root_command"), "sh ./configure");

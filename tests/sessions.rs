@@ -10,6 +10,7 @@ use ccwatch::detect::session::Member;
 use ccwatch::detect::sessions::{Draft, Effect, SessionNumber, Sessions};
 use ccwatch::event::{Monotonic, Pid, ProcessId, StartTime};
 use ccwatch::fingerprint::{Confidence, Kind, Verdict};
+use ccwatch::sensor::counters::Unexamined;
 
 const GAP: Duration = Duration::from_secs(5);
 const MAX: Duration = Duration::from_secs(600);
@@ -92,6 +93,7 @@ fn facts(e: &Exec, pid: i32) -> ExecFacts {
         latency: None,
         host_uid: None,
         ancestors: Vec::new(),
+        exception: None,
         missing: BTreeMap::new(),
     }
 }
@@ -399,11 +401,12 @@ fn names_beyond_256_are_counted_as_other() {
 #[test]
 fn what_was_unexamined_or_lost_makes_counts_uncertain() {
     let mut w = World::new();
-    w.sessions.set_unexamined(7);
+    w.sessions.set_unexamined(Unexamined { total: 7, lately: 1 });
     w.exec(0.0, &Exec::default());
-    w.sessions.set_unexamined(9);
+    w.sessions.set_unexamined(Unexamined { total: 9, lately: 3 });
     w.run_to(60.0);
-    assert_eq!((w.told[1].unexamined, w.told[1].session.exact), (2, false));
+    assert_eq!((w.told[1].unexamined, w.told[1].session.exact), (3, false));
+    w.sessions.set_unexamined(Unexamined { total: 9, lately: 0 });
     w.exec(100.0, &Exec { posix: Some(11), ..Exec::default() });
     w.sessions.doubt();
     w.run_to(160.0);

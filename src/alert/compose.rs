@@ -224,6 +224,7 @@ fn own(alert: &Alert, severity: Severity) -> Own {
         lost: alert.loss.as_ref().map(|loss| lost(loss, alert.action)),
         coverage: Coverage { unexamined: alert.unexamined },
         suppressed: alert.suppressed,
+        exception: exec.and_then(|exec| exec.exception.clone()),
     }
 }
 

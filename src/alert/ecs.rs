@@ -337,6 +337,9 @@ pub struct Own {
     pub coverage: Coverage,
     /// Alerts held back by a limit since the last one.
     pub suppressed: u64,
+    /// The reason of the exception that lowered the finding.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exception: Option<String>,
 }
 
 /// `ccwatch.session.*`

@@ -115,6 +115,7 @@ fn each_text_of_own(own: &mut Own, visit: Visit<'_>) {
         each_text_of_container(outer, ["ccwatch.outer.id", "ccwatch.outer.name", "ccwatch.outer.image"], visit);
     }
     own.missing.values_mut().for_each(|text| visit("ccwatch.missing", text));
+    own.exception.iter_mut().for_each(|text| visit("ccwatch.exception", text));
     own.cut.iter_mut().for_each(|text| visit("ccwatch.cut", text));
     if let Some(lost) = &mut own.lost {
         lost.sensor.iter_mut().for_each(|text| visit("ccwatch.lost.sensor", text));

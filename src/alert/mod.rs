@@ -171,6 +171,8 @@ pub struct ExecFacts {
     pub host_uid: Option<u32>,
     /// Ancestors up to the container's init, nearest first.
     pub ancestors: Vec<Ancestor>,
+    /// The reason of the exception that lowered it.
+    pub exception: Option<String>,
     /// Contract field (dotted name) to the reason why it is not known.
     pub missing: BTreeMap<&'static str, Missing>,
 }

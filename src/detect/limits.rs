@@ -47,8 +47,13 @@ impl AlertLimits {
             self.sent_by_host += 1;
             return true;
         }
-        *self.suppressed.entry(container.clone()).or_default() += 1;
+        self.hold_back(container);
         false
+    }
+
+    /// Counts a finding that is not told.
+    pub fn hold_back(&mut self, container: &ContainerKey) {
+        *self.suppressed.entry(container.clone()).or_default() += 1;
     }
 
     /// When the window ends, if anything was counted in it.

@@ -2,6 +2,7 @@
 //! all of this state, and everything else reaches it through channels.
 
 pub mod enrich;
+pub mod exception;
 pub mod limits;
 pub mod pending;
 pub mod policy;
@@ -14,19 +15,20 @@ pub mod watch;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use crossbeam_channel::{Receiver, select_biased};
 use lru::LruCache;
 
+use crate::alert::ExecFacts;
 use crate::config::Config;
 use crate::container::registry::Registry;
 use crate::container::{ContainerKey, Home, Runtime};
 use crate::detect::enrich::{Job, Outcome};
+use crate::detect::exception::Subject;
 use crate::detect::limits::AlertLimits;
 use crate::detect::pending::{Nested, Pending};
-use crate::detect::policy::{Case, Rules};
+use crate::detect::policy::{Case, Rules, Ruling};
 use crate::detect::session::Member;
 use crate::detect::sessions::{Effect, Sessions};
 use crate::detect::triage::Screen;
@@ -35,7 +37,7 @@ use crate::event::{Fact, FileId, Monotonic, Pid, SensorKind, Sighting, StartTime
 use crate::fingerprint::{Candidate, Content, Database, Request};
 use crate::host::clock::{self, Ticks};
 use crate::host::worker::{Pool, Ticket};
-use crate::sensor::Counters;
+use crate::sensor::counters::Counters;
 
 /// An alert waits no longer for what must be read about its exec.
 const DEADLINE: Duration = Duration::from_millis(50);
@@ -196,20 +198,16 @@ impl Detection {
             Fact::Exec(sighting) => self.exec(*sighting),
             Fact::Lost(lost) => {
                 self.sessions.doubt();
-                let unexamined = self.unexamined();
-                self.telling.lost(&lost, unexamined);
+                let unexamined = self.counters.unexamined(clock::now());
+                self.telling.lost(&lost, unexamined.total);
             }
             Fact::Swept { after, seen } => self.telling.swept(after, seen),
             Fact::Health { sensor, degraded } => self.telling.health(sensor, degraded),
         }
     }
 
-    fn unexamined(&self) -> u64 {
-        self.counters.unexamined.load(Ordering::Relaxed)
-    }
-
     fn note_unexamined(&mut self) {
-        self.sessions.set_unexamined(self.unexamined());
+        self.sessions.set_unexamined(self.counters.unexamined(clock::now()));
     }
 
     /// One sighting: where it belongs, whether it is new, and which reads it waits for.
@@ -250,7 +248,7 @@ impl Detection {
             Home::Host => return None,
             Home::Container { inner, outer, .. } => (inner, outer),
             Home::Unknown => {
-                self.counters.add_unexamined(1);
+                self.counters.add_unexamined(1, clock::now());
                 return None;
             }
         };
@@ -287,7 +285,7 @@ impl Detection {
 
     /// Has the ancestors read for a session that was not reported yet.
     fn ask_kin(&mut self, number: u64, pending: &mut Pending) {
-        let posix = pending.look.stat.as_ref().ok().map(|stat| stat.session);
+        let posix = pending.look.stat.as_ref().ok().and_then(|stat| stat.session);
         if !self.sessions.is_reported(&pending.inner, posix) {
             let job = Job::Kin(Arc::clone(&pending.look), Arc::clone(&pending.slate));
             self.ask(number, pending, true, job);
@@ -381,10 +379,14 @@ impl Detection {
         }
         let outermost = pending.outer.as_ref().unwrap_or(&pending.inner);
         let assembled = pending.assemble(judged, content.as_ref(), Ticks::read());
-        let facts = assembled.facts;
-        let (query, origin, runtime) = (facts.query, facts.origin, outermost.runtime);
-        let Some(severity) = self.rules.severity(Case { verdict: &facts.verdict, query, origin, runtime }) else {
-            return;
+        let mut facts = assembled.facts;
+        let severity = match self.rule(&facts, outermost) {
+            Ruling::Ignored => return,
+            Ruling::Silenced { .. } => return self.limits.hold_back(&pending.inner),
+            Ruling::Finding { severity, exception } => {
+                facts.exception = exception;
+                severity
+            }
         };
         let member = Member {
             container: pending.inner.clone(),
@@ -404,6 +406,20 @@ impl Detection {
         self.note_unexamined();
         let effects = self.sessions.add(member, clock::now());
         self.carry_out(effects);
+    }
+
+    fn rule(&self, facts: &ExecFacts, outermost: &ContainerKey) -> Ruling {
+        let metadata = self.registry.metadata(outermost);
+        let subject = Subject {
+            container: metadata.and_then(|m| m.name.as_deref()),
+            image: metadata.and_then(|m| m.image_name.as_deref()),
+            labels: metadata.map(|m| &m.labels),
+            host_uid: facts.host_uid,
+            family: Some(&facts.verdict.family),
+            ..Subject::default()
+        };
+        let (query, origin, runtime) = (facts.query, facts.origin, outermost.runtime);
+        self.rules.rule(Case { verdict: &facts.verdict, query, origin, runtime }, &subject, SystemTime::now())
     }
 
     fn next_due(&self) -> Option<Monotonic> {

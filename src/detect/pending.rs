@@ -59,7 +59,7 @@ impl Pending {
     /// Takes in a sighting whose container is known.
     pub fn new(sighting: Sighting, slate: Arc<Slate>, (inner, outer): Nested, deadline: Monotonic) -> Self {
         let parent_look = sighting.parent.as_ref().and_then(|p| p.look.as_ref());
-        let parent_session = parent_look.and_then(|l| l.stat.as_ref().ok()).map(|s| s.session);
+        let parent_session = parent_look.and_then(|l| l.stat.as_ref().ok()).and_then(|s| s.session);
         Self {
             pid: sighting.pid,
             at: sighting.at,
@@ -97,7 +97,7 @@ impl Pending {
     pub fn assemble(&self, judged: Judgement, content: Option<&Content>, ticks: Ticks) -> Assembled {
         let (facts, memory) = (self.slate.facts().clone(), self.slate.memory().clone());
         let stat = self.look.stat.as_ref().ok();
-        let posix = stat.map(|s| s.session).filter(|s| s.0 > 0).or(self.parent_session);
+        let posix = stat.and_then(|s| s.session).or(self.parent_session);
         let ancestors = merge_kin(&facts.kin, &memory.kin);
         let own = self.own_command(&memory);
         let root_command = root_command::root_command(&own, posix, &ancestors);
@@ -125,6 +125,7 @@ impl Pending {
             latency: None,
             host_uid: facts.status.as_ref().ok().map(|s| s.uid),
             ancestors: ancestors.iter().map(|k| Ancestor { pid: k.pid, name: text(&k.comm) }).collect(),
+            exception: None,
             missing,
         };
         Assembled { facts, parent: stat.map(|s| s.ppid), posix, root_command }

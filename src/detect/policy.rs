@@ -1,8 +1,11 @@
 //! Which execs matter and how bad they are. Pure; what lowers severity looks only at what the host knows.
 
+use std::time::SystemTime;
+
 use crate::alert::{Origin, Severity};
 use crate::config::{Policy, Treatment};
 use crate::container::Runtime;
+use crate::detect::exception::{Exception, Mercy, Subject};
 use crate::fingerprint::{Confidence, Kind, Verdict};
 
 /// What decides about one exec.
@@ -18,10 +21,30 @@ pub struct Case<'a> {
     pub runtime: Runtime,
 }
 
+/// What the policy makes of an exec.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ruling {
+    /// Nobody wants to know.
+    Ignored,
+    /// It is told.
+    Finding {
+        /// How bad.
+        severity: Severity,
+        /// The reason of the exception that lowered it.
+        exception: Option<String>,
+    },
+    /// It would be told, but for an exception.
+    Silenced {
+        /// Its reason.
+        exception: String,
+    },
+}
+
 /// The policy in the form in which it is asked.
 #[derive(Debug, Clone)]
 pub struct Rules {
     findings: Vec<&'static str>,
+    exceptions: Vec<Exception>,
     queries: Treatment,
     build_containers: Treatment,
 }
@@ -32,11 +55,23 @@ impl Rules {
         let kinds = [Kind::Compiler, Kind::CompilerInternal, Kind::Assembler, Kind::Linker];
         let wanted = |k: &Kind| policy.findings.iter().any(|f| f == k.as_str());
         let findings = kinds.iter().filter(|k| wanted(k)).map(|k| k.as_str()).collect();
-        Self { findings, queries: policy.queries, build_containers: policy.build_containers }
+        Self { findings, exceptions: Vec::new(), queries: policy.queries, build_containers: policy.build_containers }
+    }
+
+    /// What is made of an exec.
+    pub fn rule(&self, case: Case<'_>, subject: &Subject<'_>, now: SystemTime) -> Ruling {
+        let Some(severity) = self.severity(case) else { return Ruling::Ignored };
+        match self.exceptions.iter().find(|exception| exception.covers(subject, now)) {
+            None => Ruling::Finding { severity, exception: None },
+            Some(Exception { mercy: Mercy::Lower, reason, .. }) => {
+                Ruling::Finding { severity: Severity::Low, exception: Some(reason.clone()) }
+            }
+            Some(Exception { mercy: Mercy::Silence, reason, .. }) => Ruling::Silenced { exception: reason.clone() },
+        }
     }
 
     /// The exec's severity; `None` where it is no finding. The first that fits, as the contract orders them.
-    pub fn severity(&self, case: Case<'_>) -> Option<Severity> {
+    fn severity(&self, case: Case<'_>) -> Option<Severity> {
         let build = case.runtime == Runtime::BuildKit;
         let ignored = (build && self.build_containers == Treatment::Ignore)
             || (case.query && self.queries == Treatment::Ignore)
@@ -82,6 +117,7 @@ pub fn remediation(runtime: Runtime, image: Option<&str>, executable: Option<&st
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::detect::exception::Criterion;
 
     fn verdict(kind: Kind, confidence: Confidence) -> Verdict {
         Verdict {
@@ -115,6 +151,27 @@ mod tests {
         for (verdict, query, origin, runtime, want) in rows {
             assert_eq!(rules.severity(Case { verdict, query, origin, runtime }), Some(want));
         }
+    }
+
+    #[test]
+    fn an_exception_lowers_or_silences() {
+        let sure = verdict(Kind::Compiler, Confidence::Certain);
+        let case = Case { verdict: &sure, query: false, origin: Origin::Memfd, runtime: Runtime::Docker };
+        let exception = |uid, mercy| Exception {
+            criteria: vec![Criterion::HostUid(uid)],
+            mercy,
+            reason: "CI".into(),
+            expires: None,
+        };
+        let exceptions = vec![exception(1, Mercy::Lower), exception(2, Mercy::Silence)];
+        let rules = Rules { exceptions, ..Rules::new(&Policy::default()) };
+        let ruling = |uid| {
+            let subject = Subject { host_uid: Some(uid), ..Subject::default() };
+            rules.rule(case, &subject, SystemTime::UNIX_EPOCH)
+        };
+        assert_eq!(ruling(0), Ruling::Finding { severity: Severity::High, exception: None });
+        assert_eq!(ruling(1), Ruling::Finding { severity: Severity::Low, exception: Some("CI".into()) });
+        assert_eq!(ruling(2), Ruling::Silenced { exception: "CI".into() });
     }
 
     #[test]

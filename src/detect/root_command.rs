@@ -115,7 +115,7 @@ pub fn join(args: &[Vec<u8>]) -> String {
 /// with `-c`; else the outermost below the leader; else the leader; else the exec itself. `ancestors` nearest first.
 pub fn root_command(own: &str, session: Option<Pid>, ancestors: &[Kin]) -> String {
     let within: Vec<&Kin> = match session {
-        Some(session) => ancestors.iter().take_while(|k| k.session == session).collect(),
+        Some(session) => ancestors.iter().take_while(|k| k.session == Some(session)).collect(),
         None => Vec::new(),
     };
     let telling = within.iter().rev().find(|k| is_telling(k));
@@ -134,7 +134,7 @@ mod tests {
         let kept: Vec<Vec<u8>> = line.split(' ').map(|w| w.as_bytes().to_vec()).collect();
         let comm = kept.first().map(|w| basename(w).to_vec()).unwrap_or_default();
         let args = Ok(Arguments { count: kept.len(), kept });
-        Kin { pid: Pid(pid), start: StartTime(0), comm, session: Pid(session), args }
+        Kin { pid: Pid(pid), start: StartTime(0), comm, session: Some(Pid(session)), args }
     }
 
     type Line<'a> = (i32, i32, &'a str);

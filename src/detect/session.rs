@@ -100,7 +100,7 @@ pub struct Session {
     pub alive_at: Monotonic,
     /// Takes every new POSIX session of its container until this moment.
     pub catch_all_until: Option<Monotonic>,
-    /// The unexamined execs of the host when it began.
+    /// The unexamined execs of the host shortly before it began.
     pub unexamined_before: u64,
     /// The exec that its alerts are about.
     pub lead: Arc<Member>,

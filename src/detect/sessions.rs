@@ -9,6 +9,7 @@ use crate::alert::{SessionFacts, SessionState, Severity};
 use crate::container::ContainerKey;
 use crate::detect::session::{Change, Member, Session};
 use crate::event::{Monotonic, Pid, ProcessId};
+use crate::sensor::counters::Unexamined;
 
 /// A first exec that only asks waits so long for one that compiles: a configure script asks five times before.
 const QUERY_WAIT: Duration = Duration::from_secs(1);
@@ -79,8 +80,8 @@ pub struct Sessions {
     next: u64,
     opened: HashMap<ContainerKey, VecDeque<Monotonic>>,
     repeats: HashMap<RepeatKey, Repeat>,
-    /// Unexamined execs of the host, as of now.
-    unexamined: u64,
+    /// Execs of the host that died unseen, as of now.
+    unexamined: Unexamined,
 }
 
 impl Sessions {
@@ -94,7 +95,7 @@ impl Sessions {
             next: 0,
             opened: HashMap::new(),
             repeats: HashMap::new(),
-            unexamined: 0,
+            unexamined: Unexamined::default(),
         }
     }
 
@@ -103,8 +104,8 @@ impl Sessions {
         (self.gap, self.max) = (gap, max);
     }
 
-    /// The host's number of unexamined execs, as of now.
-    pub fn set_unexamined(&mut self, unexamined: u64) {
+    /// How many execs of the host died unseen, as of now.
+    pub fn set_unexamined(&mut self, unexamined: Unexamined) {
         self.unexamined = unexamined;
     }
 
@@ -120,12 +121,12 @@ impl Sessions {
             member.root_command.clone_from(&session.lead.root_command);
         }
         let member = Arc::new(member);
-        let unexamined = self.unexamined;
+        let unexamined = self.unexamined.total;
         let (query, mut effects) = (member.facts.query, Vec::new());
         let fresh = !self.open.contains_key(&number);
         if fresh {
             let id = (self.new_id)();
-            self.open.insert(number, Session::begin(id, &member, unexamined));
+            self.open.insert(number, Session::begin(id, &member, unexamined - self.unexamined.lately.min(unexamined)));
         }
         let Some(session) = self.open.get_mut(&number) else { return effects };
         let change = session.add(&member);
@@ -201,7 +202,7 @@ impl Sessions {
 
     /// Sends `opened`, unless the session is a repetition.
     fn report(&mut self, number: SessionNumber, now: Monotonic) -> Option<Effect> {
-        let unexamined = self.unexamined;
+        let unexamined = self.unexamined.total;
         let session = self.open.get_mut(&number)?;
         session.open_due = None;
         if !session.compiled() {
@@ -295,7 +296,7 @@ impl Sessions {
     fn close(&mut self, number: SessionNumber, now: Monotonic, reason: &'static str) -> Option<Effect> {
         let session = self.open.remove(&number)?;
         let key = repeat_key(&session);
-        let unexamined = self.unexamined.saturating_sub(session.unexamined_before);
+        let unexamined = self.unexamined.total.saturating_sub(session.unexamined_before);
         if session.muted || !session.reported {
             return self.fold(key, &session, unexamined, now, reason);
         }
@@ -304,7 +305,7 @@ impl Sessions {
             self.repeats.insert(key, repeat);
         }
         let lead = Arc::clone(&session.lead);
-        Some(draft(&session, SessionState::Closed, &lead, reason, self.unexamined))
+        Some(draft(&session, SessionState::Closed, &lead, reason, self.unexamined.total))
     }
 
     /// Adds a session that reported nothing to those that it repeats; reports it where there are none.
@@ -316,11 +317,11 @@ impl Sessions {
         now: Monotonic,
         reason: &'static str,
     ) -> Option<Effect> {
-        let facts = session.facts(SessionState::Closed, self.unexamined, 0);
+        let facts = session.facts(SessionState::Closed, self.unexamined.total, 0);
         let Some(repeat) = self.repeats.get_mut(&key) else {
             let repeat = Repeat { until: now.plus(REPEAT), count: 0, sum: None, id: session.id.clone() };
             self.repeats.insert(key, repeat);
-            return Some(draft(session, SessionState::Closed, &session.lead, reason, self.unexamined));
+            return Some(draft(session, SessionState::Closed, &session.lead, reason, self.unexamined.total));
         };
         repeat.count += 1;
         repeat.sum = Some(match repeat.sum.take() {

@@ -16,7 +16,7 @@ pub struct Kin {
     /// comm.
     pub comm: Vec<u8>,
     /// POSIX session: the host's pid of its leader.
-    pub session: Pid,
+    pub session: Option<Pid>,
     /// Its arguments; not read unless asked for.
     pub args: Field<Arguments>,
 }

@@ -25,11 +25,11 @@ fn parse_stat_fields(bytes: &[u8]) -> Option<Stat> {
     let mut fields = rest.split(u8::is_ascii_whitespace).filter(|f| !f.is_empty());
     let state = *fields.next()?.first()?;
     let ppid = number(fields.next())?;
-    let session = number(fields.nth(1))?;
+    let session = Some(Pid(number(fields.nth(1))?)).filter(|leader| leader.0 > 0);
     let tty = number(fields.next())?;
     let start = number(fields.nth(14))?;
     let start_stack = number(fields.nth(5)).unwrap_or(0);
-    Some(Stat { comm, state, ppid: Pid(ppid), session: Pid(session), tty, start: StartTime(start), start_stack })
+    Some(Stat { comm, state, ppid: Pid(ppid), session, tty, start: StartTime(start), start_stack })
 }
 
 /// What /proc/PID/status tells beyond stat.
@@ -75,8 +75,18 @@ mod tests {
         for comm in [&b"gcc"[..], b"a) S 1 (b", b"s\xff:lp", b"(sd-pam)", b"", b" x ", b"x\ny"] {
             let stat = parse_stat(&line(comm)).unwrap();
             assert_eq!(stat.comm, comm);
-            assert_eq!((stat.ppid, stat.session, stat.tty), (Pid(4000), Pid(3999), 34816));
+            assert_eq!((stat.ppid, stat.session, stat.tty), (Pid(4000), Some(Pid(3999)), 34816));
             assert_eq!((stat.start, stat.start_stack, stat.state), (StartTime(8_817_423), 140_722, b'S'));
+        }
+    }
+
+    #[test]
+    fn a_released_process_has_no_session() {
+        for shown in [&b" -1 "[..], b" 0 "] {
+            let mut released = line(b"gcc");
+            let at = released.windows(6).position(|w| w == b" 3999 ").unwrap();
+            released.splice(at..at + 6, shown.iter().copied());
+            assert_eq!(parse_stat(&released).unwrap().session, None);
         }
     }
 
@@ -94,7 +104,7 @@ mod tests {
     fn agrees_with_the_procfs_crate() {
         let oracle = procfs::process::Process::myself().unwrap().stat().unwrap();
         let own = parse_stat(&std::fs::read("/proc/self/stat").unwrap()).unwrap();
-        assert_eq!((own.ppid.0, own.session.0, own.tty), (oracle.ppid, oracle.session, oracle.tty_nr));
+        assert_eq!((own.ppid.0, own.session, own.tty), (oracle.ppid, Some(Pid(oracle.session)), oracle.tty_nr));
         assert_eq!((own.start.0, own.start_stack), (oracle.starttime, oracle.startstack));
     }
 

@@ -3,6 +3,7 @@
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::time::Duration;
 
 use lru::LruCache;
 
@@ -13,6 +14,8 @@ use crate::sensor::proc_socket::{Listener, Purpose};
 
 const CHILDREN: NonZeroUsize = NonZeroUsize::new(16_384).unwrap();
 const LOOKS: NonZeroUsize = NonZeroUsize::new(256).unwrap();
+/// A living parent is looked at again after this: it may have begun a session of its own (setsid(2)).
+const FRESH: Duration = Duration::from_millis(100);
 
 /// Parents by child, and looks at parents.
 #[derive(Debug)]
@@ -70,12 +73,18 @@ impl Lineage {
         }
     }
 
+    /// It executed something: what was seen of it before may be of another session.
+    pub fn executed(&mut self, pid: Pid) {
+        self.looks.pop(&pid);
+    }
+
     /// The parent of a process whose own look is incomplete, looked at where it lives.
     pub fn parent(&mut self, look: &Look, pid: Pid, proc: &Proc, now: Monotonic) -> Option<Parent> {
         let by_stat = look.stat.as_ref().ok().map(|s| s.ppid).filter(|p| p.0 > 1);
         let parent = by_stat.or_else(|| self.parents.get(&pid).copied())?;
-        if let Some(known) = self.looks.get(&parent) {
-            return Some(Parent { pid: parent, look: Some(Arc::clone(known)) });
+        let known = self.looks.get(&parent).cloned();
+        if known.as_ref().is_some_and(|look| now.since(look.at) < FRESH) {
+            return Some(Parent { pid: parent, look: known });
         }
         let mut look = proc.look(parent, now);
         // What is kept must keep nobody's mount alive.
@@ -83,7 +92,8 @@ impl Lineage {
         if let Ok(exe) = &mut look.exe {
             exe.file = Err(Missing::Gone);
         }
-        let look = look.stat.is_ok().then(|| Arc::new(look));
+        // Where it has died meanwhile, it is known as it was.
+        let look = if look.stat.is_ok() { Some(Arc::new(look)) } else { known };
         if let Some(look) = &look {
             self.looks.push(parent, Arc::clone(look));
         }

@@ -1,6 +1,8 @@
 //! The sensors: who executed something, and where that was not seen. A sensor knows no policy: it resolves on the
 //! spot what [`Triage`] knows to be none of our business and hands everything else to detection.
 
+pub mod counters;
+pub mod exec_look;
 pub mod lineage;
 pub mod pace;
 pub mod proc_connector;
@@ -9,7 +11,6 @@ pub mod proc_socket;
 pub mod procfs_poll;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use nix::sys::eventfd::{EfdFlags, EventFd};
@@ -47,15 +48,6 @@ pub enum Control {
     Sweep(SensorKind),
     /// End.
     Stop,
-}
-
-/// The numbers that sensors count and others read.
-#[derive(Debug, Default)]
-pub struct Counters {
-    /// Execs that the connector counted and that were dead before their look.
-    pub unexamined: AtomicU64,
-    /// Execs that the connector counted.
-    pub execs: AtomicU64,
 }
 
 /// Where a sensor puts what it saw. Never blocks: what does not fit is counted and told as a loss.
@@ -140,12 +132,5 @@ impl ControlInlet {
             Some(t) => self.receiver.recv_timeout(t).ok(),
             None => Some(self.receiver.recv().unwrap_or(Control::Stop)),
         }
-    }
-}
-
-impl Counters {
-    /// Adds to the execs that nobody could look at.
-    pub fn add_unexamined(&self, count: u64) {
-        self.unexamined.fetch_add(count, Ordering::Relaxed);
     }
 }

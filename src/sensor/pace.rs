@@ -30,7 +30,6 @@ pub struct Pace {
     last: Monotonic,
     execs_per_second: f64,
     savings_ns: f64,
-    /// The eager reader had to rest: its containers are covered in part.
     throttled: bool,
 }
 
@@ -45,9 +44,14 @@ impl Pace {
         self.mode = mode;
     }
 
-    /// Whether the last rest was forced on an eager reader.
+    /// Whether the last rest was forced on an eager reader: its containers are covered in part.
     pub fn throttled(&self) -> bool {
         self.throttled
+    }
+
+    /// Execs a second, on average over the last quarter of one.
+    pub fn execs_per_second(&self) -> f64 {
+        self.execs_per_second
     }
 
     /// Accounts one drain of `execs` events that took `cpu_ns` of this thread's time, and says how long to rest.

@@ -2,36 +2,36 @@
 //! as [`Pace`] says. It proves by a canary that the kernel still talks to it, and reopens the socket when it does not.
 
 use std::collections::HashMap;
-use std::num::NonZeroUsize;
 use std::os::fd::AsFd;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use lru::LruCache;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use crate::event::{Fact, Look, Lost, Monotonic, Pid, SensorKind, Sighting, StartTime};
+use crate::event::{Fact, Look, Lost, Monotonic, Pid, SensorKind, Sighting};
 use crate::host::clock;
 use crate::host::process::Proc;
+use crate::sensor::counters::Counters;
+use crate::sensor::exec_look::{ExecLook, Seen};
 use crate::sensor::lineage::Lineage;
 use crate::sensor::pace::{Mode, Pace};
 use crate::sensor::proc_event::ProcEvent;
 use crate::sensor::proc_socket::{Listener, Purpose};
-use crate::sensor::{Control, ControlInlet, Counters, Outlet, Triage};
+use crate::sensor::{Control, ControlInlet, Outlet, Triage};
 use crate::sys::netlink::BATCH;
 use crate::sys::process::{run_at_once, thread_cpu_ns};
 
 /// After so long without any exec the stream has to prove itself.
 const SILENCE: Duration = Duration::from_secs(60);
+/// That it is in arrears is said so often at most.
+const IN_ARREARS: Duration = Duration::from_secs(60);
 /// A canary that is not heard by then was not heard.
 const CANARY: Duration = Duration::from_secs(2);
 /// Looks of one drain; what is left is swept.
 const LOOKS: usize = 256;
 /// Execs after which lineage is taken in even if nobody asks for it: its buffer holds the forks and exits of 10,000.
 const UNDRAINED: usize = 1024;
-const IMAGES: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
 
 /// Whether the connector can be had here and now.
 ///
@@ -45,14 +45,11 @@ pub fn probe() -> Result<(), String> {
 pub struct Reader {
     listener: Listener,
     lineage: Lineage,
-    proc: Arc<Proc>,
-    triage: Arc<dyn Triage>,
+    looker: ExecLook,
     outlet: Outlet,
     control: ControlInlet,
     counters: Arc<Counters>,
     pace: Pace,
-    /// The image last seen in a process: start time and where its stack began.
-    images: LruCache<Pid, (StartTime, u64)>,
     /// Execs since lineage was last taken in.
     undrained: usize,
     last_event: Monotonic,
@@ -63,6 +60,8 @@ pub struct Reader {
     losses: Vec<Lost>,
     health: Option<Fact>,
     degraded: bool,
+    /// When it was last said that the reader rests though nothing else covers the containers.
+    in_arrears: Option<Monotonic>,
 }
 
 impl Reader {
@@ -83,13 +82,11 @@ impl Reader {
         let mut reader = Self {
             listener,
             lineage: Lineage::default(),
-            proc,
-            triage,
+            looker: ExecLook::new(proc, triage),
             outlet,
             control,
             counters,
             pace: Pace::new(mode, now),
-            images: LruCache::new(IMAGES),
             undrained: 0,
             last_event: now,
             cpu: 0,
@@ -97,6 +94,7 @@ impl Reader {
             losses: Vec::new(),
             health: None,
             degraded: false,
+            in_arrears: None,
         };
         reader.set_mode(mode);
         Ok(reader)
@@ -168,9 +166,22 @@ impl Reader {
         let spent = cpu.saturating_sub(std::mem::replace(&mut self.cpu, cpu));
         let rest = self.pace.rest(clock::now(), count, spent);
         if !rest.is_zero() {
+            self.say_if_in_arrears();
             std::thread::sleep(rest);
         }
         false
+    }
+
+    fn say_if_in_arrears(&mut self) {
+        let now = clock::now();
+        if self.pace.throttled() && self.in_arrears.is_none_or(|said| now.since(said) >= IN_ARREARS) {
+            self.in_arrears = Some(now);
+            let rate = self.pace.execs_per_second();
+            log::warn!(
+                "{rate:.0} execs a second take more than the connector's share of a core: it looks once a millisecond, \
+                 and what lives shorter is counted as unexamined"
+            );
+        }
     }
 
     /// Waits for events, orders or what is due; true where there are orders.
@@ -211,7 +222,7 @@ impl Reader {
                 self.lose(dropped, "the socket's buffer");
             }
         }
-        self.counters.execs.fetch_add(execs.len() as u64, Ordering::Relaxed);
+        self.counters.add_execs(execs.len());
         Ok(execs)
     }
 
@@ -243,7 +254,8 @@ impl Reader {
         let mut incomplete = Vec::new();
         let order_len = order.len();
         for (pid, at) in order {
-            match self.look(pid, at) {
+            self.lineage.executed(pid);
+            match self.looker.look(pid, at) {
                 Seen::Settled => {}
                 Seen::Dead => unexamined += 1,
                 Seen::Wanted(sighting) if needs_parent(&sighting.look) => incomplete.push(*sighting),
@@ -256,41 +268,10 @@ impl Reader {
             self.lineage.drain();
         }
         for mut sighting in incomplete {
-            sighting.parent = self.lineage.parent(&sighting.look, sighting.pid, &self.proc, sighting.look.at);
+            sighting.parent = self.lineage.parent(&sighting.look, sighting.pid, self.looker.proc(), sighting.look.at);
             self.send(sighting);
         }
-        self.counters.add_unexamined(unexamined);
-    }
-
-    fn look(&mut self, pid: Pid, at: Monotonic) -> Seen {
-        if nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid.0), None) == Err(nix::Error::ESRCH) {
-            return Seen::Dead;
-        }
-        let mut look = self.proc.begin_look(pid, clock::now());
-        if look.dir.is_err() {
-            return Seen::Dead;
-        }
-        if self.triage.is_host(&look) {
-            return Seen::Settled;
-        }
-        self.proc.complete_look(&mut look);
-        if look.exe.is_err() && look.stat.is_err() {
-            return Seen::Dead;
-        }
-        if self.is_known_image(pid, &look) {
-            // The earlier event's look came so late that it saw this image: the earlier image was never seen.
-            return Seen::Dead;
-        }
-        let Some(begun) = self.triage.wants(&look) else { return Seen::Settled };
-        let known_by = SensorKind::Connector;
-        Seen::Wanted(Box::new(Sighting { pid, at, known_by, look, parent: None, begun }))
-    }
-
-    /// Whether this image of the process was looked at before. Each exec gives a process a new random stack.
-    fn is_known_image(&mut self, pid: Pid, look: &Look) -> bool {
-        let Ok(stat) = &look.stat else { return false };
-        let image = (stat.start, stat.start_stack);
-        stat.start_stack != 0 && self.images.push(pid, image) == Some((pid, image))
+        self.counters.add_unexamined(unexamined, self.last_event);
     }
 
     fn send(&mut self, sighting: Sighting) {
@@ -389,14 +370,6 @@ impl Drop for Reader {
     fn drop(&mut self) {
         self.reap();
     }
-}
-
-enum Seen {
-    /// Known to be none of our business.
-    Settled,
-    /// Nothing of it could be seen.
-    Dead,
-    Wanted(Box<Sighting>),
 }
 
 /// Whether the look leaves open where the process belongs: a zombie shows a false cgroup on v1.

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 /// One line of `--stdout ecs`, of the alert file, or of syslog.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Alert(pub(crate) Value);
 
 impl Alert {
@@ -54,12 +54,18 @@ impl Alert {
         self.programs().iter().filter_map(|p| p["family"].as_str()).collect()
     }
 
-    /// Fails unless the session counted exactly these programs and no other toolchain exec.
+    /// Fails unless the session counted exactly these programs and no other toolchain exec. On a machine that is busy
+    /// enough, an exec of less than a millisecond may die unseen: then the session says that its counts are not exact,
+    /// and its alert carries at least as many unexamined execs as are missing here.
     pub(crate) fn assert_counts(&self, expected: &[(&str, u64)]) {
         let counted: Vec<(&str, u64)> = expected.iter().map(|(name, _)| (*name, self.execs_of(name))).collect();
-        assert_eq!(counted, expected, "{self}");
-        let sum: u64 = expected.iter().map(|(_, n)| n).sum();
-        assert_eq!(self.number("ccwatch.session.execs"), sum, "{self}");
+        let sum = |counts: &[(&str, u64)]| counts.iter().map(|(_, n)| n).sum::<u64>();
+        let (wanted, all) = (sum(expected), self.number("ccwatch.session.execs"));
+        let not_more = counted.iter().zip(expected).all(|(counted, expected)| counted.1 <= expected.1);
+        assert!(not_more && sum(&counted) == all, "counted {counted:?}, {all} in all, of {expected:?}: {self}");
+        let exact = self.at("ccwatch.session.exact") == &Value::Bool(true);
+        let unseen = if exact { 0 } else { self.number("ccwatch.coverage.unexamined").min(wanted / 10) };
+        assert!(all + unseen >= wanted, "counted {counted:?} of {expected:?}, {unseen} unseen, exact {exact}: {self}");
     }
 
     fn programs(&self) -> &[Value] {
@@ -70,5 +76,31 @@ impl Alert {
 impl std::fmt::Display for Alert {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{:#}", self.0)
+    }
+}
+
+/// On one line what tells it from its neighbours: a list of whole alerts is longer than what CI shows.
+impl std::fmt::Debug for Alert {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let programs: Vec<String> = self.programs().iter().map(|p| format!("{} {}", p["name"], p["execs"])).collect();
+        let names = [
+            "@timestamp",
+            "event.action",
+            "event.reason",
+            "container.name",
+            "process.entity_id",
+            "process.executable",
+            "process.command_line",
+            "ccwatch.known_by",
+            "ccwatch.session.id",
+            "ccwatch.session.state",
+            "ccwatch.session.exact",
+            "ccwatch.session.users",
+            "ccwatch.severity",
+            "ccwatch.coverage.unexamined",
+            "ccwatch.missing",
+        ];
+        let fields: Vec<String> = names.iter().map(|name| self.at(name).to_string()).collect();
+        write!(f, "{} [{}]", fields.join(" "), programs.join(", "))
     }
 }

@@ -42,7 +42,7 @@ pub(crate) struct Setup {
 }
 
 impl Setup {
-    /// A directory of its own with state and alert file in it, no syslog, and sessions that end after 1 s.
+    /// A directory of its own with state and alert file in it, no syslog, and sessions that end after 2 s.
     pub(crate) fn new() -> Self {
         let home = Arc::new(tempfile::Builder::new().prefix("ccwatch-test-").tempdir().unwrap());
         let at = |name: &str| home.path().join(name).display().to_string();
@@ -50,7 +50,7 @@ impl Setup {
         new.set("state", "directory", at("state"))
             .set("alert-file", "path", at("alerts.json"))
             .set("syslog", "enabled", false)
-            .set("session", "gap", "1s")
+            .set("session", "gap", "2s")
     }
 
     /// Sets one key.

@@ -11,12 +11,12 @@ use std::process::ExitCode;
 pub use gather::{Probes, gather};
 
 use super::print;
+use crate::alert::escape;
 use crate::cli::ConfigOption;
 use crate::config::{Config, Sensors, Switch};
 use crate::container::ContainerKey;
 use crate::error::Result;
 use crate::host::kernel::{Capabilities, Initial, Kernel, OLDEST};
-use crate::logging::escaped;
 
 /// Prints the report; exit code 0 where all is well, 1 where something is degraded.
 ///
@@ -219,7 +219,7 @@ impl Report {
         let findings = self.findings();
         for Finding { state, subject, text: line } in &findings {
             // Names of containers and paths are not ours.
-            let _ = writeln!(text, "{:<9} {subject:<15} {}", state.as_str(), escaped(line));
+            let _ = writeln!(text, "{:<9} {subject:<15} {}", state.as_str(), escape::text(line));
         }
         text.push_str("\nnot covered:\n");
         for line in self.not_covered() {
@@ -345,7 +345,7 @@ note      config          /etc/ccwatch/ccwatch.toml is not there, the defaults h
         ];
         assert_eq!(degraded(&report), subjects);
         let text = report.render();
-        assert!(text.contains("docker/a\\u{1b}b"), "{text}");
+        assert!(text.contains("docker/a\\x1bb"), "{text}");
         assert!(text.contains("not known whether they are the host's: network"), "{text}");
         report.kernel.capabilities = Err(Missing::Denied);
         assert!(report.render().contains("capabilities    unknown: denied"));

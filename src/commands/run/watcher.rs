@@ -20,13 +20,15 @@ use crate::detect::{Command, Detection, Inlets, Parts, Share};
 use crate::error::{Error, Result};
 use crate::event::{Fact, SensorKind};
 use crate::fingerprint::Database;
+use crate::host::clock;
 use crate::host::identity::HostFacts;
 use crate::host::process::Proc;
 use crate::host::worker::{Limits, Pool};
+use crate::sensor::counters::Counters;
 use crate::sensor::pace::Mode;
 use crate::sensor::proc_connector::Reader;
 use crate::sensor::procfs_poll::Walker;
-use crate::sensor::{Control, Controls, Counters, Outlet, channel, controls};
+use crate::sensor::{Control, Controls, Outlet, channel, controls};
 use crate::sink::dispatch::Dispatch;
 use crate::sys::process::run_early;
 
@@ -41,6 +43,7 @@ const FLUSH: Duration = Duration::from_secs(5);
 pub(super) struct Watcher {
     dispatch: Dispatch,
     commands: Sender<Command>,
+    counters: Arc<Counters>,
     detection: JoinHandle<()>,
     sensors: Vec<(Controls, JoinHandle<()>)>,
     /// Held so that detection's channel stays open while there is no sensor.
@@ -91,6 +94,7 @@ impl Watcher {
         let mut watcher = Self {
             dispatch,
             commands,
+            counters: Arc::clone(&counters),
             detection,
             sensors: Vec::new(),
             _outlet: outlet.clone(),
@@ -197,6 +201,8 @@ impl Watcher {
         let _ = self.commands.send(Command::Stop);
         join(self.detection);
         self.dispatch.flush_and_stop(FLUSH);
+        let (execs, dead) = (self.counters.execs(), self.counters.unexamined(clock::now()).total);
+        log::info!("{execs} execs of the host were counted, {dead} of them had ended before they could be looked at");
     }
 }
 

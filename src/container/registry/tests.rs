@@ -44,7 +44,7 @@ fn host_process(cgroup: &str) -> Look {
         comm: b"sh".to_vec(),
         state: b'S',
         ppid: Pid(1),
-        session: Pid(1),
+        session: Some(Pid(1)),
         tty: 0,
         start: StartTime(7),
         start_stack: 0,
