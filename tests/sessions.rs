@@ -143,7 +143,6 @@ impl World {
             inexact: false,
             root_command: e.root.into(),
             file: None,
-            late: None,
             facts: facts(e, pid),
         };
         let effects = self.sessions.add(member, at(seconds));

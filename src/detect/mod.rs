@@ -48,6 +48,8 @@ const LARGE: u64 = 8 << 20;
 const CONTENT_HANGS: Duration = Duration::from_secs(30);
 const CONTENTS: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
 const RECENT: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
+/// Of these, what was read late is kept for their session's last alert.
+const UNFINISHED: NonZeroUsize = NonZeroUsize::new(256).unwrap();
 /// Execs that wait for workers; beyond, they go on with what the look told.
 const PENDING: usize = 256;
 
@@ -118,6 +120,8 @@ pub struct Detection {
     jobs: HashMap<Ticket, u64>,
     /// Jobs that nobody waits for, and when each is given up.
     orphans: VecDeque<(Monotonic, Ticket)>,
+    /// Execs that were told before their reads had ended.
+    unfinished: LruCache<(Pid, Monotonic), Pending>,
     /// Images of toolchain processes counted lately.
     recent: LruCache<(Pid, StartTime), (u64, SensorKind)>,
     next: u64,
@@ -145,6 +149,7 @@ impl Detection {
             pending: BTreeMap::new(),
             jobs: HashMap::new(),
             orphans: VecDeque::new(),
+            unfinished: LruCache::new(UNFINISHED),
             recent: LruCache::new(RECENT),
             next: 0,
         }
@@ -400,9 +405,11 @@ impl Detection {
             inexact: older || pending.known_by == SensorKind::Poll,
             root_command: assembled.root_command,
             file: pending.file(),
-            late: pending.unfinished.then(|| Arc::new(pending.keep())),
             facts,
         };
+        if pending.unfinished {
+            self.unfinished.put((pending.pid, pending.at), pending.keep());
+        }
         self.note_unexamined();
         let effects = self.sessions.add(member, clock::now());
         self.carry_out(effects);
@@ -419,7 +426,7 @@ impl Detection {
 
     /// A session's last alert shows what the workers have read of its lead since.
     fn complete(&mut self, draft: &mut Draft) {
-        let Some(late) = draft.lead.late.clone() else { return };
+        let Some(late) = self.unfinished.pop(&(draft.lead.pid, draft.lead.at)) else { return };
         let content = draft.lead.file.and_then(|id| self.known_contents.peek(&id));
         let assembled = late.assemble(self.judge(&late, content), content, Ticks::read());
         let mut lead = Member::clone(&draft.lead);

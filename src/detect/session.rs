@@ -8,7 +8,6 @@ use lru::LruCache;
 
 use crate::alert::{ExecFacts, Origin, Program, SessionFacts, SessionState, Severity};
 use crate::container::ContainerKey;
-use crate::detect::pending::Pending;
 use crate::event::{FileId, Monotonic, Pid, ProcessId, StartTime};
 use crate::fingerprint::Kind;
 
@@ -49,8 +48,6 @@ pub struct Member {
     pub root_command: String,
     /// Identity of the executed file.
     pub file: Option<FileId>,
-    /// What its workers may have read since, where they missed the deadline: `closed` shows it.
-    pub late: Option<Arc<Pending>>,
     /// Everything that its alert shows.
     pub facts: ExecFacts,
 }

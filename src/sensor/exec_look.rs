@@ -96,20 +96,7 @@ mod tests {
     use std::process::{Child, Command, Stdio};
 
     use super::*;
-    use crate::event::BegunReads;
-
-    /// Wants all.
-    struct Everything;
-
-    impl Triage for Everything {
-        fn is_host(&self, _: &Look) -> bool {
-            false
-        }
-
-        fn wants(&self, _: &Look) -> Option<BegunReads> {
-            Some(BegunReads(0))
-        }
-    }
+    use crate::sensor::tests::Everything;
 
     fn looker() -> ExecLook {
         ExecLook::new(Arc::new(Proc::open(Path::new("/proc")).unwrap()), Arc::new(Everything))

@@ -196,19 +196,8 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::event::{BegunReads, Look};
+    use crate::sensor::tests::Everything;
     use crate::sensor::{channel, controls};
-
-    struct Everything;
-
-    impl Triage for Everything {
-        fn is_host(&self, _: &Look) -> bool {
-            false
-        }
-        fn wants(&self, _: &Look) -> Option<BegunReads> {
-            Some(BegunReads(0))
-        }
-    }
 
     fn put(root: &Path, pid: i32, start: u64, stack: u64) {
         let dir = root.join(pid.to_string());
