@@ -165,6 +165,26 @@ fn an_error_in_the_configuration_keeps_the_old_one() {
 }
 
 #[test]
+fn what_only_a_start_takes_over_is_named() {
+    let setup = Setup::new();
+    let watcher = setup.start();
+    setup.clone().set("sensors", "procfs-poll", "off").write();
+    watcher.signal(Signal::SIGHUP);
+    watcher.await_stderr("the section", |line| line.contains("[sensors] is taken over at the next start"));
+    watcher.stop();
+}
+
+#[test]
+fn a_second_watcher_on_one_state_directory_is_refused() {
+    let setup = Setup::new();
+    let first = setup.start();
+    let (status, alerts, story) = setup.spawn(&mut setup.command()).end();
+    assert_eq!(status.code(), Some(70), "{story}");
+    assert!(alerts.is_empty() && story.contains("another watcher that is running holds it"), "{story}");
+    first.stop();
+}
+
+#[test]
 fn without_the_connector_the_poll_sees_what_lives() {
     let container = Container::start();
     let watcher = Setup::new().set("sensors", "proc-connector", "off").start();

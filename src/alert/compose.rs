@@ -220,7 +220,9 @@ fn own(alert: &Alert, severity: Severity) -> Own {
         missing: exec.map_or_else(BTreeMap::new, |exec| {
             exec.missing.iter().map(|(field, why)| ((*field).into(), why.as_str().into())).collect()
         }),
-        cut: Vec::new(),
+        cut: exec
+            .filter(|exec| exec.container.metadata.labels_cut)
+            .map_or_else(Vec::new, |_| vec!["container.labels".into()]),
         lost: alert.loss.as_ref().map(lost),
         coverage: Coverage { unexamined: alert.unexamined },
         suppressed: alert.suppressed,

@@ -125,4 +125,6 @@ pub struct Metadata {
     pub image_id: Option<String>,
     /// Labels, keys as given.
     pub labels: BTreeMap<String, String>,
+    /// There are more labels, or longer ones, than were kept.
+    pub labels_cut: bool,
 }

@@ -100,6 +100,8 @@ struct Entry {
     pid: VecDeque<Namespace>,
     metadata: Option<Metadata>,
     asked: Asked,
+    /// Why the last answer told nothing.
+    failed: Option<Missing>,
 }
 
 /// A container and the outermost around it.
@@ -161,8 +163,20 @@ impl Registry {
     pub fn learn(&mut self, key: &ContainerKey, answer: Field<Metadata>, now: Monotonic) {
         let entry = self.meet(key, None);
         entry.asked.answered(answer.as_ref().map(drop).map_err(|why| *why), now);
+        entry.failed = answer.as_ref().err().copied();
         if let Ok(metadata) = answer {
             entry.metadata = Some(metadata);
+        }
+    }
+
+    /// Why a container's metadata is not known.
+    pub fn why_unknown(&self, key: &ContainerKey) -> Missing {
+        match self.containers.peek(key) {
+            _ if key.runtime == Runtime::Sandbox => Missing::Absent,
+            Some(Entry { failed: Some(why), .. }) => *why,
+            // It said something, but no name.
+            Some(Entry { metadata: Some(_), .. }) => Missing::Absent,
+            _ => Missing::Deadline,
         }
     }
 
@@ -247,6 +261,7 @@ impl Registry {
             pid: VecDeque::new(),
             metadata: None,
             asked: Asked::default(),
+            failed: None,
         })
     }
 

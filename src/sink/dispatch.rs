@@ -86,8 +86,8 @@ impl Dispatch {
         if let Some(message) = stdout {
             sinks.push(Box::new(Stdout::new(message)?) as Box<dyn Sink>);
         }
+        let Opened { state, interrupted, trouble } = State::open(&config.state.directory, SystemTime::now())?;
         let sinks = sinks.into_iter().map(|sink| Running::start(sink, &reports_in)).collect::<Result<_>>()?;
-        let Opened { state, interrupted, trouble } = State::open(&config.state.directory, SystemTime::now());
         let (alerts_in, alerts) = bounded(ALERTS);
         let (control_in, control) = bounded(16);
         let (result, undelivered) = bounded(1);
@@ -115,11 +115,6 @@ impl Dispatch {
     /// For detection.
     pub fn outlet(&self) -> Outlet {
         self.outlet.clone()
-    }
-
-    /// Like [`Outlet::send`].
-    pub fn send(&self, alert: Alert) -> bool {
-        self.outlet.send(alert)
     }
 
     /// Opens the alert file anew, after a rotation (SIGHUP).

@@ -138,6 +138,16 @@ impl Queue {
         self.ring(&mut inner);
     }
 
+    /// Whether the end is near: there is no time to wait for what is away.
+    pub fn is_closing(&self) -> bool {
+        self.lock().closing.is_some()
+    }
+
+    /// What waits cannot be delivered any more: the sink is to leave at once.
+    pub fn abandon(&self) {
+        self.lock().closing = Some(Instant::now());
+    }
+
     /// Messages that still wait.
     pub fn waiting(&self) -> usize {
         self.lock().messages.len()

@@ -26,6 +26,8 @@ const SESSIONS_LIMIT: usize = 4096;
 /// The largest number that every JSON reader keeps (2^53, RFC 8259 section 6).
 const SEQUENCE_MAX: u64 = 1 << 53;
 
+const LOCK: &str = "lock";
+
 /// See the module.
 #[derive(Debug)]
 pub(super) struct State {
@@ -55,10 +57,10 @@ pub(super) struct Opened {
 }
 
 impl State {
-    /// Opens or makes `directory`. Where numbers cannot be kept or the last one cannot be read, they go on from the
+    /// Opens or makes `directory`. Fails where another watcher has it: both would tell the same. Where numbers cannot be kept or the last one cannot be read, they go on from the
     /// milliseconds since the epoch: higher than any number given before, and still exact in every JSON reader.
-    pub(super) fn open(directory: &Path, now: SystemTime) -> Opened {
-        match Kept::open(directory) {
+    pub(super) fn open(directory: &Path, now: SystemTime) -> Result<Opened> {
+        Ok(match Kept::open(directory) {
             Ok((kept, last)) => {
                 let interrupted = kept.interrupted();
                 let trouble = last
@@ -70,12 +72,16 @@ impl State {
                     trouble,
                 }
             }
+            Err(Error::Os { act: LOCK, object, source }) if source.kind() == io::ErrorKind::WouldBlock => {
+                let source = io::Error::other("another watcher that is running holds it");
+                return Err(Error::Os { act: LOCK, object, source });
+            }
             Err(error) => Opened {
                 state: Self { last: clock(now), kept: None },
                 interrupted: Vec::new(),
                 trouble: Some(format!("{error}; event.sequence goes on from the clock and open sessions are not kept")),
             },
-        }
+        })
     }
 
     /// The next number, kept before it is given.
@@ -118,8 +124,8 @@ impl Kept {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
         let file = plain(&mut options, &path).map_err(|error| Error::file("open", &path, error))?;
-        let sequence = Flock::lock(file, FlockArg::LockExclusiveNonblock)
-            .map_err(|(_, error)| Error::file("lock (does another watcher run?)", &path, error))?;
+        let sequence =
+            Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, error)| Error::file(LOCK, &path, error))?;
         let mut text = String::new();
         let read = (&*sequence).take(64).read_to_string(&mut text);
         let last = match read {
@@ -216,7 +222,7 @@ mod tests {
     use crate::alert::samples;
 
     fn open(directory: &Path) -> Opened {
-        State::open(directory, samples::moment())
+        State::open(directory, samples::moment()).unwrap()
     }
 
     #[test]
@@ -231,14 +237,13 @@ mod tests {
     }
 
     #[test]
-    fn a_second_watcher_does_not_use_the_same_numbers() {
+    fn a_second_watcher_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let mut first = open(dir.path());
-        first.state.remember(&document(&samples::opened(), &samples::host(), Stamp { id: "1".into(), sequence: 1 }));
-        let mut second = open(dir.path());
-        assert!(second.trouble.unwrap().contains("lock"));
-        assert!(second.interrupted.is_empty());
-        assert_eq!(second.state.next_sequence(), clock(samples::moment()) + 1);
+        let error = State::open(dir.path(), samples::moment()).unwrap_err();
+        assert_eq!(error.exit_code(), 70);
+        let expected = format!("lock {}/sequence: another watcher that is running holds it", dir.path().display());
+        assert_eq!(error.to_string(), expected);
         assert_eq!(first.state.next_sequence(), 1);
     }
 

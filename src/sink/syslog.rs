@@ -2,7 +2,7 @@
 //! crate's blocks for ever on a stalled reader and never connects again.
 //!
 //! A reader that is missing, restarts or stalls costs nobody anything: messages wait in the queue, in order, and go out
-//! when it is back. What the socket has taken is the reader's; that promise ends there (DESIGN 9).
+//! when it is back. What the socket has taken is the reader's; that promise ends there.
 
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
@@ -154,7 +154,9 @@ impl Syslog {
 
     /// Tries to deliver the queue's first message, or waits for what hinders it.
     fn deliver(&mut self, message: &Message, queue: &Queue) {
-        if self.trouble.as_ref().is_some_and(|trouble| Instant::now() < trouble.retry_at) {
+        let waits = self.trouble.as_ref().is_some_and(|trouble| Instant::now() < trouble.retry_at);
+        // At the end one more try is all that is left.
+        if waits && !queue.is_closing() {
             self.wait_for_reader(queue);
             return;
         }
@@ -177,6 +179,7 @@ impl Syslog {
                 self.current.clear();
             }
             Outcome::Full => self.wait_until_writable(queue),
+            Outcome::Broken(_) if queue.is_closing() => queue.abandon(),
             Outcome::Broken(error) => self.broken(error),
         }
     }
@@ -300,4 +303,25 @@ fn prefix(header: &Formatter3164, cookie: &str, severity: Severity) -> Vec<u8> {
     }
     out.extend_from_slice(cookie.as_bytes());
     out
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn at_the_end_it_waits_for_no_reader() {
+        let directory = tempfile::tempdir().unwrap();
+        let target = format!("unix:{}", directory.path().join("absent").display());
+        let mut syslog = Syslog::new(&config::Syslog { target, ..config::Syslog::default() }).unwrap();
+        let (reports, _told) = crossbeam_channel::unbounded();
+        let queue = Queue::new("syslog", reports).unwrap();
+        assert!(queue.push(Message { body: b"{}".as_slice().into(), severity: Severity::Low, tells: 0 }));
+        queue.close(Instant::now() + Duration::from_secs(3600));
+        // Returns at once, or the test never ends.
+        syslog.run(&queue);
+        assert_eq!(queue.waiting(), 1, "dispatch tells that it was not delivered");
+    }
 }

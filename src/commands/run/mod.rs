@@ -93,12 +93,21 @@ fn reload(loaded: &mut Loaded, watcher: &Watcher) {
         Ok(Some(new)) => match watcher.reconfigure(&new.config) {
             Ok(()) => {
                 log::info!("the configuration was read again");
+                for section in waiting(&loaded.config, &new.config) {
+                    log::warn!("[{section}] is taken over at the next start");
+                }
                 *loaded = new;
             }
             Err(e) => log::error!("the old configuration is kept: {e}"),
         },
         Err(e) => log::error!("the old configuration is kept: {e}"),
     }
+}
+
+/// Sections that have changed and that a running watcher cannot take over.
+fn waiting(old: &Config, new: &Config) -> Vec<&'static str> {
+    let changed = [("sensors", old.sensors != new.sensors), ("state", old.state != new.state)];
+    changed.into_iter().filter(|(_, changed)| *changed).map(|(section, _)| section).collect()
 }
 
 /// Says what is watched, with which sensors, and where alerts go.

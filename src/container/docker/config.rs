@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
+use serde_json::{Map, Value};
 
 use crate::container::Metadata;
 use crate::event::{Field, Missing};
@@ -19,39 +19,27 @@ const LABELS_LIMIT: usize = 16 * 1024;
 /// Bytes of a name or of an image reference; Docker allows fewer.
 const TEXT_LIMIT: usize = 1024;
 
-/// The fields that are wanted of Go's `container.Container` (moby, container/container.go).
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Container {
-    name: Option<String>,
-    /// `sha256:` and the image's id.
-    image: Option<String>,
-    config: Option<Config>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Config {
-    /// The image as the user named it.
-    image: Option<String>,
-    labels: Option<BTreeMap<String, String>>,
-}
-
 /// Reads the bytes of a config.v2.json.
 ///
 /// # Errors
-/// [`Missing::Malformed`] where they are no JSON object of the known shape.
+/// [`Missing::Malformed`] where they are no JSON object. A value of a wrong type is as good as none.
 pub(super) fn parse(bytes: &[u8]) -> Field<Metadata> {
-    let container: Container = serde_json::from_slice(bytes).map_err(|_| Missing::Malformed)?;
-    let (image, labels) = container.config.map_or((None, None), |config| (config.image, config.labels));
-    let (image_name, image_tag) = image.as_deref().map_or((None, None), split_reference);
-    let name = container.name.as_deref().map(|name| name.strip_prefix('/').unwrap_or(name));
+    // Go's container.Container (moby, container/container.go).
+    let container: Map<String, Value> = serde_json::from_slice(bytes).map_err(|_| Missing::Malformed)?;
+    let string = |key| container.get(key).and_then(Value::as_str);
+    let config = |key| container.get("Config").and_then(|config| config.get(key));
+    // The image as the user named it; beside it stands its id, with `sha256:`.
+    let image = config("Image").and_then(Value::as_str);
+    let (image_name, image_tag) = image.map_or((None, None), split_reference);
+    let name = string("Name").map(|name| name.strip_prefix('/').unwrap_or(name));
+    let (labels, labels_cut) = config("Labels").and_then(Value::as_object).map_or_else(Default::default, bounded);
     Ok(Metadata {
         name: name.and_then(text),
         image_name: image_name.and_then(text),
         image_tag: image_tag.and_then(text),
-        image_id: container.image.as_deref().and_then(text),
-        labels: bounded(labels.unwrap_or_default()),
+        image_id: string("Image").and_then(text),
+        labels,
+        labels_cut,
     })
 }
 
@@ -84,29 +72,30 @@ fn cut(value: &str, limit: usize) -> &str {
     value.get(..end).unwrap_or_default()
 }
 
-fn bounded(labels: BTreeMap<String, String>) -> BTreeMap<String, String> {
+/// The labels that are kept, and whether that is not all of them.
+fn bounded(labels: &Map<String, Value>) -> (BTreeMap<String, String>, bool) {
     let names_project = |key: &str| {
         key.starts_with("com.docker.compose.")
             || key.starts_with("com.docker.swarm.")
             || key.starts_with("io.kubernetes.")
             || key.starts_with("org.opencontainers.image.")
     };
-    let (first, rest): (Vec<_>, Vec<_>) = labels.into_iter().partition(|(key, _)| names_project(key));
-    let mut left = LABELS_LIMIT;
+    let (first, rest): (Vec<_>, Vec<_>) = labels.iter().partition(|(key, _)| names_project(key));
+    let (mut left, mut all) = (LABELS_LIMIT, true);
     let mut kept = BTreeMap::new();
-    for (key, value) in first.into_iter().chain(rest) {
-        let value = cut(&value, VALUE_LIMIT);
+    for (key, whole) in first.into_iter().chain(rest) {
+        let value = whole.as_str().map(|whole| cut(whole, VALUE_LIMIT));
+        all &= value.is_some_and(|value| Some(value) == whole.as_str());
+        let Some(value) = value else { continue };
         let size = key.len() + value.len();
-        if key.is_empty() || key.len() > KEY_LIMIT || size > left {
+        if key.is_empty() || key.len() > KEY_LIMIT || size > left || kept.len() == LABELS {
+            all = false;
             continue;
         }
-        if kept.len() == LABELS {
-            break;
-        }
         left -= size;
-        kept.insert(key, value.to_owned());
+        kept.insert(key.clone(), value.to_owned());
     }
-    kept
+    (kept, !all)
 }
 
 #[cfg(test)]
@@ -165,9 +154,13 @@ mod tests {
 
     #[test]
     fn hostile_and_meagre_json() {
-        for json in
-            ["{}", r#"{"Name":null,"Config":null}"#, r#"{"Config":{"Labels":null}}"#, r#"{"Name":"","Image":""}"#]
-        {
+        for json in [
+            "{}",
+            r#"{"Name":null,"Config":null}"#,
+            r#"{"Name":1,"Config":[]}"#,
+            r#"{"Config":{"Labels":null}}"#,
+            r#"{"Name":"","Image":""}"#,
+        ] {
             assert_eq!(parse(json.as_bytes()), Ok(Metadata::default()), "{json}");
         }
         assert_eq!(parse(br#"{"Name":"/a\"b\nc\u001b[31m"}"#).unwrap().name.as_deref(), Some("a\"b\nc\u{1b}[31m"));
@@ -177,11 +170,6 @@ mod tests {
             "",
             "null",
             "[]",
-            r#"{"Name":1}"#,
-            r#"{"Name":"a","Name":"b"}"#,
-            r#"{"Config":[]}"#,
-            r#"{"Config":{"Labels":{"a":1}}}"#,
-            r#"{"Config":{"Labels":["a"]}}"#,
             r#"{"Name":"\ud800"}"#,
             &deep,
             &format!(r#"{{"Other":{deep}"#),
@@ -201,12 +189,24 @@ mod tests {
         labels.insert("com.docker.compose.project".into(), "shop".into());
         labels.insert("a".repeat(257), "long key".into());
         labels.insert("a".repeat(256), "\u{20ac}".repeat(400));
-        let kept = bounded(labels);
+        let json = |labels: BTreeMap<String, String>| labels.into_iter().map(|(k, v)| (k, v.into())).collect();
+        let (kept, cut) = bounded(&json(labels));
+        assert!(cut);
         assert_eq!(kept.len(), LABELS);
         assert_eq!(kept["com.docker.compose.project"], "shop");
         assert_eq!(kept[&"a".repeat(256)].len(), 1023, "cut between two characters of three bytes");
         assert!(!kept.contains_key(&"a".repeat(257)));
-        let large = bounded((0..64).map(|n| (n.to_string(), "x".repeat(2000))).collect());
+        let (large, _) = bounded(&json((0..64).map(|n| (n.to_string(), "x".repeat(2000))).collect()));
         assert_eq!(large.len(), 15, "no more than 16 KiB altogether");
+        assert!(!bounded(&json(kept)).1, "what was kept is kept whole");
+    }
+
+    #[test]
+    fn one_value_of_a_wrong_type_costs_nothing_else() {
+        let json = br#"{"Name": "/web", "Image": 7, "Config": {"Image": "shop:1", "Labels": {"a": 1, "b": "c"}}}"#;
+        let metadata = parse(json).unwrap();
+        assert_eq!((metadata.name.as_deref(), metadata.image_name.as_deref()), (Some("web"), Some("shop")));
+        assert_eq!((metadata.image_id, metadata.labels_cut), (None, true));
+        assert_eq!(metadata.labels, BTreeMap::from([("b".into(), "c".into())]));
     }
 }
