@@ -21,7 +21,7 @@ use queue::Queue;
 /// How a sink wants its alerts, and how many bytes one may have, without the end of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
-    /// The contract's JSON, made smaller as DESIGN 7 orders until it fits.
+    /// The contract's JSON, made smaller in the order of [`crate::alert::fit::fit()`] until it fits.
     Ecs {
         /// Bytes.
         limit: usize,
