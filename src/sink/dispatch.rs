@@ -203,7 +203,8 @@ impl Running {
                 }
                 match queue.waiting() {
                     0 => {}
-                    waiting => log::warn!("{name}: {waiting} alerts were not delivered in time"),
+                    1 => log::warn!("{name}: 1 alert was not delivered"),
+                    waiting => log::warn!("{name}: {waiting} alerts were not delivered"),
                 }
             }
         };
@@ -367,7 +368,7 @@ impl Worker {
             self.sinks.extend(new);
             let old: Vec<Running> = old;
             // It says itself what it could not deliver.
-            old.iter().for_each(|sink| sink.queue.close(Instant::now() + RETIREMENT));
+            old.iter().for_each(|sink| sink.queue.retire(Instant::now() + RETIREMENT));
         }
     }
 
@@ -380,7 +381,7 @@ impl Worker {
         }
         let names: Vec<_> = self.sinks.iter().map(|sink| sink.name).collect();
         names.into_iter().for_each(|name| self.tell_loss(name));
-        self.sinks.iter().for_each(|sink| sink.queue.close(deadline));
+        self.sinks.iter().for_each(|sink| sink.queue.stop(deadline));
         let mut undelivered = 0;
         for sink in &self.sinks {
             let hangs =
