@@ -60,6 +60,19 @@ fn a_killed_watcher_is_continued_by_the_next() {
 }
 
 #[test]
+fn a_second_watcher_with_the_same_state_is_refused() {
+    let setup = Setup::new();
+    let first = setup.start();
+    let second = setup.spawn(&mut setup.command());
+    let (status, alerts, story) = second.end();
+    assert_eq!(status.code(), Some(70), "{story}");
+    assert!(alerts.is_empty(), "{story}");
+    let lock = setup.home().join("state/sequence");
+    assert!(story.contains(&format!("lock {}: another watcher runs", lock.display())), "{story}");
+    first.stop();
+}
+
+#[test]
 fn sigterm_closes_what_is_open() {
     let container = Container::start();
     let watcher = Watcher::start();

@@ -76,9 +76,10 @@ impl Dispatch {
     /// Opens the state directory and starts a sink for each section that is enabled, and one for `stdout` if it is
     /// asked for. Sessions that a killed watcher left open are closed before anything else goes out.
     ///
-    /// Fails for a configuration that cannot be used and where no thread can be started; a missing syslog, directory or
-    /// file is told and tried again.
+    /// Fails for a configuration that cannot be used, where another watcher holds the state directory, and where no
+    /// thread can be started; a missing syslog, directory or file is told and tried again.
     pub fn start(config: &Config, host: HostFacts, stdout: Option<config::Message>) -> Result<Self> {
+        let Opened { state, interrupted, trouble } = State::open(&config.state.directory, SystemTime::now())?;
         let (reports_in, reports) = unbounded();
         let mut sinks = Vec::new();
         sinks.extend(syslog(&config.syslog)?);
@@ -87,7 +88,6 @@ impl Dispatch {
             sinks.push(Box::new(Stdout::new(message)?) as Box<dyn Sink>);
         }
         let sinks = sinks.into_iter().map(|sink| Running::start(sink, &reports_in)).collect::<Result<_>>()?;
-        let Opened { state, interrupted, trouble } = State::open(&config.state.directory, SystemTime::now());
         let (alerts_in, alerts) = bounded(ALERTS);
         let (control_in, control) = bounded(16);
         let (result, undelivered) = bounded(1);

@@ -1,5 +1,5 @@
 //! What outlives the watcher: the sequence number, and the last document of each session that is still open. Without a
-//! usable directory it goes on and says so.
+//! usable directory it goes on and says so; beside another watcher on the same directory it does not start.
 //!
 //! `sequence` holds the last number given, written before the alert goes out, so that a kill never repeats one. Nothing
 //! here is flushed to the disk (an alert does not wait for one): after a power failure a number may come again, an
@@ -11,6 +11,7 @@ use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
 use crate::alert::ecs::Document;
@@ -57,8 +58,10 @@ pub(super) struct Opened {
 impl State {
     /// Opens or makes `directory`. Where numbers cannot be kept or the last one cannot be read, they go on from the
     /// milliseconds since the epoch: higher than any number given before, and still exact in every JSON reader.
-    pub(super) fn open(directory: &Path, now: SystemTime) -> Opened {
-        match Kept::open(directory) {
+    ///
+    /// Fails where another watcher runs on the directory: each alert would go out twice.
+    pub(super) fn open(directory: &Path, now: SystemTime) -> Result<Opened> {
+        let opened = match Kept::open(directory) {
             Ok((kept, last)) => {
                 let interrupted = kept.interrupted();
                 let trouble = last
@@ -70,12 +73,14 @@ impl State {
                     trouble,
                 }
             }
-            Err(error) => Opened {
+            Err(Unusable::Held(error)) => return Err(error),
+            Err(Unusable::Broken(error)) => Opened {
                 state: Self { last: clock(now), kept: None },
                 interrupted: Vec::new(),
                 trouble: Some(format!("{error}; event.sequence goes on from the clock and open sessions are not kept")),
             },
-        }
+        };
+        Ok(opened)
     }
 
     /// The next number, kept before it is given.
@@ -108,9 +113,23 @@ impl State {
     }
 }
 
+/// Why a directory cannot be used.
+#[derive(Debug)]
+enum Unusable {
+    /// Another process has locked it.
+    Held(Error),
+    Broken(Error),
+}
+
+impl From<Error> for Unusable {
+    fn from(error: Error) -> Self {
+        Self::Broken(error)
+    }
+}
+
 impl Kept {
     /// The directory and the last number; `None` where the file holds something else.
-    fn open(directory: &Path) -> Result<(Self, Option<u64>)> {
+    fn open(directory: &Path) -> std::result::Result<(Self, Option<u64>), Unusable> {
         let sessions = directory.join("sessions");
         let made = DirBuilder::new().recursive(true).mode(0o700).create(&sessions);
         made.map_err(|error| Error::file("make", &sessions, error))?;
@@ -118,8 +137,8 @@ impl Kept {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
         let file = plain(&mut options, &path).map_err(|error| Error::file("open", &path, error))?;
-        let sequence = Flock::lock(file, FlockArg::LockExclusiveNonblock)
-            .map_err(|(_, error)| Error::file("lock (does another watcher run?)", &path, error))?;
+        let sequence =
+            Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, error)| refused(&path, error))?;
         let mut text = String::new();
         let read = (&*sequence).take(64).read_to_string(&mut text);
         let last = match read {
@@ -160,6 +179,18 @@ impl Kept {
             Err(_) => {}
             Ok(()) => self.said = false,
         }
+    }
+}
+
+/// Why flock(2) on `path` failed.
+fn refused(path: &Path, error: Errno) -> Unusable {
+    match error {
+        Errno::EWOULDBLOCK => {
+            let held = io::Error::other("another watcher runs with this state directory");
+            Unusable::Held(Error::file("lock", path, held))
+        }
+        // ENOLCK, ENOSYS: a filesystem without locks.
+        other => Unusable::Broken(Error::file("lock", path, other)),
     }
 }
 
@@ -216,7 +247,7 @@ mod tests {
     use crate::alert::samples;
 
     fn open(directory: &Path) -> Opened {
-        State::open(directory, samples::moment())
+        State::open(directory, samples::moment()).unwrap()
     }
 
     #[test]
@@ -231,15 +262,21 @@ mod tests {
     }
 
     #[test]
-    fn a_second_watcher_does_not_use_the_same_numbers() {
+    fn a_second_watcher_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let mut first = open(dir.path());
-        first.state.remember(&document(&samples::opened(), &samples::host(), Stamp { id: "1".into(), sequence: 1 }));
-        let mut second = open(dir.path());
-        assert!(second.trouble.unwrap().contains("lock"));
-        assert!(second.interrupted.is_empty());
-        assert_eq!(second.state.next_sequence(), clock(samples::moment()) + 1);
+        let error = State::open(dir.path(), samples::moment()).unwrap_err();
+        let lock = dir.path().join("sequence");
+        let said = format!("lock {}: another watcher runs with this state directory", lock.display());
+        assert_eq!((error.to_string(), error.exit_code()), (said, 70));
         assert_eq!(first.state.next_sequence(), 1);
+        drop(first);
+        assert_eq!(open(dir.path()).state.next_sequence(), 2);
+    }
+
+    #[test]
+    fn a_filesystem_without_locks_is_no_second_watcher() {
+        assert!(matches!(refused(Path::new("/x"), Errno::ENOLCK), Unusable::Broken(_)));
     }
 
     #[test]
