@@ -163,6 +163,24 @@ fn an_error_in_the_configuration_keeps_the_old_one() {
     watcher.stop();
 }
 
+/// What can be taken over is, and what cannot is named.
+#[test]
+fn a_changed_configuration_is_taken_over_but_for_what_a_start_needs() {
+    let container = Container::start();
+    container.put("f.c", "int f;\n");
+    let setup = Setup::new();
+    let watcher = setup.start();
+    let other = setup.home().join("other.json");
+    let path = other.display().to_string();
+    setup.set("alert-file", "path", path).set("sensors", "procfs-poll", "on").write();
+    watcher.signal(Signal::SIGHUP);
+    watcher.await_stderr("what waits", |line| line.contains("[sensors] was changed: that holds from the next start"));
+    container.exec(&["gcc", "-c", "f.c"]);
+    watcher.await_closed(&container.id);
+    eventually("alerts in the other file", || other.exists().then_some(()));
+    watcher.stop();
+}
+
 #[test]
 fn without_the_connector_the_poll_sees_what_lives() {
     let container = Container::start();
