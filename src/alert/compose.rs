@@ -29,6 +29,7 @@ pub fn document(alert: &Alert, host: &HostFacts, stamp: Stamp) -> Document {
     let severity = alert.action.severity().unwrap_or(alert.severity);
     let finding = alert.action == Action::CompilerExecuted;
     let exec = alert.exec.as_deref();
+    let place = exec.map(|exec| &exec.container).or(alert.busiest.as_ref());
     let mut document = Document {
         timestamp: time::micros(alert.made),
         ecs: ecs::Ecs { version: ecs::ECS_VERSION.into() },
@@ -39,9 +40,15 @@ pub fn document(alert: &Alert, host: &HostFacts, stamp: Stamp) -> Document {
         threat: finding.then(threat),
         host: host_of(host),
         process: exec.map(|exec| process(&exec.process, host)),
-        container: exec.map(|exec| &exec.container).or(alert.busiest.as_ref()).map(container),
+        container: place.map(container),
         ccwatch: own(alert, severity),
     };
+    if let (Some(facts), Some(shown)) = (place, &document.container)
+        // Two keys that differ in a dot and an underscore are one in the document.
+        && (facts.metadata.labels_cut || shown.labels.len() < facts.metadata.labels.len())
+    {
+        document.ccwatch.cut.push("container.labels".into());
+    }
     fit::bound(&mut document);
     document.message = match &alert.loss {
         Some(loss) if !finding => text::health(&loss.sentence),
@@ -276,4 +283,26 @@ fn lost(facts: &LossFacts, action: Action) -> Lost {
 
 fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::super::samples;
+    use super::*;
+
+    fn cut(change: impl FnOnce(&mut crate::container::Metadata)) -> Vec<String> {
+        let mut alert = samples::opened();
+        change(&mut alert.exec.as_mut().unwrap().container.metadata);
+        document(&alert, &samples::host(), Stamp { id: "1".into(), sequence: 1 }).ccwatch.cut
+    }
+
+    #[test]
+    fn labels_that_are_left_out_are_told() {
+        assert_eq!(cut(|_| {}), [""; 0]);
+        assert_eq!(cut(|said| said.labels_cut = true), ["container.labels"]);
+        let both = ["a.b", "a_b"].map(|key| (key.to_owned(), String::new()));
+        assert_eq!(cut(|said| said.labels = both.into()), ["container.labels"]);
+    }
 }

@@ -32,6 +32,7 @@ pub(crate) fn container() -> ContainerFacts {
             image_tag: Some("1.4".into()),
             image_id: Some(format!("sha256:{}", "1".repeat(64))),
             labels: BTreeMap::from([("com.docker.compose.project".into(), "shop".into())]),
+            labels_cut: false,
         },
     }
 }

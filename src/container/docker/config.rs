@@ -45,13 +45,15 @@ pub(super) fn parse(bytes: &[u8]) -> Field<Metadata> {
     let container: Container = serde_json::from_slice(bytes).map_err(|_| Missing::Malformed)?;
     let (image, labels) = container.config.map_or((None, None), |config| (config.image, config.labels));
     let (image_name, image_tag) = image.as_deref().map_or((None, None), split_reference);
+    let (labels, labels_cut) = bounded(labels.unwrap_or_default());
     let name = container.name.as_deref().map(|name| name.strip_prefix('/').unwrap_or(name));
     Ok(Metadata {
         name: name.and_then(text),
         image_name: image_name.and_then(text),
         image_tag: image_tag.and_then(text),
         image_id: container.image.as_deref().and_then(text),
-        labels: bounded(labels.unwrap_or_default()),
+        labels,
+        labels_cut,
     })
 }
 
@@ -84,7 +86,8 @@ fn cut(value: &str, limit: usize) -> &str {
     value.get(..end).unwrap_or_default()
 }
 
-fn bounded(labels: BTreeMap<String, String>) -> BTreeMap<String, String> {
+/// The labels that are kept, and whether anything of the others was not.
+fn bounded(labels: BTreeMap<String, String>) -> (BTreeMap<String, String>, bool) {
     let names_project = |key: &str| {
         key.starts_with("com.docker.compose.")
             || key.starts_with("com.docker.swarm.")
@@ -94,19 +97,18 @@ fn bounded(labels: BTreeMap<String, String>) -> BTreeMap<String, String> {
     let (first, rest): (Vec<_>, Vec<_>) = labels.into_iter().partition(|(key, _)| names_project(key));
     let mut left = LABELS_LIMIT;
     let mut kept = BTreeMap::new();
-    for (key, value) in first.into_iter().chain(rest) {
-        let value = cut(&value, VALUE_LIMIT);
+    let mut anything_cut = false;
+    for (key, whole) in first.into_iter().chain(rest) {
+        let value = cut(&whole, VALUE_LIMIT);
         let size = key.len() + value.len();
-        if key.is_empty() || key.len() > KEY_LIMIT || size > left {
-            continue;
+        let fits = !key.is_empty() && key.len() <= KEY_LIMIT && size <= left && kept.len() < LABELS;
+        anything_cut |= !fits || value.len() < whole.len();
+        if fits {
+            left -= size;
+            kept.insert(key, value.to_owned());
         }
-        if kept.len() == LABELS {
-            break;
-        }
-        left -= size;
-        kept.insert(key, value.to_owned());
     }
-    kept
+    (kept, anything_cut)
 }
 
 #[cfg(test)]
@@ -201,12 +203,25 @@ mod tests {
         labels.insert("com.docker.compose.project".into(), "shop".into());
         labels.insert("a".repeat(257), "long key".into());
         labels.insert("a".repeat(256), "\u{20ac}".repeat(400));
-        let kept = bounded(labels);
+        let (kept, cut) = bounded(labels);
+        assert!(cut);
         assert_eq!(kept.len(), LABELS);
         assert_eq!(kept["com.docker.compose.project"], "shop");
         assert_eq!(kept[&"a".repeat(256)].len(), 1023, "cut between two characters of three bytes");
         assert!(!kept.contains_key(&"a".repeat(257)));
-        let large = bounded((0..64).map(|n| (n.to_string(), "x".repeat(2000))).collect());
-        assert_eq!(large.len(), 15, "no more than 16 KiB altogether");
+        let (large, cut) = bounded((0..64).map(|n| (n.to_string(), "x".repeat(2000))).collect());
+        assert_eq!((large.len(), cut), (15, true), "no more than 16 KiB altogether");
+    }
+
+    #[test]
+    fn whatever_is_cut_of_the_labels_is_known() {
+        let cut = |key: String, value: String| bounded(BTreeMap::from([(key, value)])).1;
+        assert!(!cut("k".repeat(KEY_LIMIT), "v".repeat(VALUE_LIMIT)));
+        assert!(cut("k".repeat(KEY_LIMIT + 1), "v".into()));
+        assert!(cut("k".into(), "v".repeat(VALUE_LIMIT + 1)));
+        let many = |count: usize| bounded((0..count).map(|n| (format!("k{n}"), String::new())).collect()).1;
+        assert_eq!((many(LABELS), many(LABELS + 1)), (false, true));
+        let json = format!(r#"{{"Config":{{"Labels":{{"k":"{}"}}}}}}"#, "v".repeat(VALUE_LIMIT + 1));
+        assert!(parse(json.as_bytes()).unwrap().labels_cut);
     }
 }
