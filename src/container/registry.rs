@@ -98,7 +98,8 @@ struct Entry {
     quota: Quota,
     mnt: VecDeque<Namespace>,
     pid: VecDeque<Namespace>,
-    metadata: Option<Metadata>,
+    /// What the runtime's files said last, else why nothing is known.
+    metadata: Field<Metadata>,
     asked: Asked,
 }
 
@@ -144,7 +145,19 @@ impl Registry {
 
     /// What the runtime's files said of a container, the last time that they said something.
     pub fn metadata(&self, key: &ContainerKey) -> Option<&Metadata> {
-        self.containers.peek(key)?.metadata.as_ref()
+        self.containers.peek(key)?.metadata.as_ref().ok()
+    }
+
+    /// Why a container's name is not known; `None` where it is.
+    pub fn missing_name(&self, key: &ContainerKey) -> Option<Missing> {
+        if key.runtime == Runtime::Sandbox {
+            return Some(Missing::Absent);
+        }
+        match self.containers.peek(key).map(|entry| &entry.metadata) {
+            Some(Ok(metadata)) => metadata.name.is_none().then_some(Missing::Absent),
+            Some(Err(why)) => Some(*why),
+            None => Some(Missing::Deadline),
+        }
     }
 
     /// Whether a container's metadata is to be asked for now: never asked, failed and its pause is over, or grown old. The
@@ -161,8 +174,8 @@ impl Registry {
     pub fn learn(&mut self, key: &ContainerKey, answer: Field<Metadata>, now: Monotonic) {
         let entry = self.meet(key, None);
         entry.asked.answered(answer.as_ref().map(drop).map_err(|why| *why), now);
-        if let Ok(metadata) = answer {
-            entry.metadata = Some(metadata);
+        if answer.is_ok() || entry.metadata.is_err() {
+            entry.metadata = answer;
         }
     }
 
@@ -245,7 +258,7 @@ impl Registry {
             quota: quota(key, outer),
             mnt: VecDeque::new(),
             pid: VecDeque::new(),
-            metadata: None,
+            metadata: Err(Missing::Deadline),
             asked: Asked::default(),
         })
     }

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::alert::{Action, Alert, ContainerFacts, ExecFacts, LossFacts, SessionState, Severity};
+use crate::container::ContainerKey;
 use crate::container::registry::Registry;
-use crate::container::{ContainerKey, Runtime};
 use crate::detect::pending::hex;
 use crate::detect::policy::remediation;
 use crate::detect::sessions::Draft;
 use crate::detect::triage::Screen;
-use crate::event::{Lost, Missing, Monotonic, SensorKind};
+use crate::event::{Lost, Monotonic, SensorKind};
 use crate::fingerprint::Content;
 use crate::host::clock;
 use crate::sensor::{Control, Controls};
@@ -50,7 +50,11 @@ impl Telling {
             complete_container(outer, registry);
         }
         complete_content(&mut exec, content);
-        note_missing_name(&mut exec);
+        if exec.container.metadata.name.is_none()
+            && let Some(why) = registry.missing_name(&exec.container.key)
+        {
+            exec.missing.insert("container.name", why);
+        }
         if draft.session.state != SessionState::Closed {
             exec.latency = Some(clock::now().since(draft.lead.at));
         }
@@ -181,16 +185,4 @@ fn complete_content(exec: &mut ExecFacts, content: Option<&Content>) {
         exec.missing.remove("process.hash.sha256");
     }
     exec.build_id = content.build_id.as_deref().map(hex);
-}
-
-fn note_missing_name(exec: &mut ExecFacts) {
-    if exec.container.metadata.name.is_some() {
-        return;
-    }
-    let why = match exec.container.key.runtime {
-        Runtime::Docker => Missing::Unreadable,
-        Runtime::Sandbox => Missing::Absent,
-        _ => Missing::Unsupported,
-    };
-    exec.missing.insert("container.name", why);
 }
