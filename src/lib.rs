@@ -39,7 +39,6 @@ pub mod event;
 pub mod fingerprint;
 pub mod host;
 pub mod logging;
-pub mod rate;
 pub mod sensor;
 pub mod sink;
 pub mod sys;

@@ -117,11 +117,6 @@ impl Dispatch {
         self.outlet.clone()
     }
 
-    /// Like [`Outlet::send`].
-    pub fn send(&self, alert: Alert) -> bool {
-        self.outlet.send(alert)
-    }
-
     /// Opens the alert file anew, after a rotation (SIGHUP).
     pub fn reopen(&self) {
         // A full control channel holds a Reopen already.
