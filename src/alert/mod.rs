@@ -6,6 +6,7 @@ pub mod ecs;
 pub mod escape;
 mod fields;
 pub mod fit;
+pub mod hex;
 pub mod id;
 pub mod json;
 pub mod text;

@@ -4,10 +4,9 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use crate::alert::{Action, Alert, ContainerFacts, ExecFacts, LossFacts, SessionState, Severity};
+use crate::alert::{Action, Alert, ContainerFacts, ExecFacts, LossFacts, SessionState, Severity, hex};
 use crate::container::ContainerKey;
 use crate::container::registry::Registry;
-use crate::detect::pending::hex;
 use crate::detect::policy::remediation;
 use crate::detect::sessions::Draft;
 use crate::detect::triage::Screen;
@@ -181,8 +180,8 @@ fn complete_container(container: &mut ContainerFacts, registry: &Registry) {
 fn complete_content(exec: &mut ExecFacts, content: Option<&Content>) {
     let Some(content) = content else { return };
     if let Some(hash) = content.sha256 {
-        exec.process.sha256 = Some(hex(&hash));
+        exec.process.sha256 = Some(hex::lower(&hash));
         exec.missing.remove("process.hash.sha256");
     }
-    exec.build_id = content.build_id.as_deref().map(hex);
+    exec.build_id = content.build_id.as_deref().map(hex::lower);
 }
