@@ -259,7 +259,7 @@ pub struct BegunReads(pub u64);
 pub struct Lost {
     /// Which sensor lost them.
     pub sensor: SensorKind,
-    /// How many.
+    /// How many; 0 where nobody can know.
     pub count: u64,
     /// The last moment at which nothing was lost yet.
     pub since: Monotonic,
@@ -278,8 +278,8 @@ pub enum Fact {
     Swept {
         /// The sensor whose loss it repaired; `None` for the baseline.
         after: Option<SensorKind>,
-        /// Processes looked at.
-        seen: u64,
+        /// Processes looked at; else why not all could be.
+        seen: Field<u64>,
     },
     /// A sensor began to work, or stopped working, and why.
     Health {

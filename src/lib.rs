@@ -8,9 +8,9 @@
 //!  /proc poll     ─┘                  └─ fingerprint (names, arguments, content)            syslog, file, stdout
 //! ```
 //!
-//! 1. [`sensor::proc_connector`] sleeps until the kernel reports an exec, and takes a look at the process while it
-//!    lives: [`host::process`] reads /proc through one descriptor. [`detect::triage`] settles on the spot what belongs
-//!    to the host or is no compiler by any name.
+//! 1. [`sensor::proc_connector`] sleeps until the kernel reports an exec, and [`sensor::exec_look`] looks at the
+//!    process while it lives: [`host::process`] reads /proc through one descriptor. [`detect::triage`] settles on the
+//!    spot what belongs to the host or is no compiler by any name.
 //! 2. What is left goes as an [`event::Sighting`] through a bounded channel to [`detect::Detection`], one thread that
 //!    does no I/O. [`container::registry`] says whose process it is.
 //! 3. What takes a read goes to [`host::worker`]'s threads ([`detect::enrich`]): arguments, user, ancestors, container

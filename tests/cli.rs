@@ -149,3 +149,11 @@ fn without_privileges_one_sentence_and_77() {
     assert!(stderr.contains("CAP_NET_ADMIN is missing, needed to listen to"), "{stderr}");
     assert_eq!(stderr.lines().count(), 1, "{stderr}");
 }
+
+#[test]
+fn log_rotation_names_the_default_alert_file() {
+    let rotation =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/packaging/logrotate/ccwatch")).unwrap();
+    let path = ccwatch::config::AlertFile::default().path;
+    assert!(rotation.lines().any(|line| line == format!("{} {{", path.display())));
+}

@@ -36,6 +36,20 @@ fn what_already_runs_is_found_at_the_start() {
 }
 
 #[test]
+fn a_session_older_than_the_watcher_has_no_exact_counts() {
+    let container = Container::start();
+    container.put("a.c", "int a;\n");
+    let mut shell = container.hold(&["sh", "-c", "gcc -c a.c; echo compiled; read word; gcc -c a.c; read word"]);
+    shell.await_line("compiled");
+    let watcher = Watcher::start();
+    shell.write(b"again\n");
+    let closed = watcher.await_closed(&container.id);
+    closed.assert_counts(ONE_OBJECT);
+    assert_eq!(closed.at("ccwatch.session.exact"), false, "{closed}");
+    drop(shell);
+}
+
+#[test]
 fn a_killed_watcher_is_continued_by_the_next() {
     let container = Container::start();
     let setup = Setup::new();

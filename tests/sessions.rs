@@ -38,6 +38,8 @@ struct Exec {
     kind: Kind,
     toolchain: Option<&'static str>,
     query: bool,
+    /// Its file was seen.
+    seen: bool,
     severity: Severity,
     uid: Option<u32>,
     root: &'static str,
@@ -55,6 +57,7 @@ impl Default for Exec {
             kind: Kind::Compiler,
             toolchain: Some("gnu"),
             query: false,
+            seen: true,
             severity: Severity::Low,
             uid: Some(0),
             root: "make -j8",
@@ -69,7 +72,7 @@ fn key(id: &str) -> ContainerKey {
 fn facts(e: &Exec, pid: i32) -> ExecFacts {
     let verdict = Verdict {
         kind: e.kind,
-        family: format!("{}-family", e.name),
+        family: if e.seen { format!("{}-family", e.name) } else { "unknown".into() },
         toolchain: e.toolchain.map(Into::into),
         version: None,
         confidence: Confidence::Low,
@@ -78,7 +81,12 @@ fn facts(e: &Exec, pid: i32) -> ExecFacts {
         packed: false,
     };
     ExecFacts {
-        process: ProcessFacts { pid, uid: e.uid, ..ProcessFacts::default() },
+        process: ProcessFacts {
+            pid,
+            uid: e.uid,
+            executable: e.seen.then(|| format!("/usr/bin/{}", e.name)),
+            ..ProcessFacts::default()
+        },
         container: ContainerFacts { key: key(e.container), metadata: Metadata::default() },
         outer: None,
         verdict,
@@ -148,8 +156,7 @@ impl World {
             self.take(effects);
             for (number, living) in std::mem::take(&mut self.asked) {
                 let alive: Vec<ProcessId> = living.into_iter().filter(|p| self.alive.contains(&p.pid)).collect();
-                let effects = self.sessions.answer(number, &alive, due);
-                self.take(effects);
+                self.sessions.answer(number, &alive, due);
             }
         }
     }
@@ -411,6 +418,39 @@ fn what_was_unexamined_or_lost_makes_counts_uncertain() {
     w.sessions.doubt();
     w.run_to(160.0);
     assert_eq!((w.told[3].unexamined, w.told[3].session.exact), (0, false));
+}
+
+#[test]
+fn an_exec_on_its_way_while_the_last_member_died_stays_in_its_session() {
+    let mut w = World::new();
+    w.exec(0.0, &Exec::default());
+    w.run_to(5.0);
+    assert_eq!(w.states(), [Opened], "its members were found dead just now");
+    w.exec(5.1, &Exec { name: "as".into(), kind: Kind::Assembler, ..Exec::default() });
+    w.run_to(60.0);
+    assert_eq!(w.states(), [Opened, Closed]);
+    assert_eq!(w.closed_execs(), 2);
+}
+
+#[test]
+fn a_program_seen_later_names_the_family_of_those_that_died_unseen() {
+    let mut w = World::new();
+    w.exec(0.0, &Exec::default());
+    w.exec(0.1, &Exec { name: "as".into(), kind: Kind::Assembler, toolchain: None, seen: false, ..Exec::default() });
+    w.exec(0.2, &Exec { name: "as".into(), kind: Kind::Assembler, ..Exec::default() });
+    w.run_to(60.0);
+    let programs = &w.told.last().unwrap().session.programs;
+    assert_eq!(programs.iter().map(|p| (p.name.as_str(), p.execs)).collect::<Vec<_>>(), [("as", 2), ("gcc", 1)]);
+}
+
+#[test]
+fn the_lead_is_one_that_was_seen() {
+    let mut w = World::new();
+    w.exec(0.0, &Exec { name: "unseen".into(), seen: false, ..Exec::default() });
+    w.exec(0.1, &Exec { name: "seen".into(), ..Exec::default() });
+    w.exec(0.2, &Exec { name: "later".into(), ..Exec::default() });
+    w.run_to(60.0);
+    assert_eq!(w.told.iter().map(|d| d.lead.name.as_str()).collect::<Vec<_>>(), ["unseen", "seen"]);
 }
 
 #[test]

@@ -228,7 +228,7 @@ fn own(alert: &Alert, severity: Severity) -> Own {
             exec.missing.iter().map(|(field, why)| ((*field).into(), why.as_str().into())).collect()
         }),
         cut: Vec::new(),
-        lost: alert.loss.as_ref().map(|loss| lost(loss, alert.action)),
+        lost: alert.loss.as_ref().map(lost),
         coverage: Coverage { unexamined: alert.unexamined },
         suppressed: alert.suppressed,
         exception: exec.and_then(|exec| exec.exception.clone()),
@@ -271,11 +271,11 @@ fn session(facts: &SessionFacts) -> Session {
     }
 }
 
-fn lost(facts: &LossFacts, action: Action) -> Lost {
+fn lost(facts: &LossFacts) -> Lost {
     Lost {
         sensor: facts.sensor.map(|sensor| sensor.as_str().into()),
-        // A sensor that fails has not lost anything yet: no number then, rather than a false 0.
-        count: (facts.count > 0 || action == Action::EventsLost).then_some(facts.count),
+        // A sensor that fails has not lost anything yet, and one that fell silent cannot count: no false 0.
+        count: (facts.count > 0).then_some(facts.count),
         since: facts.since.map(time::micros),
         recovered: facts.recovered,
     }

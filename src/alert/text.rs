@@ -22,15 +22,16 @@ pub fn sentence(document: &Document) -> String {
     let query = document.ccwatch.query == Some(true);
     let mut out = String::new();
     if state == "escalated" {
-        out.push_str("escalated to ");
+        out.push_str("escalated (");
         out.push_str(&escape::bounded(&document.ccwatch.severity, NAME));
-        out.push_str(": ");
+        out.push_str("): ");
     }
     out.push_str(&program(document));
     out.push(' ');
-    out.push_str(verb(document, state, query));
-    if query && let Some(asked) = question(document) {
-        out.push_str(&format!(" ({asked})"));
+    match question(document) {
+        Some(asked) if query => out.push_str(&format!("was asked ({asked})")),
+        None if query => out.push_str("was called without arguments"),
+        _ => out.push_str(verb(document, state)),
     }
     out.push_str(&place(document));
     out.push_str(&who(document, session));
@@ -138,10 +139,7 @@ fn program(document: &Document) -> String {
     if known.is_empty() { name } else { format!("{name} ({})", known.join(", ")) }
 }
 
-fn verb(document: &Document, state: &str, query: bool) -> &'static str {
-    if query {
-        return "was asked";
-    }
+fn verb(document: &Document, state: &str) -> &'static str {
     if document.ccwatch.confirmed == Some(false) {
         return "was perhaps executed";
     }

@@ -38,7 +38,7 @@ impl Config {
         };
 
         let blind = self.sensors.proc_connector == Switch::Off && self.sensors.procfs_poll == Switch::Off;
-        require(!blind, "sensors.proc-connector", "all sensors are off: nothing would be seen".into());
+        require(!blind, "sensors", "all of them are off: nothing would be seen".into());
 
         let findings = &self.policy.findings;
         require(!findings.is_empty(), "policy.findings", format!("is empty: name some of {}", FINDINGS.join(", ")));
@@ -191,6 +191,6 @@ mod tests {
         assert_eq!(keys(|c| c.alert_file.path = "alerts.json".into()), ["alert-file.path"]);
         assert_eq!(keys(|c| c.state.directory = "".into()), ["state.directory"]);
         let off = |c: &mut Config| (c.sensors.proc_connector, c.sensors.procfs_poll) = (Switch::Off, Switch::Off);
-        assert_eq!(keys(off), ["sensors.proc-connector"]);
+        assert_eq!(keys(off), ["sensors"]);
     }
 }

@@ -20,7 +20,7 @@ use std::time::{Duration, SystemTime};
 use crossbeam_channel::{Receiver, select_biased};
 use lru::LruCache;
 
-use crate::alert::ExecFacts;
+use crate::alert::{ExecFacts, SessionState};
 use crate::config::Config;
 use crate::container::registry::Registry;
 use crate::container::{ContainerKey, Home, Runtime};
@@ -30,11 +30,11 @@ use crate::detect::limits::AlertLimits;
 use crate::detect::pending::{Nested, Pending};
 use crate::detect::policy::{Case, Rules, Ruling};
 use crate::detect::session::Member;
-use crate::detect::sessions::{Effect, Sessions};
+use crate::detect::sessions::{Draft, Effect, Sessions};
 use crate::detect::telling::Telling;
 use crate::detect::triage::Screen;
 use crate::event::{Fact, FileId, Monotonic, Pid, SensorKind, Sighting, StartTime};
-use crate::fingerprint::{Candidate, Content, Database, Request};
+use crate::fingerprint::{Candidate, Content, Database, Judgement, Request};
 use crate::host::clock::{self, Ticks};
 use crate::host::worker::{Pool, Ticket};
 use crate::sensor::counters::Counters;
@@ -48,6 +48,8 @@ const LARGE: u64 = 8 << 20;
 const CONTENT_HANGS: Duration = Duration::from_secs(30);
 const CONTENTS: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
 const RECENT: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
+/// Of these, what was read late is kept for their session's last alert.
+const UNFINISHED: NonZeroUsize = NonZeroUsize::new(256).unwrap();
 /// Execs that wait for workers; beyond, they go on with what the look told.
 const PENDING: usize = 256;
 
@@ -97,6 +99,8 @@ pub struct Inlets {
 
 /// Detection's state.
 pub struct Detection {
+    /// When it began to watch.
+    began: Monotonic,
     database: Arc<Database>,
     registry: Registry,
     rules: Rules,
@@ -116,6 +120,8 @@ pub struct Detection {
     jobs: HashMap<Ticket, u64>,
     /// Jobs that nobody waits for, and when each is given up.
     orphans: VecDeque<(Monotonic, Ticket)>,
+    /// Execs that were told before their reads had ended.
+    unfinished: LruCache<(Pid, Monotonic), Pending>,
     /// Images of toolchain processes counted lately.
     recent: LruCache<(Pid, StartTime), (u64, SensorKind)>,
     next: u64,
@@ -126,6 +132,7 @@ impl Detection {
     pub fn new(parts: Parts) -> Self {
         let config = parts.config;
         Self {
+            began: clock::now(),
             database: parts.database,
             registry: parts.registry,
             rules: Rules::new(&config.policy),
@@ -142,6 +149,7 @@ impl Detection {
             pending: BTreeMap::new(),
             jobs: HashMap::new(),
             orphans: VecDeque::new(),
+            unfinished: LruCache::new(UNFINISHED),
             recent: LruCache::new(RECENT),
             next: 0,
         }
@@ -328,10 +336,7 @@ impl Detection {
                 }
             }
             Outcome::Metadata(key, metadata) => self.registry.learn(&key, metadata, clock::now()),
-            Outcome::Alive(session, alive) => {
-                let effects = self.sessions.answer(session, &alive, clock::now());
-                self.carry_out(effects);
-            }
+            Outcome::Alive(session, alive) => self.sessions.answer(session, &alive, clock::now()),
             Outcome::Content(id, content) => {
                 self.reading.remove(&id);
                 if let Ok(content) = content {
@@ -360,11 +365,7 @@ impl Detection {
     fn settle(&mut self, number: u64) {
         let Some(mut pending) = self.pending.remove(&number) else { return };
         let content = pending.file().and_then(|id| self.known_contents.get(&id)).cloned();
-        let mut judged = pending.invocation(|call| self.database.judge(call, content.as_ref()));
-        if pending.arguments_were_cut() {
-            // What makes it a compile may stand where nobody read.
-            judged.request = Request::Compile;
-        }
+        let judged = self.judge(&pending, content.as_ref());
         if !judged.verdict.kind.is_toolchain() {
             return;
         }
@@ -378,7 +379,10 @@ impl Detection {
             }
         }
         let outermost = pending.outer.as_ref().unwrap_or(&pending.inner);
-        let assembled = pending.assemble(judged, content.as_ref(), Ticks::read());
+        let ticks = Ticks::read();
+        let assembled = pending.assemble(judged, content.as_ref(), ticks);
+        // Whatever the session did before the watcher began was seen by nobody.
+        let older = assembled.session_start.is_some_and(|start| ticks.moment(start) < self.began);
         let mut facts = assembled.facts;
         let severity = match self.rule(&facts, outermost) {
             Ruling::Ignored => return,
@@ -398,14 +402,40 @@ impl Detection {
             at: pending.at,
             name: pending.name(),
             severity,
-            inexact: pending.known_by == SensorKind::Poll,
+            inexact: older || pending.known_by == SensorKind::Poll,
             root_command: assembled.root_command,
             file: pending.file(),
             facts,
         };
+        if pending.unfinished {
+            self.unfinished.put((pending.pid, pending.at), pending.keep());
+        }
         self.note_unexamined();
         let effects = self.sessions.add(member, clock::now());
         self.carry_out(effects);
+    }
+
+    fn judge(&self, pending: &Pending, content: Option<&Content>) -> Judgement {
+        let mut judged = pending.invocation(|call| self.database.judge(call, content));
+        if pending.arguments_were_cut() {
+            // What makes it a compile may stand where nobody read.
+            judged.request = Request::Compile;
+        }
+        judged
+    }
+
+    /// A session's last alert shows what the workers have read of its lead since.
+    fn complete(&mut self, draft: &mut Draft) {
+        let Some(late) = self.unfinished.pop(&(draft.lead.pid, draft.lead.at)) else { return };
+        let content = draft.lead.file.and_then(|id| self.known_contents.peek(&id));
+        let assembled = late.assemble(self.judge(&late, content), content, Ticks::read());
+        let mut lead = Member::clone(&draft.lead);
+        if !assembled.facts.ancestors.is_empty() && draft.session.root_command == lead.root_command {
+            draft.session.root_command = assembled.root_command;
+        }
+        let exception = lead.facts.exception.take();
+        lead.facts = ExecFacts { exception, ..assembled.facts };
+        draft.lead = Arc::new(lead);
     }
 
     fn rule(&self, facts: &ExecFacts, outermost: &ContainerKey) -> Ruling {
@@ -434,6 +464,7 @@ impl Detection {
         let late: Vec<u64> = self.pending.iter().filter(|(_, p)| p.deadline <= now).map(|(n, _)| *n).collect();
         for number in late {
             if let Some(pending) = self.pending.get_mut(&number) {
+                pending.unfinished = !pending.waiting.is_empty();
                 // Whoever has not answered by now is left behind.
                 for ticket in pending.waiting.drain(..) {
                     self.jobs.remove(&ticket);
@@ -464,10 +495,11 @@ impl Detection {
     fn carry_out(&mut self, effects: Vec<Effect>) {
         for effect in effects {
             match effect {
-                Effect::Emit(draft) => {
+                Effect::Emit(mut draft) => {
                     let suppressed = self.limits.suppressed();
-                    let first = draft.session.state != crate::alert::SessionState::Closed;
-                    if first && !self.limits.allow(&draft.lead.container) {
+                    if draft.session.state == SessionState::Closed {
+                        self.complete(&mut draft);
+                    } else if !self.limits.allow(&draft.lead.container) {
                         continue;
                     }
                     let content = draft.lead.file.and_then(|id| self.known_contents.peek(&id));
@@ -482,8 +514,7 @@ impl Detection {
         let nobody = ContainerKey { runtime: Runtime::Unknown, id: "".into() };
         if self.reads.submit((nobody, false), Job::Alive(number, living.clone())).is_none() {
             // Nobody can say: they are taken to live, and asked for again after the gap.
-            let effects = self.sessions.answer(number, &living, clock::now());
-            self.carry_out(effects);
+            self.sessions.answer(number, &living, clock::now());
         }
     }
 

@@ -8,13 +8,14 @@ use crate::alert::{Ancestor, ContainerFacts, ExecFacts, Origin, ProcessFacts, Re
 use crate::container::{ContainerKey, Metadata};
 use crate::detect::enrich::{Facts, Memory, Slate};
 use crate::detect::root_command;
-use crate::event::{FileId, Look, Missing, Monotonic, Pid, SensorKind, Sighting};
+use crate::event::{FileId, Look, Missing, Monotonic, Pid, SensorKind, Sighting, StartTime};
 use crate::fingerprint::{Content, Invocation, Judgement, Request};
 use crate::host::ancestry::Kin;
 use crate::host::clock::{self, Ticks};
 use crate::host::worker::Ticket;
 
 /// An exec that waits for its workers.
+#[derive(Debug, Clone)]
 pub struct Pending {
     /// Which process.
     pub pid: Pid,
@@ -38,6 +39,8 @@ pub struct Pending {
     pub content: Option<FileId>,
     /// When it goes on without them.
     pub deadline: Monotonic,
+    /// It went on without some of them.
+    pub unfinished: bool,
 }
 
 /// The innermost container, and the outermost where they nest.
@@ -53,6 +56,8 @@ pub struct Assembled {
     pub posix: Option<Pid>,
     /// What started it all.
     pub root_command: String,
+    /// When the process was forked from which all of the POSIX session comes, as far as that is known.
+    pub session_start: Option<StartTime>,
 }
 
 impl Pending {
@@ -72,7 +77,18 @@ impl Pending {
             waiting: Vec::new(),
             content: None,
             deadline,
+            unfinished: false,
         }
+    }
+
+    /// What is kept of it for its session's end: no descriptor, as that would keep a mount alive.
+    pub fn keep(mut self) -> Self {
+        let look = Arc::make_mut(&mut self.look);
+        look.dir = Err(Missing::Gone);
+        if let Ok(exe) = &mut look.exe {
+            exe.file = Err(Missing::Deadline);
+        }
+        self
     }
 
     /// Identity of the executed file.
@@ -108,7 +124,16 @@ impl Pending {
         let nearest = ancestors.first().or(facts.parent.as_ref());
         process.parent = nearest.map(relative).or_else(|| stat.filter(|s| s.ppid.0 > 0).map(|s| nameless(s.ppid)));
         process.session_leader = posix.map(|session| self.leader(session, &ancestors, &own));
-        let missing = self.missing(&facts, &memory, content);
+        let mut missing = self.missing(&facts, &memory, content);
+        if self.unfinished {
+            let unread = |who: &Option<Relative>| who.as_ref().is_none_or(|r| r.command_line.is_none());
+            let kin = [
+                ("process.parent.command_line", unread(&process.parent)),
+                ("process.session_leader.command_line", unread(&process.session_leader)),
+                ("ccwatch.ancestors", ancestors.is_empty()),
+            ];
+            missing.extend(kin.iter().filter(|(_, unread)| *unread).map(|(field, _)| (*field, Missing::Deadline)));
+        }
         let facts = ExecFacts {
             build_id: content.and_then(|c| c.build_id.as_deref()).map(hex::lower),
             process,
@@ -128,7 +153,15 @@ impl Pending {
             exception: None,
             missing,
         };
-        Assembled { facts, parent: stat.map(|s| s.ppid), posix, root_command }
+        let own_start = stat.filter(|_| posix == Some(self.pid)).map(|s| s.start);
+        let session_start = ancestors.iter().rfind(|k| posix.is_some() && k.session == posix).map(|k| k.start);
+        Assembled {
+            facts,
+            parent: stat.map(|s| s.ppid),
+            posix,
+            root_command,
+            session_start: session_start.or(own_start),
+        }
     }
 
     fn process(&self, facts: &Facts, memory: &Memory, ticks: Ticks) -> ProcessFacts {

@@ -2,7 +2,6 @@
 //! it and what was not. When it is opened, joined and closed is [`super::sessions`]' affair.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use lru::LruCache;
@@ -17,7 +16,7 @@ const NAMES: usize = 256;
 /// Programs that an alert lists.
 const LISTED: usize = 32;
 /// Living processes remembered.
-const MEMBERS: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
+const MEMBERS: usize = 4096;
 const USERS: usize = 64;
 /// An endless string of new users or toolchains must not become an endless string of alerts.
 const ESCALATIONS: u32 = 8;
@@ -54,6 +53,11 @@ pub struct Member {
 }
 
 impl Member {
+    /// Its file was seen; one that died in its look left its name at best.
+    pub fn was_seen(&self) -> bool {
+        self.facts.process.executable.is_some()
+    }
+
     fn uid(&self) -> Option<u32> {
         self.facts.process.uid
     }
@@ -98,6 +102,8 @@ pub struct Session {
     pub asked: bool,
     /// Members were alive at this moment; the gap counts from here too.
     pub alive_at: Monotonic,
+    /// All members were found dead at this moment, and nothing was executed since.
+    pub dead_since: Option<Monotonic>,
     /// Takes every new POSIX session of its container until this moment.
     pub catch_all_until: Option<Monotonic>,
     /// The unexamined execs of the host shortly before it began.
@@ -107,6 +113,8 @@ pub struct Session {
     exact: bool,
     execs: u64,
     programs: BTreeMap<(String, String, Kind), u64>,
+    /// Those of them that nobody saw alive.
+    unseen: BTreeSet<(String, String, Kind)>,
     other: u64,
     families: BTreeSet<String>,
     users: BTreeMap<u32, Option<String>>,
@@ -140,19 +148,21 @@ impl Session {
             muted: false,
             asked: false,
             alive_at: first.at,
+            dead_since: None,
             catch_all_until: None,
             unexamined_before,
             lead: Arc::clone(first),
             exact: true,
             execs: 0,
             programs: BTreeMap::new(),
+            unseen: BTreeSet::new(),
             other: 0,
             families: BTreeSet::new(),
             users: BTreeMap::new(),
             had: Had::default(),
             escalations: 0,
             compiled: false,
-            members: LruCache::new(MEMBERS),
+            members: LruCache::unbounded(),
         }
     }
 
@@ -160,10 +170,19 @@ impl Session {
     pub fn add(&mut self, member: &Arc<Member>) -> Change {
         self.first = self.first.min(member.at);
         self.last = self.last.max(member.at);
+        self.dead_since = None;
         self.execs += 1;
         self.exact &= !member.inexact;
         self.compiled |= !member.facts.query;
+        if member.was_seen() && !self.lead.was_seen() {
+            self.lead = Arc::clone(member);
+        }
         let program = self.program_of(member);
+        if member.was_seen() {
+            self.recognise(&program);
+        } else {
+            self.unseen.insert(program.clone());
+        }
         if self.programs.len() < NAMES || self.programs.contains_key(&program) {
             self.families.insert(program.1.clone());
             *self.programs.entry(program).or_default() += 1;
@@ -178,6 +197,9 @@ impl Session {
         }
         let toolchain = self.toolchain_of(member);
         self.members.push(member.pid, (member.start, toolchain.clone()));
+        if self.members.len() > MEMBERS {
+            self.members.pop_lru();
+        }
         self.compare(member, toolchain)
     }
 
@@ -185,12 +207,22 @@ impl Session {
     fn program_of(&self, member: &Member) -> (String, String, Kind) {
         let verdict = &member.facts.verdict;
         let namesake = || self.programs.keys().find(|(name, _, kind)| *name == member.name && *kind == verdict.kind);
-        if member.facts.process.executable.is_none()
+        if !member.was_seen()
             && let Some(known) = namesake()
         {
             return known.clone();
         }
         (member.name.clone(), verdict.family.clone(), verdict.kind)
+    }
+
+    /// Now that a program was seen, those of its name that were not are of its family too.
+    fn recognise(&mut self, seen: &(String, String, Kind)) {
+        let namesake = |p: &&(String, String, Kind)| p.0 == seen.0 && p.2 == seen.2 && p.1 != seen.1;
+        let Some(guessed) = self.unseen.iter().find(namesake).cloned() else { return };
+        self.unseen.remove(&guessed);
+        if let Some(execs) = self.programs.remove(&guessed) {
+            *self.programs.entry(seen.clone()).or_default() += execs;
+        }
     }
 
     /// A member called by a member joins its toolchain (rustc runs cc); an assembler or linker joins any.
@@ -293,7 +325,7 @@ impl Session {
             exact: self.exact && unexamined_now == self.unexamined_before,
             repeats,
             root_command: self.lead.root_command.clone(),
-            duration: self.last.since(self.first),
+            duration: self.last.max(self.alive_at).since(self.first),
             users: self.users.iter().map(|(uid, name)| (*uid, name.clone())).collect(),
             programs,
         }

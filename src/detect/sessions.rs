@@ -13,6 +13,9 @@ use crate::sensor::counters::Unexamined;
 
 /// A first exec that only asks waits so long for one that compiles: a configure script asks five times before.
 const QUERY_WAIT: Duration = Duration::from_secs(1);
+/// A session whose members are all dead ends so much later: an exec that preceded their death may still be on its way
+/// through the reader and the workers.
+const LINGER: Duration = Duration::from_millis(300);
 /// Sessions of one container that are reported in [`CAP_WINDOW`]; the last one takes the rest.
 const CAP: usize = 16;
 /// The same for all containers within an outermost one.
@@ -79,6 +82,7 @@ pub struct Sessions {
     open: HashMap<SessionNumber, Session>,
     next: u64,
     opened: HashMap<ContainerKey, VecDeque<Monotonic>>,
+    opened_pruned: Monotonic,
     repeats: HashMap<RepeatKey, Repeat>,
     /// Execs of the host that died unseen, as of now.
     unexamined: Unexamined,
@@ -94,6 +98,7 @@ impl Sessions {
             open: HashMap::new(),
             next: 0,
             opened: HashMap::new(),
+            opened_pruned: Monotonic::default(),
             repeats: HashMap::new(),
             unexamined: Unexamined::default(),
         }
@@ -138,7 +143,9 @@ impl Sessions {
         } else if query {
             session.open_due = session.open_due.or(Some(now.plus(QUERY_WAIT)));
         } else {
-            session.lead = Arc::clone(&member);
+            if member.was_seen() || !session.lead.was_seen() {
+                session.lead = Arc::clone(&member);
+            }
             effects.extend(self.report(number, now));
         }
         effects
@@ -246,7 +253,11 @@ impl Sessions {
 
     fn session_due(&self, s: &Session) -> Monotonic {
         let max = s.first.plus(self.max);
-        let gap = if s.asked { max } else { s.last.max(s.alive_at).plus(self.gap) };
+        let gap = match s.dead_since {
+            Some(dead) => dead.plus(LINGER),
+            None if s.asked => max,
+            None => s.last.max(s.alive_at).plus(self.gap),
+        };
         let gap = s.catch_all_until.map_or(gap, |until| gap.max(until));
         // Nothing ends before it was decided whether it is to be reported.
         s.open_due.unwrap_or(gap).min(max)
@@ -265,7 +276,7 @@ impl Sessions {
             }
             let aged = session.first.plus(self.max) <= now;
             let living = session.living();
-            if aged || living.is_empty() {
+            if aged || session.dead_since.is_some() || living.is_empty() {
                 effects.extend(self.close(number, now, if aged { "session-max" } else { "session-ended" }));
             } else {
                 session.asked = true;
@@ -273,24 +284,27 @@ impl Sessions {
             }
         }
         effects.extend(self.tell_repeats(now, false));
+        if now.since(self.opened_pruned) >= CAP_WINDOW {
+            self.opened_pruned = now;
+            self.opened.retain(|_, times| times.back().is_some_and(|t| now.since(*t) < CAP_WINDOW));
+        }
         effects
     }
 
     /// Which members of a session a worker found alive.
-    pub fn answer(&mut self, number: SessionNumber, alive: &[ProcessId], now: Monotonic) -> Vec<Effect> {
-        let gap = self.gap;
-        let Some(session) = self.open.get_mut(&number) else { return Vec::new() };
+    pub fn answer(&mut self, number: SessionNumber, alive: &[ProcessId], now: Monotonic) {
+        let Some(session) = self.open.get_mut(&number) else { return };
         session.asked = false;
         // An exec that came while the worker looked has opened the gap anew.
-        if now.since(session.last) < gap {
-            return Vec::new();
+        if now.since(session.last) < self.gap {
+            return;
         }
         session.keep(alive);
         if alive.is_empty() {
-            return self.close(number, now, "session-ended").into_iter().collect();
+            session.dead_since = Some(now);
+        } else {
+            session.alive_at = now;
         }
-        session.alive_at = now;
-        Vec::new()
     }
 
     fn close(&mut self, number: SessionNumber, now: Monotonic, reason: &'static str) -> Option<Effect> {
@@ -300,12 +314,19 @@ impl Sessions {
         if session.muted || !session.reported {
             return self.fold(key, &session, unexamined, now, reason);
         }
-        if !session.compiled() && self.repeats.len() < REPEATS {
-            let repeat = Repeat { until: now.plus(REPEAT), count: 0, sum: None, id: session.id.clone() };
-            self.repeats.insert(key, repeat);
+        if !session.compiled() {
+            self.remember(key, &session, now);
         }
         let lead = Arc::clone(&session.lead);
         Some(draft(&session, SessionState::Closed, &lead, reason, self.unexamined.total))
+    }
+
+    /// Sessions like this one are repetitions from now on, for an hour.
+    fn remember(&mut self, key: RepeatKey, session: &Session, now: Monotonic) {
+        if self.repeats.len() < REPEATS {
+            let repeat = Repeat { until: now.plus(REPEAT), count: 0, sum: None, id: session.id.clone() };
+            self.repeats.insert(key, repeat);
+        }
     }
 
     /// Adds a session that reported nothing to those that it repeats; reports it where there are none.
@@ -319,8 +340,7 @@ impl Sessions {
     ) -> Option<Effect> {
         let facts = session.facts(SessionState::Closed, self.unexamined.total, 0);
         let Some(repeat) = self.repeats.get_mut(&key) else {
-            let repeat = Repeat { until: now.plus(REPEAT), count: 0, sum: None, id: session.id.clone() };
-            self.repeats.insert(key, repeat);
+            self.remember(key, session, now);
             return Some(draft(session, SessionState::Closed, &session.lead, reason, self.unexamined.total));
         };
         repeat.count += 1;

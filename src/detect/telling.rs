@@ -10,7 +10,7 @@ use crate::container::registry::Registry;
 use crate::detect::policy::remediation;
 use crate::detect::sessions::Draft;
 use crate::detect::triage::Screen;
-use crate::event::{Lost, Monotonic, SensorKind};
+use crate::event::{Field, Lost, Monotonic, SensorKind};
 use crate::fingerprint::Content;
 use crate::host::clock;
 use crate::sensor::{Control, Controls};
@@ -19,10 +19,18 @@ use crate::sink::dispatch::Outlet;
 /// Losses are added up for so long before they are told.
 const GATHER: Duration = Duration::from_secs(1);
 
+/// Where walks over /proc are ordered.
+pub struct Walks {
+    /// The walker's.
+    pub controls: Controls,
+    /// It walks in rounds whether the connector works or not.
+    pub always_in_rounds: bool,
+}
+
 /// Makes alerts and hands them on.
 pub struct Telling {
     alerts: Outlet,
-    walker: Controls,
+    walker: Option<Walks>,
     screen: Arc<Screen>,
     losses: Vec<(Lost, u64)>,
     losses_due: Option<Monotonic>,
@@ -31,8 +39,8 @@ pub struct Telling {
 }
 
 impl Telling {
-    /// Tells through `alerts`, and has losses repaired by `walker`.
-    pub fn new(alerts: Outlet, walker: Controls, screen: Arc<Screen>) -> Self {
+    /// Tells through `alerts`, and has losses repaired by `walker`, where that may walk.
+    pub fn new(alerts: Outlet, walker: Option<Walks>, screen: Arc<Screen>) -> Self {
         Self { alerts, walker, screen, losses: Vec::new(), losses_due: None, unrepaired: Vec::new() }
     }
 
@@ -93,6 +101,12 @@ impl Telling {
     /// A sensor works, or does not.
     pub fn health(&mut self, sensor: SensorKind, degraded: Option<String>) {
         let name = sensor.as_str();
+        if sensor == SensorKind::Connector
+            && let Some(walker) = &self.walker
+        {
+            let rounds = walker.always_in_rounds || degraded.is_some();
+            walker.controls.send(if rounds { Control::Eager } else { Control::Lazy });
+        }
         let (action, severity, sentence) = match degraded {
             Some(why) => (Action::SensorDegraded, Severity::High, format!("the sensor {name} does not work: {why}")),
             None => (Action::SensorRecovered, Severity::Low, format!("the sensor {name} works again")),
@@ -123,16 +137,9 @@ impl Telling {
         }
         self.losses_due = None;
         for (lost, unexamined) in std::mem::take(&mut self.losses) {
-            if !self.unrepaired.iter().any(|(s, _)| *s == lost.sensor) && !self.walker.send(Control::Sweep(lost.sensor))
-            {
-                log::error!("the walk over /proc does not answer: a loss stays unrepaired");
-            }
-            self.unrepaired.push((lost.sensor, lost.count));
-            if lost.count == 0 {
-                continue;
-            }
-            let sentence =
-                format!("{} events of the sensor {} were lost: {}", lost.count, lost.sensor.as_str(), lost.at);
+            self.repair(&lost);
+            let number = if lost.count == 0 { "an unknown number of".into() } else { lost.count.to_string() };
+            let sentence = format!("{number} events of the sensor {} were lost: {}", lost.sensor.as_str(), lost.at);
             let since = Some(clock::wall(lost.since));
             let loss = LossFacts { sensor: Some(lost.sensor), count: lost.count, since, recovered: None, sentence };
             let mut alert = self.health_alert(Action::EventsLost, Severity::High, "events-lost", loss);
@@ -142,11 +149,28 @@ impl Telling {
         }
     }
 
+    fn repair(&mut self, lost: &Lost) {
+        let Some(walker) = &self.walker else { return };
+        if self.unrepaired.iter().all(|(s, _)| *s != lost.sensor) && !walker.controls.send(Control::Sweep(lost.sensor))
+        {
+            log::error!("the walk over /proc does not answer: a loss stays unrepaired");
+        }
+        self.unrepaired.push((lost.sensor, lost.count));
+    }
+
     /// A walk over /proc has ended.
-    pub fn swept(&mut self, after: Option<SensorKind>, seen: u64) {
+    pub fn swept(&mut self, after: Option<SensorKind>, seen: Field<u64>) {
+        let lost = |sensor| self.unrepaired.iter().filter(|(s, _)| Some(*s) == sensor).map(|(_, count)| count).sum();
+        let count = lost(after);
+        self.unrepaired.retain(|(s, _)| Some(*s) != after);
+        let seen = match seen {
+            Ok(seen) => seen,
+            Err(why) => {
+                let why = format!("not every living process could be looked at: {}", why.as_str());
+                return self.health(SensorKind::Poll, Some(why));
+            }
+        };
         let Some(sensor) = after else { return };
-        let count = self.unrepaired.iter().filter(|(s, _)| *s == sensor).map(|(_, count)| count).sum();
-        self.unrepaired.retain(|(s, _)| *s != sensor);
         let name = sensor.as_str();
         let sentence = format!("after a loss of the sensor {name} all {seen} living processes were looked at");
         let loss = LossFacts { sensor: Some(sensor), count, since: None, recovered: Some(seen), sentence };

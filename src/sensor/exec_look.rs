@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use lru::LruCache;
 
-use crate::event::{Look, Monotonic, Pid, SensorKind, Sighting, StartTime};
+use crate::event::{Look, Missing, Monotonic, Pid, SensorKind, Sighting, StartTime};
 use crate::host::clock::{self, Ticks};
 use crate::host::process::Proc;
 use crate::sensor::Triage;
@@ -19,6 +19,8 @@ pub enum Seen {
     Settled,
     /// Nothing of it could be seen.
     Dead,
+    /// It lives, and could not be looked at: no descriptor was left, or no permission.
+    Refused,
     /// Detection wants it.
     Wanted(Box<Sighting>),
 }
@@ -49,8 +51,10 @@ impl ExecLook {
             return Seen::Dead;
         }
         let mut look = self.proc.begin_look(pid, clock::now());
-        if look.dir.is_err() {
-            return Seen::Dead;
+        match look.dir {
+            Ok(_) => {}
+            Err(Missing::Gone) => return Seen::Dead,
+            Err(_) => return Seen::Refused,
         }
         if self.triage.is_host(&look) {
             return Seen::Settled;
@@ -92,20 +96,7 @@ mod tests {
     use std::process::{Child, Command, Stdio};
 
     use super::*;
-    use crate::event::BegunReads;
-
-    /// Wants all.
-    struct Everything;
-
-    impl Triage for Everything {
-        fn is_host(&self, _: &Look) -> bool {
-            false
-        }
-
-        fn wants(&self, _: &Look) -> Option<BegunReads> {
-            Some(BegunReads(0))
-        }
-    }
+    use crate::sensor::tests::Everything;
 
     fn looker() -> ExecLook {
         ExecLook::new(Arc::new(Proc::open(Path::new("/proc")).unwrap()), Arc::new(Everything))

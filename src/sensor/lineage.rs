@@ -44,6 +44,14 @@ impl Lineage {
         *self = Self::default();
     }
 
+    /// Where it listens, it does so on a new socket; what it knew may be outdated.
+    pub fn reopen(&mut self) {
+        if self.listener.is_some() {
+            self.close();
+            self.open();
+        }
+    }
+
     /// Takes in what has arrived.
     pub fn drain(&mut self) {
         let Some(listener) = &mut self.listener else { return };

@@ -134,3 +134,21 @@ impl ControlInlet {
         }
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// Wants all.
+    pub(crate) struct Everything;
+
+    impl Triage for Everything {
+        fn is_host(&self, _: &Look) -> bool {
+            false
+        }
+
+        fn wants(&self, _: &Look) -> Option<BegunReads> {
+            Some(BegunReads(0))
+        }
+    }
+}

@@ -1,7 +1,7 @@
 //! The proc connector's reader: sleeps until an exec arrives, drains the socket, looks at what still lives, and rests
 //! as [`Pace`] says. It proves by a canary that the kernel still talks to it, and reopens the socket when it does not.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::os::fd::AsFd;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -58,7 +58,8 @@ pub struct Reader {
     canary: Option<(Child, Monotonic)>,
     /// Losses not yet told, by the place where they happened.
     losses: Vec<Lost>,
-    health: Option<Fact>,
+    /// What else is not yet told, in order.
+    health: VecDeque<Fact>,
     degraded: bool,
     /// When it was last said that the reader rests though nothing else covers the containers.
     in_arrears: Option<Monotonic>,
@@ -92,7 +93,7 @@ impl Reader {
             cpu: 0,
             canary: None,
             losses: Vec::new(),
-            health: None,
+            health: VecDeque::new(),
             degraded: false,
             in_arrears: None,
         };
@@ -192,7 +193,7 @@ impl Reader {
             None => self.last_event.plus(SILENCE),
         };
         let mut timeout = due.since(now);
-        if !self.losses.is_empty() || self.health.is_some() {
+        if !self.losses.is_empty() || !self.health.is_empty() {
             timeout = timeout.min(Duration::from_millis(10));
         }
         // Rounded up: a wait that ends too early would only be repeated.
@@ -227,10 +228,12 @@ impl Reader {
     }
 
     /// Looks at each process of a drain once, newest first: those have most of their life before them.
-    fn look_at(&mut self, execs: Vec<(Pid, Monotonic)>) {
+    fn look_at(&mut self, mut execs: Vec<(Pid, Monotonic)>) {
         if let Some((child, _)) = &self.canary {
-            let pid = Pid(child.id().cast_signed());
-            if execs.iter().any(|(p, _)| *p == pid) {
+            let canary = Pid(child.id().cast_signed());
+            let all = execs.len();
+            execs.retain(|(pid, _)| *pid != canary);
+            if execs.len() < all {
                 self.heard();
             }
         }
@@ -258,6 +261,7 @@ impl Reader {
             match self.looker.look(pid, at) {
                 Seen::Settled => {}
                 Seen::Dead => unexamined += 1,
+                Seen::Refused => self.lose(1, "the system refused a look"),
                 Seen::Wanted(sighting) if needs_parent(&sighting.look) => incomplete.push(*sighting),
                 Seen::Wanted(sighting) => self.send(*sighting),
             }
@@ -297,8 +301,11 @@ impl Reader {
             }
             self.losses.pop();
         }
-        if let Some(fact) = self.health.take() {
-            self.health = self.outlet.try_tell(fact).err().map(|f| *f);
+        while let Some(fact) = self.health.pop_front() {
+            if let Err(fact) = self.outlet.try_tell(fact) {
+                self.health.push_front(*fact);
+                return;
+            }
         }
     }
 
@@ -338,7 +345,7 @@ impl Reader {
     fn heard(&mut self) {
         self.reap();
         if std::mem::take(&mut self.degraded) {
-            self.health = Some(Fact::Health { sensor: SensorKind::Connector, degraded: None });
+            self.health.push_back(Fact::Health { sensor: SensorKind::Connector, degraded: None });
         }
     }
 
@@ -349,15 +356,17 @@ impl Reader {
         let opened = Listener::open(Purpose::Execs);
         let now = clock::now();
         let since = std::mem::replace(&mut self.last_event, now);
-        self.losses.push(Lost { sensor: SensorKind::Connector, count: 0, since, at: "a silent stream" });
         if !self.degraded {
             self.degraded = true;
+            self.losses.push(Lost { sensor: SensorKind::Connector, count: 0, since, at: "the stream fell silent" });
             let reason = opened.as_ref().err().cloned().unwrap_or_else(|| why.to_owned());
-            self.health = Some(Fact::Health { sensor: SensorKind::Connector, degraded: Some(reason) });
+            self.health.push_back(Fact::Health { sensor: SensorKind::Connector, degraded: Some(reason) });
         }
+        self.tell();
         match opened {
             Ok(listener) => {
                 self.listener = listener;
+                self.lineage.reopen();
                 self.release_canary(now);
             }
             // A broken socket would be readable for ever.

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::event::{Fact, Lost, Monotonic, Pid, SensorKind, Sighting, StartTime};
+use crate::event::{Fact, Field, Lost, Missing, Monotonic, Pid, SensorKind, Sighting, StartTime, Stat};
 use crate::host::clock;
 use crate::host::process::Proc;
 use crate::sensor::{Control, ControlInlet, Outlet, Triage};
@@ -38,6 +38,8 @@ pub struct Walker {
     interval: Duration,
     dropped: u64,
     since: Monotonic,
+    /// It was told that /proc cannot be walked.
+    blind: bool,
 }
 
 impl Walker {
@@ -54,20 +56,28 @@ impl Walker {
             interval: SHORTEST,
             dropped: 0,
             since: clock::now(),
+            blind: false,
         }
     }
 
     /// Looks at every process there is; waits for room in the channel, as nothing waits for the walker.
     pub fn sweep(&mut self, after: Option<SensorKind>) {
-        let pids = self.proc.pids().unwrap_or_default();
-        let mut seen = 0;
-        for pid in &pids {
-            if let Some(sighting) = self.look(*pid) {
-                self.outlet.tell(Fact::Exec(Box::new(sighting)));
-            }
-            seen += 1;
-        }
+        let seen = self.walk();
         self.outlet.tell(Fact::Swept { after, seen });
+    }
+
+    /// Looks at all; goes on where one refuses, and then says why.
+    fn walk(&self) -> Field<u64> {
+        let mut seen = Ok(0);
+        for pid in self.proc.pids()? {
+            match self.look(pid) {
+                Ok(Some(sighting)) => self.outlet.tell(Fact::Exec(Box::new(sighting))),
+                Ok(None) | Err(Missing::Gone) => {}
+                Err(why) => seen = Err(why),
+            }
+            seen = seen.map(|n| n + 1);
+        }
+        seen
     }
 
     /// Obeys until told to stop.
@@ -88,22 +98,30 @@ impl Walker {
         }
     }
 
-    fn look(&self, pid: Pid) -> Option<Sighting> {
+    /// What of it detection wants: nothing of the dead, who may lie unreaped for ever.
+    fn look(&self, pid: Pid) -> Field<Option<Sighting>> {
         let at = clock::now();
         let mut look = self.proc.begin_look(pid, at);
-        if look.dir.is_err() || self.triage.is_host(&look) {
-            return None;
+        if let Err(why) = &look.dir {
+            return Err(*why);
+        }
+        if self.triage.is_host(&look) {
+            return Ok(None);
         }
         self.proc.complete_look(&mut look);
-        let begun = self.triage.wants(&look)?;
-        Some(Sighting { pid, at, known_by: SensorKind::Poll, look, parent: None, begun })
+        if look.stat.as_ref().is_ok_and(Stat::is_dead) {
+            return Ok(None);
+        }
+        let known_by = SensorKind::Poll;
+        Ok(self.triage.wants(&look).map(|begun| Sighting { pid, at, known_by, look, parent: None, begun }))
     }
 
     /// One round: new processes, the young again, some of the old.
     fn round(&mut self) {
         let began = clock::now();
-        let pids = self.proc.pids().unwrap_or_default();
-        for pid in self.choose(&pids) {
+        let pids = self.proc.pids();
+        self.tell_health(pids.as_ref().map(drop).map_err(|why| *why));
+        for pid in self.choose(&pids.unwrap_or_default()) {
             self.visit(pid);
         }
         let cost = clock::now().since(began);
@@ -140,10 +158,22 @@ impl Walker {
         } else {
             self.known.insert(pid, now);
         }
-        if let Some(sighting) = self.look(pid)
-            && !self.outlet.exec(sighting)
-        {
-            self.dropped += 1;
+        self.dropped += match self.look(pid) {
+            Ok(Some(sighting)) => u64::from(!self.outlet.exec(sighting)),
+            Ok(None) | Err(Missing::Gone) => 0,
+            Err(_) => 1,
+        };
+    }
+
+    /// Says it once when /proc cannot be walked, and once when it can again.
+    fn tell_health(&mut self, walked: Field<()>) {
+        if walked.is_err() == self.blind {
+            return;
+        }
+        let degraded = walked.err().map(|why| format!("list /proc: {}", why.as_str()));
+        let fact = Fact::Health { sensor: SensorKind::Poll, degraded };
+        if self.outlet.try_tell(fact).is_ok() {
+            self.blind = !self.blind;
         }
     }
 
@@ -152,7 +182,7 @@ impl Walker {
             self.since = clock::now();
             return;
         }
-        let at = "the channel to detection";
+        let at = "a round of the walk over /proc";
         let lost = Lost { sensor: SensorKind::Poll, count: self.dropped, since: self.since, at };
         if self.outlet.try_tell(Fact::Lost(lost)).is_ok() {
             self.dropped = 0;
@@ -162,23 +192,12 @@ impl Walker {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
     use std::path::Path;
 
     use super::*;
-    use crate::event::{BegunReads, Look};
+    use crate::sensor::tests::Everything;
     use crate::sensor::{channel, controls};
-
-    struct Everything;
-
-    impl Triage for Everything {
-        fn is_host(&self, _: &Look) -> bool {
-            false
-        }
-        fn wants(&self, _: &Look) -> Option<BegunReads> {
-            Some(BegunReads(0))
-        }
-    }
 
     fn put(root: &Path, pid: i32, start: u64, stack: u64) {
         let dir = root.join(pid.to_string());
@@ -217,6 +236,27 @@ mod tests {
         assert_eq!(seen(&mut walker), [0; 0]);
         put(tree.path(), 10, 9, 100);
         assert_eq!(seen(&mut walker), [10], "the dead are forgotten");
+    }
+
+    #[test]
+    fn a_sweep_passes_over_the_dead_and_says_when_it_failed() {
+        let tree = tempfile::tempdir().unwrap();
+        let (outlet, facts) = channel();
+        let (_controls, inlet) = controls().unwrap();
+        let proc = Arc::new(Proc::open(tree.path()).unwrap());
+        let mut walker = Walker::new(proc, Arc::new(Everything), outlet, inlet);
+        put(tree.path(), 10, 5, 100);
+        let zombie = tree.path().join("10/stat");
+        std::fs::write(&zombie, std::fs::read_to_string(&zombie).unwrap().replace(" S ", " Z ")).unwrap();
+        put(tree.path(), 11, 6, 101);
+        walker.sweep(None);
+        let told: Vec<Fact> = facts.try_iter().collect();
+        assert!(matches!(&told[..], [Fact::Exec(s), Fact::Swept { after: None, seen: Ok(2) }] if s.pid.0 == 11));
+        // No directory, and not gone either.
+        std::fs::write(tree.path().join("12"), "").unwrap();
+        walker.sweep(Some(SensorKind::Connector));
+        let swept = facts.try_iter().last().unwrap();
+        assert!(matches!(swept, Fact::Swept { after: Some(SensorKind::Connector), seen: Err(_) }), "{swept:?}");
     }
 
     #[test]

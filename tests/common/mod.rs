@@ -21,7 +21,7 @@ pub(crate) use docker::Container;
 pub(crate) use watcher::Watcher;
 
 /// How long anything awaited may take before the test fails. Far beyond what is expected: no test judges speed.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(90);
 
 /// Fails where the test is not root's: a test that is left out must be left out by name (`tests/run.sh --unprivileged`
 /// leaves out tests/live_*.rs and tests/faults_*.rs), never by itself.

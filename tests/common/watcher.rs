@@ -35,6 +35,7 @@ pub(crate) struct Watcher {
 }
 
 /// A watcher to be: its directory and its configuration.
+#[derive(Clone)]
 pub(crate) struct Setup {
     home: Arc<TempDir>,
     config: toml::Table,

@@ -14,7 +14,7 @@ use crate::config::{Config, Switch};
 use crate::container::registry::{HostIdentity, Registry};
 use crate::container::runtimes::Runtimes;
 use crate::detect::enrich::{Job, Outcome, Reads};
-use crate::detect::telling::Telling;
+use crate::detect::telling::{Telling, Walks};
 use crate::detect::triage::Screen;
 use crate::detect::{Command, Detection, Inlets, Parts, Share};
 use crate::error::{Error, Result};
@@ -72,6 +72,9 @@ impl Watcher {
         let reads = Arc::new(reads);
         let screen = Arc::new(Screen::new(host, Arc::clone(&database), Arc::clone(&reads)));
         let mut ids = IdSource::new();
+        let always_in_rounds = config.sensors.procfs_poll == Switch::On;
+        let walks = (config.sensors.procfs_poll != Switch::Off)
+            .then(|| Walks { controls: walker_controls.clone(), always_in_rounds });
         let parts = Parts {
             config: config.clone(),
             database,
@@ -80,7 +83,7 @@ impl Watcher {
             reads,
             contents,
             counters: Arc::clone(&counters),
-            telling: Telling::new(dispatch.outlet(), walker_controls.clone(), Arc::clone(&screen)),
+            telling: Telling::new(dispatch.outlet(), walks, Arc::clone(&screen)),
             new_id: Box::new(move || ids.next(std::time::SystemTime::now())),
         };
         let inlets = Inlets { facts, outcomes, commands: command_receiver };
