@@ -283,6 +283,40 @@ impl SessionState {
     }
 }
 
+/// What `escalated` tells that its session did not have before; the most telling one where it is several.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Escalation {
+    /// A severity above the session's.
+    Severity,
+    /// A file that lies elsewhere.
+    Origin,
+    /// Another user.
+    User,
+    /// Another toolchain.
+    Toolchain,
+    /// A compile, where there were only queries.
+    Compile,
+}
+
+impl Escalation {
+    /// The word used in alerts, `event.reason`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Severity => "higher-severity",
+            Self::Origin => "new-origin",
+            Self::User => "new-user",
+            Self::Toolchain => "new-toolchain",
+            Self::Compile => "compile-after-queries",
+        }
+    }
+
+    /// The one of this word.
+    pub fn of(reason: &str) -> Option<Self> {
+        let all = [Self::Severity, Self::Origin, Self::User, Self::Toolchain, Self::Compile];
+        all.into_iter().find(|escalation| escalation.as_str() == reason)
+    }
+}
+
 /// A build session, as its alert shows it.
 #[derive(Debug, Clone)]
 pub struct SessionFacts {
