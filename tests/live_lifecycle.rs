@@ -6,6 +6,7 @@ mod common;
 
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 use common::docker::Held;
 use common::watcher::Setup;
@@ -158,6 +159,38 @@ fn sighup_reopens_the_alert_file() {
     in_file(&rotated, 2);
     let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&file).unwrap().permissions());
     assert_eq!(mode & 0o777, 0o640);
+    watcher.stop();
+}
+
+/// The logrotate snippet's pkill, asked whom it would signal: there may be other watchers on this machine.
+#[test]
+fn log_rotation_finds_the_watcher() {
+    let rotation =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/packaging/logrotate/ccwatch")).unwrap();
+    let signal = rotation.lines().find_map(|line| line.trim().strip_prefix("pkill -HUP ")).unwrap();
+    let ask = || {
+        let output = Command::new("sh").args(["-c", &format!("pgrep {signal}")]).output().unwrap();
+        String::from_utf8(output.stdout).unwrap().lines().map(|pid| pid.parse().unwrap()).collect::<Vec<i32>>()
+    };
+    let watcher = Watcher::start();
+    assert!(ask().contains(&watcher.pid()), "{:?}", ask());
+    // Its own name in another pid namespace, and another command of its.
+    let container = Container::start();
+    std::fs::copy(program::hold(), container.work().join("ccwatch")).unwrap();
+    let inside = container.hold(&["./ccwatch", "run"]);
+    inside.await_line("ready");
+    let beside = container.work().join("ccwatch");
+    let mut doctor = Command::new(beside).arg("doctor").stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+    let outside = i32::try_from(doctor.id()).unwrap();
+    let found = ask();
+    assert!(found.contains(&watcher.pid()) && !found.contains(&outside), "{found:?}");
+    let is_of_container = |pid: &i32| {
+        std::fs::read_to_string(format!("/proc/{pid}/cgroup")).is_ok_and(|cgroup| cgroup.contains(&container.id))
+    };
+    assert!(!found.iter().any(is_of_container), "{found:?}");
+    drop(doctor.stdin.take());
+    doctor.wait().unwrap();
+    drop(inside);
     watcher.stop();
 }
 
