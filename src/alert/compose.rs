@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use super::ecs::{
-    self, Container, Coverage, Document, Event, Finding, Hash, Host, Image, ImageHash, Lost, Namespaces, Os, Own,
-    Process, Provenance, Rule, Session, Subtechnique, Technique, Threat, User, Verdict,
+    self, Container, Document, Event, Hash, Host, Image, ImageHash, Os, Process, Rule, Subtechnique, Technique, Threat,
+    User,
 };
+use super::own::{self, Coverage, Finding, Lost, Namespaces, Own, Provenance, Session, Verdict};
 use super::{Action, Alert, ContainerFacts, ExecFacts, LossFacts, ProcessFacts, SessionFacts, SessionState, Severity};
-use super::{fit, text, time};
+use super::{cut, fit, text, time};
 use crate::host::identity::HostFacts;
 
 /// The rule of `compiler-executed`; also the `event.reason` of its findings.
@@ -41,7 +42,7 @@ pub fn document(alert: &Alert, host: &HostFacts, stamp: Stamp) -> Document {
         host: host_of(host),
         process: exec.map(|exec| process(&exec.process, host)),
         container: place.map(container),
-        ccwatch: own(alert, severity),
+        ccwatch: ours(alert, severity),
     };
     if let (Some(facts), Some(shown)) = (place, &document.container)
         // Two keys that differ in a dot and an underscore are one in the document.
@@ -75,7 +76,7 @@ pub fn health(
         event: event(action, severity, reason, stamp),
         log: ecs::Log { level: severity.log_level().into() },
         host: host_of(host),
-        ccwatch: Own { schema: ecs::SCHEMA, severity: severity.as_str().into(), lost: Some(lost), ..Own::default() },
+        ccwatch: Own { schema: own::SCHEMA, severity: severity.as_str().into(), lost: Some(lost), ..Own::default() },
         ..Document::default()
     };
     fit::bound(&mut document);
@@ -149,7 +150,7 @@ fn host_of(host: &HostFacts) -> Host {
 
 fn process(facts: &ProcessFacts, host: &HostFacts) -> Process {
     // Bounded before it is copied: argv may be 2 MiB long.
-    let args = facts.args.as_deref().map(|args| fit::bounded_args(args, fit::ARGS_LIMIT));
+    let args = facts.args.as_deref().map(|args| cut::bounded_args(args, fit::ARGS_LIMIT));
     Process {
         pid: facts.pid,
         vpid: facts.vpid,
@@ -190,11 +191,11 @@ fn container(facts: &ContainerFacts) -> Container {
     }
 }
 
-fn own(alert: &Alert, severity: Severity) -> Own {
+fn ours(alert: &Alert, severity: Severity) -> Own {
     let exec = alert.exec.as_deref();
     let closed = alert.session.as_ref().is_some_and(|session| session.state == SessionState::Closed);
     Own {
-        schema: ecs::SCHEMA,
+        schema: own::SCHEMA,
         session: alert.session.as_ref().map(session),
         verdict: exec.map(verdict),
         severity: severity.as_str().into(),
@@ -206,7 +207,7 @@ fn own(alert: &Alert, severity: Severity) -> Own {
         arguments: exec.map(|exec| if exec.arguments_known { "known" } else { "unknown" }.into()),
         provenance: exec.map(|exec| Provenance { origin: exec.origin.as_str().into() }),
         ancestors: exec.map_or_else(Vec::new, |exec| {
-            exec.ancestors.iter().map(|a| ecs::Ancestor { pid: a.pid.0, name: a.name.clone() }).collect()
+            exec.ancestors.iter().map(|a| own::Ancestor { pid: a.pid.0, name: a.name.clone() }).collect()
         }),
         namespaces: exec
             .map(|exec| Namespaces { pid: exec.pid_namespace, mnt: exec.mnt_namespace })
@@ -261,7 +262,7 @@ fn session(facts: &SessionFacts) -> Session {
         compilers: facts
             .programs
             .iter()
-            .map(|program| ecs::Program {
+            .map(|program| own::Program {
                 name: program.name.clone(),
                 family: Some(program.family.clone()).filter(|family| !family.is_empty()),
                 kind: program.kind.map(|kind| kind.as_str().into()),

@@ -2,6 +2,7 @@
 //! how they are written is `ecs`'s and `text`'s affair.
 
 pub mod compose;
+mod cut;
 pub mod ecs;
 pub mod escape;
 mod fields;
@@ -9,6 +10,7 @@ pub mod fit;
 pub mod hex;
 pub mod id;
 pub mod json;
+pub mod own;
 pub mod text;
 pub mod time;
 
