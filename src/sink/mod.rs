@@ -10,6 +10,7 @@
 pub mod dispatch;
 pub mod file;
 pub mod queue;
+mod running;
 mod socket;
 mod state;
 pub mod stdout;
