@@ -38,8 +38,8 @@ pub enum Command {
     /// Watch, and report to syslog, to the alert file, and to a terminal
     ///
     /// Says "watching" once every sensor runs or is reported as degraded. SIGHUP reopens the alert file and reads the
-    /// configuration again if it has changed; SIGTERM and SIGINT close the open sessions, send what is left, and end;
-    /// a second one ends at once.
+    /// configuration again if it has changed (what its sections sensors and state say holds from the next start); SIGTERM
+    /// and SIGINT close the open sessions, send what is left, and end; a second one ends at once.
     Run(RunOptions),
     /// Say what this host offers, which sensors will run, and what is not covered
     ///

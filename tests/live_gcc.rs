@@ -33,6 +33,18 @@ fn docker_exec_makes_one_pair() {
     assert_pair(&watcher.stop(), &container.id, ONE_FILE);
 }
 
+#[test]
+fn labels_beyond_the_limit_are_told() {
+    let labels: Vec<String> = (0..400).flat_map(|n| ["--label".to_owned(), format!("k{n}=v")]).collect();
+    let container = Container::with(&labels.iter().map(String::as_str).collect::<Vec<_>>());
+    container.put("f.c", "int f;\n");
+    let watcher = Watcher::start();
+    container.exec(&["gcc", "-c", "f.c"]);
+    let closed = watcher.await_closed(&container.id);
+    assert_eq!(closed.at("container.labels").as_object().unwrap().len(), 64, "{closed}");
+    assert_eq!(closed.list("ccwatch.cut"), ["container.labels"], "{closed}");
+}
+
 /// The contract's fields, on an alert about a compiler that lives as long as the test wants.
 #[test]
 fn opened_tells_who_ran_what_where() {

@@ -6,6 +6,7 @@ mod common;
 
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 use common::docker::Held;
 use common::watcher::Setup;
@@ -71,6 +72,19 @@ fn a_killed_watcher_is_continued_by_the_next() {
     let alerts = second.stop();
     let sequence: Vec<u64> = alerts.iter().map(|a| a.number("event.sequence")).collect();
     assert!(sequence[0] > last && sequence.is_sorted(), "{last}, then {sequence:?}");
+}
+
+#[test]
+fn a_second_watcher_with_the_same_state_is_refused() {
+    let setup = Setup::new();
+    let first = setup.start();
+    let second = setup.spawn(&mut setup.command());
+    let (status, alerts, story) = second.end();
+    assert_eq!(status.code(), Some(70), "{story}");
+    assert!(alerts.is_empty(), "{story}");
+    let lock = setup.home().join("state/sequence");
+    assert!(story.contains(&format!("lock {}: another watcher runs", lock.display())), "{story}");
+    first.stop();
 }
 
 #[test]
@@ -148,6 +162,38 @@ fn sighup_reopens_the_alert_file() {
     watcher.stop();
 }
 
+/// The logrotate snippet's pkill, asked whom it would signal: there may be other watchers on this machine.
+#[test]
+fn log_rotation_finds_the_watcher() {
+    let rotation =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/packaging/logrotate/ccwatch")).unwrap();
+    let signal = rotation.lines().find_map(|line| line.trim().strip_prefix("pkill -HUP ")).unwrap();
+    let ask = || {
+        let output = Command::new("sh").args(["-c", &format!("pgrep {signal}")]).output().unwrap();
+        String::from_utf8(output.stdout).unwrap().lines().map(|pid| pid.parse().unwrap()).collect::<Vec<i32>>()
+    };
+    let watcher = Watcher::start();
+    assert!(ask().contains(&watcher.pid()), "{:?}", ask());
+    // Its own name in another pid namespace, and another command of its.
+    let container = Container::start();
+    std::fs::copy(program::hold(), container.work().join("ccwatch")).unwrap();
+    let inside = container.hold(&["./ccwatch", "run"]);
+    inside.await_line("ready");
+    let beside = container.work().join("ccwatch");
+    let mut doctor = Command::new(beside).arg("doctor").stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+    let outside = i32::try_from(doctor.id()).unwrap();
+    let found = ask();
+    assert!(found.contains(&watcher.pid()) && !found.contains(&outside), "{found:?}");
+    let is_of_container = |pid: &i32| {
+        std::fs::read_to_string(format!("/proc/{pid}/cgroup")).is_ok_and(|cgroup| cgroup.contains(&container.id))
+    };
+    assert!(!found.iter().any(is_of_container), "{found:?}");
+    drop(doctor.stdin.take());
+    doctor.wait().unwrap();
+    drop(inside);
+    watcher.stop();
+}
+
 #[test]
 fn an_error_in_the_configuration_keeps_the_old_one() {
     let container = Container::start();
@@ -164,24 +210,22 @@ fn an_error_in_the_configuration_keeps_the_old_one() {
     watcher.stop();
 }
 
+/// What can be taken over is, and what cannot is named.
 #[test]
-fn what_only_a_start_takes_over_is_named() {
+fn a_changed_configuration_is_taken_over_but_for_what_a_start_needs() {
+    let container = Container::start();
+    container.put("f.c", "int f;\n");
     let setup = Setup::new();
     let watcher = setup.start();
-    setup.clone().set("sensors", "procfs-poll", "off").write();
+    let other = setup.home().join("other.json");
+    let path = other.display().to_string();
+    setup.set("alert-file", "path", path).set("sensors", "procfs-poll", "on").write();
     watcher.signal(Signal::SIGHUP);
-    watcher.await_stderr("the section", |line| line.contains("[sensors] is taken over at the next start"));
+    watcher.await_stderr("what waits", |line| line.contains("[sensors] was changed: that holds from the next start"));
+    container.exec(&["gcc", "-c", "f.c"]);
+    watcher.await_closed(&container.id);
+    eventually("alerts in the other file", || other.exists().then_some(()));
     watcher.stop();
-}
-
-#[test]
-fn a_second_watcher_on_one_state_directory_is_refused() {
-    let setup = Setup::new();
-    let first = setup.start();
-    let (status, alerts, story) = setup.spawn(&mut setup.command()).end();
-    assert_eq!(status.code(), Some(70), "{story}");
-    assert!(alerts.is_empty() && story.contains("another watcher that is running holds it"), "{story}");
-    first.stop();
 }
 
 #[test]

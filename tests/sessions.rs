@@ -264,6 +264,7 @@ fn a_compile_after_a_reported_query_escalates_once() {
     w.exec(3.1, &Exec::default());
     w.run_to(60.0);
     assert_eq!(w.states(), [Opened, Escalated, Closed]);
+    assert_eq!(w.told[1].reason, "compile-after-queries");
     assert!(w.told.iter().all(|d| d.session.id == "S1"));
 }
 
@@ -275,12 +276,14 @@ fn new_toolchains_users_and_severities_escalate_at_most_eight_times() {
     assert_eq!(w.states(), [Opened, Escalated]);
     w.exec(0.2, &Exec { severity: Severity::High, ..Exec::default() });
     assert_eq!(w.states(), [Opened, Escalated, Escalated]);
-    assert_eq!(w.told[2].severity, Severity::High);
+    assert_eq!((w.told[1].severity, w.told[1].reason), (Severity::Low, "new-toolchain"));
+    assert_eq!((w.told[2].severity, w.told[2].reason), (Severity::High, "higher-severity"));
     for uid in 1..30 {
         w.exec(0.3, &Exec { uid: Some(uid), ..Exec::default() });
     }
     w.run_to(60.0);
     assert_eq!(w.states().iter().filter(|s| **s == Escalated).count(), 8);
+    assert_eq!(w.told[3].reason, "new-user");
     let closed = &w.told.last().unwrap().session;
     assert_eq!((closed.execs, closed.users.len()), (32, 30));
 }

@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use super::ecs::{
-    self, Container, Coverage, Document, Event, Finding, Hash, Host, Image, ImageHash, Lost, Namespaces, Os, Own,
-    Process, Provenance, Rule, Session, Subtechnique, Technique, Threat, User, Verdict,
+    self, Container, Document, Event, Hash, Host, Image, ImageHash, Os, Process, Rule, Subtechnique, Technique, Threat,
+    User,
 };
+use super::own::{self, Coverage, Finding, Lost, Namespaces, Own, Provenance, Session, Verdict};
 use super::{Action, Alert, ContainerFacts, ExecFacts, LossFacts, ProcessFacts, SessionFacts, SessionState, Severity};
-use super::{fit, text, time};
+use super::{cut, fit, text, time};
 use crate::host::identity::HostFacts;
 
 /// The rule of `compiler-executed`; also the `event.reason` of its findings.
@@ -29,6 +30,7 @@ pub fn document(alert: &Alert, host: &HostFacts, stamp: Stamp) -> Document {
     let severity = alert.action.severity().unwrap_or(alert.severity);
     let finding = alert.action == Action::CompilerExecuted;
     let exec = alert.exec.as_deref();
+    let place = exec.map(|exec| &exec.container).or(alert.busiest.as_ref());
     let mut document = Document {
         timestamp: time::micros(alert.made),
         ecs: ecs::Ecs { version: ecs::ECS_VERSION.into() },
@@ -39,9 +41,15 @@ pub fn document(alert: &Alert, host: &HostFacts, stamp: Stamp) -> Document {
         threat: finding.then(threat),
         host: host_of(host),
         process: exec.map(|exec| process(&exec.process, host)),
-        container: exec.map(|exec| &exec.container).or(alert.busiest.as_ref()).map(container),
-        ccwatch: own(alert, severity),
+        container: place.map(container),
+        ccwatch: ours(alert, severity),
     };
+    if let (Some(facts), Some(shown)) = (place, &document.container)
+        // Two keys that differ in a dot and an underscore are one in the document.
+        && (facts.metadata.labels_cut || shown.labels.len() < facts.metadata.labels.len())
+    {
+        document.ccwatch.cut.push("container.labels".into());
+    }
     fit::bound(&mut document);
     document.message = match &alert.loss {
         Some(loss) if !finding => text::health(&loss.sentence),
@@ -68,7 +76,7 @@ pub fn health(
         event: event(action, severity, reason, stamp),
         log: ecs::Log { level: severity.log_level().into() },
         host: host_of(host),
-        ccwatch: Own { schema: ecs::SCHEMA, severity: severity.as_str().into(), lost: Some(lost), ..Own::default() },
+        ccwatch: Own { schema: own::SCHEMA, severity: severity.as_str().into(), lost: Some(lost), ..Own::default() },
         ..Document::default()
     };
     fit::bound(&mut document);
@@ -142,7 +150,7 @@ fn host_of(host: &HostFacts) -> Host {
 
 fn process(facts: &ProcessFacts, host: &HostFacts) -> Process {
     // Bounded before it is copied: argv may be 2 MiB long.
-    let args = facts.args.as_deref().map(|args| fit::bounded_args(args, fit::ARGS_LIMIT));
+    let args = facts.args.as_deref().map(|args| cut::bounded_args(args, fit::ARGS_LIMIT));
     Process {
         pid: facts.pid,
         vpid: facts.vpid,
@@ -183,11 +191,11 @@ fn container(facts: &ContainerFacts) -> Container {
     }
 }
 
-fn own(alert: &Alert, severity: Severity) -> Own {
+fn ours(alert: &Alert, severity: Severity) -> Own {
     let exec = alert.exec.as_deref();
     let closed = alert.session.as_ref().is_some_and(|session| session.state == SessionState::Closed);
     Own {
-        schema: ecs::SCHEMA,
+        schema: own::SCHEMA,
         session: alert.session.as_ref().map(session),
         verdict: exec.map(verdict),
         severity: severity.as_str().into(),
@@ -199,7 +207,7 @@ fn own(alert: &Alert, severity: Severity) -> Own {
         arguments: exec.map(|exec| if exec.arguments_known { "known" } else { "unknown" }.into()),
         provenance: exec.map(|exec| Provenance { origin: exec.origin.as_str().into() }),
         ancestors: exec.map_or_else(Vec::new, |exec| {
-            exec.ancestors.iter().map(|a| ecs::Ancestor { pid: a.pid.0, name: a.name.clone() }).collect()
+            exec.ancestors.iter().map(|a| own::Ancestor { pid: a.pid.0, name: a.name.clone() }).collect()
         }),
         namespaces: exec
             .map(|exec| Namespaces { pid: exec.pid_namespace, mnt: exec.mnt_namespace })
@@ -220,9 +228,7 @@ fn own(alert: &Alert, severity: Severity) -> Own {
         missing: exec.map_or_else(BTreeMap::new, |exec| {
             exec.missing.iter().map(|(field, why)| ((*field).into(), why.as_str().into())).collect()
         }),
-        cut: exec
-            .filter(|exec| exec.container.metadata.labels_cut)
-            .map_or_else(Vec::new, |_| vec!["container.labels".into()]),
+        cut: Vec::new(),
         lost: alert.loss.as_ref().map(lost),
         coverage: Coverage { unexamined: alert.unexamined },
         suppressed: alert.suppressed,
@@ -256,7 +262,7 @@ fn session(facts: &SessionFacts) -> Session {
         compilers: facts
             .programs
             .iter()
-            .map(|program| ecs::Program {
+            .map(|program| own::Program {
                 name: program.name.clone(),
                 family: Some(program.family.clone()).filter(|family| !family.is_empty()),
                 kind: program.kind.map(|kind| kind.as_str().into()),
@@ -278,4 +284,26 @@ fn lost(facts: &LossFacts) -> Lost {
 
 fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::super::samples;
+    use super::*;
+
+    fn cut(change: impl FnOnce(&mut crate::container::Metadata)) -> Vec<String> {
+        let mut alert = samples::opened();
+        change(&mut alert.exec.as_mut().unwrap().container.metadata);
+        document(&alert, &samples::host(), Stamp { id: "1".into(), sequence: 1 }).ccwatch.cut
+    }
+
+    #[test]
+    fn labels_that_are_left_out_are_told() {
+        assert_eq!(cut(|_| {}), [""; 0]);
+        assert_eq!(cut(|said| said.labels_cut = true), ["container.labels"]);
+        let both = ["a.b", "a_b"].map(|key| (key.to_owned(), String::new()));
+        assert_eq!(cut(|said| said.labels = both.into()), ["container.labels"]);
+    }
 }

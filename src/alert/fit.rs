@@ -1,21 +1,17 @@
 //! How large a document may be: bounds for every alert, and the size rule of a message to syslog. Works on the
-//! document, never on its JSON: what comes out is always whole.
+//! document, never on its JSON: what comes out is always whole. The cuts themselves are `cut`'s.
 
-use std::collections::BTreeMap;
-
-use super::ecs::{Container, Document, Own, Process, Program, Session};
-use super::fields::{containers, each_text};
+use super::cut::{arguments, bounded_args, bounded_labels, labels, lists, note, programs, remediation, texts};
+use super::ecs::{Container, Document, Process};
+use super::fields::containers;
 use super::json;
+use super::own::{Own, Session};
 
 /// Bytes of all arguments together, wherever the document goes.
 pub const ARGS_LIMIT: usize = 4096;
 
 /// Bytes of any other string.
 const TEXT_LIMIT: usize = 4096;
-
-/// Bytes of all labels together, and of one label's key.
-const LABELS_LIMIT: usize = 16 << 10;
-const LABEL_KEY_LIMIT: usize = 256;
 
 /// Elements of a list that nobody else bounds.
 const LIST_LIMIT: usize = 64;
@@ -67,7 +63,7 @@ pub fn fit(document: &Document, limit: usize) -> Vec<u8> {
 /// Bounds what any reader of alerts must expect: arguments to 4 KiB in all, labels to 16 KiB, each other text to
 /// 4 KiB, lists to 64 elements, programs to 32 and `other`.
 pub fn bound(document: &mut Document) {
-    if !containers(document).all(|container| bounded_labels(&mut container.labels)) {
+    if !containers(document).all(|container| bounded_labels(&mut container.labels, TEXT_LIMIT)) {
         note(document, "container.labels");
     }
     if let Some(process) = &mut document.process {
@@ -85,180 +81,6 @@ pub fn bound(document: &mut Document) {
     programs(document, PROGRAMS_LIMIT);
     lists(document, LIST_LIMIT);
     texts(document, TEXT_LIMIT);
-}
-
-/// The first of `args` that fit into `limit` bytes as /proc/PID/cmdline would hold them, the last one cut.
-pub fn bounded_args(args: &[String], limit: usize) -> Vec<String> {
-    take_args(args, limit, |arg| arg.len() + 1, super::escape::cut)
-}
-
-fn take_args(
-    args: &[String],
-    limit: usize,
-    size: impl Fn(&str) -> usize,
-    cut: impl Fn(&str, usize) -> &str,
-) -> Vec<String> {
-    let mut left = limit;
-    let mut kept = Vec::new();
-    for arg in args {
-        match left.checked_sub(size(arg)) {
-            Some(rest) => {
-                left = rest;
-                kept.push(arg.clone());
-            }
-            None => {
-                let part = cut(arg, left.saturating_sub(size("")));
-                if !part.is_empty() {
-                    kept.push(part.to_owned());
-                }
-                break;
-            }
-        }
-    }
-    kept
-}
-
-/// The first labels that fit; whether all did.
-fn bounded_labels(labels: &mut BTreeMap<String, String>) -> bool {
-    let before = labels.len();
-    let mut left = LABELS_LIMIT;
-    let mut cut = false;
-    *labels = std::mem::take(labels)
-        .into_iter()
-        .map_while(|(mut key, mut value)| {
-            cut |= shorten(&mut key, LABEL_KEY_LIMIT) | shorten(&mut value, TEXT_LIMIT);
-            left = left.checked_sub(key.len() + value.len() + 1)?;
-            Some((key, value))
-        })
-        .collect();
-    !cut && labels.len() == before
-}
-
-/// Remembers that a field was cut.
-fn note(document: &mut Document, field: &'static str) {
-    let cut = &mut document.ccwatch.cut;
-    if !cut.iter().any(|known| known == field) {
-        cut.push(field.into());
-    }
-}
-
-fn labels(document: &mut Document) {
-    let mut had = false;
-    for container in containers(document) {
-        had |= !container.labels.is_empty();
-        container.labels.clear();
-    }
-    if had {
-        note(document, "container.labels");
-    }
-}
-
-fn remediation(document: &mut Document) {
-    if document.ccwatch.remediation.len() > 1 {
-        document.ccwatch.remediation.truncate(1);
-        note(document, "ccwatch.remediation");
-    }
-}
-
-/// Keeps the first `max` programs; the others' execs go to `other`, so that the sum stays.
-fn programs(document: &mut Document, max: usize) {
-    let Some(session) = &mut document.ccwatch.session else { return };
-    let programs = &mut session.compilers;
-    let is_other = |program: &Program| program.family.is_none() && program.name == "other";
-    if programs.len() <= max + usize::from(programs.last().is_some_and(is_other)) {
-        return;
-    }
-    let execs = programs.split_off(max).iter().fold(0u64, |sum, program| sum.saturating_add(program.execs));
-    programs.push(Program { name: "other".into(), execs, ..Program::default() });
-    note(document, "ccwatch.session.compilers");
-}
-
-fn arguments(document: &mut Document, max: usize) {
-    let Some(process) = &mut document.process else { return };
-    let mut cut = Vec::new();
-    if let Some(args) = &mut process.args {
-        // Each takes two quotes and a comma as well.
-        let kept = take_args(args, max, |arg| arg.chars().map(json::width).sum::<usize>() + 3, json::cut);
-        if kept != *args {
-            *args = kept;
-            cut.push("process.args");
-        }
-    }
-    if process.command_line.as_mut().is_some_and(|line| shorten(line, max)) {
-        cut.push("process.command_line");
-    }
-    cut.into_iter().for_each(|field| note(document, field));
-}
-
-/// Cuts to `max` bytes of JSON; whether anything went.
-fn shorten(text: &mut String, max: usize) -> bool {
-    let end = json::cut(text, max).len();
-    let cut = end < text.len();
-    text.truncate(end);
-    cut
-}
-
-/// Cuts every list and map that nothing else bounds.
-fn lists(document: &mut Document, max: usize) {
-    let mut cut = Vec::new();
-    let mut shorten = |field: &'static str, list: &mut Vec<String>| {
-        if list.len() > max {
-            list.truncate(max);
-            cut.push(field);
-        }
-    };
-    shorten("event.category", &mut document.event.category);
-    shorten("event.type", &mut document.event.kinds);
-    if let Some(threat) = &mut document.threat {
-        let technique = &mut threat.technique;
-        let sub = &mut technique.subtechnique;
-        for list in [&mut technique.id, &mut technique.name, &mut sub.id, &mut sub.name] {
-            shorten("threat.technique", list);
-        }
-    }
-    for image in document.container.iter_mut().chain(&mut document.ccwatch.outer).flat_map(|c| &mut c.image) {
-        shorten("container.image.tag", &mut image.tag);
-        if let Some(hash) = &mut image.hash {
-            shorten("container.image.hash.all", &mut hash.all);
-        }
-    }
-    let own = &mut document.ccwatch;
-    shorten("ccwatch.known_by", &mut own.known_by);
-    shorten("ccwatch.remediation", &mut own.remediation);
-    if let Some(verdict) = &mut own.verdict {
-        shorten("ccwatch.verdict.evidence", &mut verdict.evidence);
-    }
-    if own.ancestors.len() > max {
-        own.ancestors.truncate(max);
-        cut.push("ccwatch.ancestors");
-    }
-    if own.missing.len() > max || own.missing.keys().any(|key| key.len() > 128) {
-        own.missing = std::mem::take(&mut own.missing).into_iter().filter(|(k, _)| k.len() <= 128).take(max).collect();
-        cut.push("ccwatch.missing");
-    }
-    if let Some(session) = &mut own.session
-        && session.users.len() > max
-    {
-        session.users.truncate(max);
-        cut.push("ccwatch.session.users");
-    }
-    if max < 8 {
-        programs(document, max);
-    }
-    // From an old state file it may hold anything.
-    document.ccwatch.cut.truncate(LIST_LIMIT);
-    cut.into_iter().for_each(|field| note(document, field));
-}
-
-/// Cuts every text to `max` bytes of JSON.
-fn texts(document: &mut Document, max: usize) {
-    let mut cut = Vec::new();
-    each_text(document, &mut |field, text| {
-        if shorten(text, max) {
-            cut.push(field);
-        }
-    });
-    cut.into_iter().for_each(|field| note(document, field));
 }
 
 /// What tells one alert from another, and nothing else. Its texts were cut to 64 bytes already.

@@ -2,12 +2,15 @@
 //! how they are written is `ecs`'s and `text`'s affair.
 
 pub mod compose;
+mod cut;
 pub mod ecs;
 pub mod escape;
 mod fields;
 pub mod fit;
+pub mod hex;
 pub mod id;
 pub mod json;
+pub mod own;
 pub mod text;
 pub mod time;
 
@@ -279,6 +282,40 @@ impl SessionState {
             Self::Escalated => "escalated",
             Self::Closed => "closed",
         }
+    }
+}
+
+/// What `escalated` tells that its session did not have before; the most telling one where it is several.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Escalation {
+    /// A severity above the session's.
+    Severity,
+    /// A file that lies elsewhere.
+    Origin,
+    /// Another user.
+    User,
+    /// Another toolchain.
+    Toolchain,
+    /// A compile, where there were only queries.
+    Compile,
+}
+
+impl Escalation {
+    /// The word used in alerts, `event.reason`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Severity => "higher-severity",
+            Self::Origin => "new-origin",
+            Self::User => "new-user",
+            Self::Toolchain => "new-toolchain",
+            Self::Compile => "compile-after-queries",
+        }
+    }
+
+    /// The one of this word.
+    pub fn of(reason: &str) -> Option<Self> {
+        let all = [Self::Severity, Self::Origin, Self::User, Self::Toolchain, Self::Compile];
+        all.into_iter().find(|escalation| escalation.as_str() == reason)
     }
 }
 

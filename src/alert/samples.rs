@@ -208,6 +208,7 @@ pub(crate) fn all() -> Vec<(&'static str, Alert)> {
         });
         Alert {
             severity: Severity::High,
+            reason: "higher-severity".into(),
             exec: Some(Box::new(exec)),
             session: Some(SessionFacts { execs: 8, exact: false, ..session(SessionState::Escalated) }),
             unexamined: 3,

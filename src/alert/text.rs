@@ -4,8 +4,9 @@
 //! All text from outside is escaped, bounded, and quoted where it is not one plain word: no name can end the sentence
 //! and begin another.
 
-use super::ecs::{Container, Document, Program, Session, User};
-use super::escape;
+use super::ecs::{Container, Document, User};
+use super::own::{Program, Session};
+use super::{Escalation, escape};
 
 /// Bytes of a name, of a command or path, and of a sentence that detection made.
 const NAME: usize = 64;
@@ -22,16 +23,15 @@ pub fn sentence(document: &Document) -> String {
     let query = document.ccwatch.query == Some(true);
     let mut out = String::new();
     if state == "escalated" {
-        out.push_str("escalated (");
-        out.push_str(&escape::bounded(&document.ccwatch.severity, NAME));
-        out.push_str("): ");
+        out.push_str(&news(document));
+        out.push_str(": ");
     }
     out.push_str(&program(document));
     out.push(' ');
-    match question(document) {
-        Some(asked) if query => out.push_str(&format!("was asked ({asked})")),
-        None if query => out.push_str("was called without arguments"),
-        _ => out.push_str(verb(document, state)),
+    if query {
+        out.push_str(&question(document))
+    } else {
+        out.push_str(verb(document, state))
     }
     out.push_str(&place(document));
     out.push_str(&who(document, session));
@@ -110,6 +110,25 @@ fn facts(document: &Document) -> Vec<(&'static str, String)> {
     facts
 }
 
+/// What the session did not have before: `another toolchain (llvm)`
+fn news(document: &Document) -> String {
+    let own = &document.ccwatch;
+    let with = |what: &str, which: Option<&str>| match which.filter(|which| !which.is_empty()) {
+        Some(which) => format!("{what} ({})", escape::word(which, NAME)),
+        None => what.into(),
+    };
+    match Escalation::of(&document.event.reason) {
+        Some(Escalation::Severity) => format!("escalated to {}", escape::bounded(&own.severity, NAME)),
+        Some(Escalation::Origin) => with("another origin", own.provenance.as_ref().map(|p| p.origin.as_str())),
+        Some(Escalation::User) => "another user".into(),
+        Some(Escalation::Toolchain) => {
+            with("another toolchain", own.verdict.as_ref().and_then(|v| v.toolchain.as_deref()))
+        }
+        Some(Escalation::Compile) => "after queries only".into(),
+        None => "escalated".into(),
+    }
+}
+
 /// `gcc (gcc-driver 12.2.0)`
 fn program(document: &Document) -> String {
     let verdict = document.ccwatch.verdict.as_ref();
@@ -155,11 +174,14 @@ fn verb(document: &Document, state: &str) -> &'static str {
     }
 }
 
-/// What a query asked for: its arguments without the program's name.
-fn question(document: &Document) -> Option<String> {
-    let args = document.process.as_ref()?.args.as_ref()?;
-    let asked = args.get(1..).filter(|rest| !rest.is_empty())?.join(" ");
-    Some(escape::word(&asked, NAME))
+/// `was asked (--version)`: its arguments without the program's name.
+fn question(document: &Document) -> String {
+    let args = document.process.as_ref().and_then(|process| process.args.as_deref());
+    match args.map(|args| args.get(1..).unwrap_or_default()) {
+        None => "was asked".into(),
+        Some([]) => "was called without arguments".into(),
+        Some(asked) => format!("was asked ({})", escape::word(&asked.join(" "), NAME)),
+    }
 }
 
 /// ` in container web-1 (image shop/web:1.4)`
@@ -251,7 +273,46 @@ fn duration(ms: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::super::{Alert, SessionState, compose, samples};
     use super::*;
+
+    fn said(alert: &Alert) -> String {
+        let stamp = compose::Stamp { id: "1".into(), sequence: 1 };
+        sentence(&compose::document(alert, &samples::host(), stamp))
+    }
+
+    #[test]
+    fn an_escalation_says_what_is_new() {
+        let mut alert = samples::opened();
+        alert.session.as_mut().unwrap().state = SessionState::Escalated;
+        for (reason, expected) in [
+            ("higher-severity", "escalated to medium: gcc "),
+            ("new-origin", "another origin (unknown): gcc "),
+            ("new-user", "another user: gcc "),
+            ("new-toolchain", "another toolchain (gnu): gcc "),
+            ("compile-after-queries", "after queries only: gcc "),
+            ("escalated", "escalated: gcc "),
+        ] {
+            alert.reason = reason.into();
+            assert!(said(&alert).starts_with(expected), "{}", said(&alert));
+        }
+    }
+
+    #[test]
+    fn a_query_says_what_it_asked() {
+        let mut alert = samples::opened();
+        let mut asked = |args: Option<&[&str]>| {
+            let exec = alert.exec.as_mut().unwrap();
+            exec.query = true;
+            exec.process.args = args.map(|args| args.iter().map(ToString::to_string).collect());
+            said(&alert)
+        };
+        assert!(asked(Some(&["gcc", "-v"])).contains(") was asked (-v) in container"));
+        assert!(asked(Some(&["gcc"])).contains(") was called without arguments in container"));
+        assert!(asked(None).contains(") was asked in container"));
+    }
 
     #[test]
     fn durations_read_well() {

@@ -18,10 +18,10 @@ const MAX_SOCKET_PATH: usize = 107;
 /// RFC 3164 4.1.3: the tag must not exceed 32 characters.
 const MAX_TAG: usize = 32;
 
-/// A wrong value: `section.key`, and why.
+/// A wrong value: where, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Invalid {
-    /// `section.key`, as in the file.
+    /// `section.key` as in the file, or a `section` as a whole.
     pub key: &'static str,
     /// What is wrong, and what would be right.
     pub reason: String,

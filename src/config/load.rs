@@ -1,6 +1,6 @@
 //! Reads the file: which, whether it can be trusted, and whether it has changed. What its bytes mean is `parse`'s affair.
 
-use std::fs::{File, Metadata, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{ErrorKind, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -108,7 +108,11 @@ impl Source {
             Err(error) => return Err(os(error)),
         };
         let metadata = file.metadata().map_err(os)?;
-        if let Some(reason) = distrust(&metadata, nix::unistd::geteuid().as_raw()) {
+        let euid = nix::unistd::geteuid().as_raw();
+        if let Some(reason) = distrust(&metadata, euid) {
+            return Err(whole(reason));
+        }
+        if let Some(reason) = distrust_way(&self.path, euid).map_err(os)? {
             return Err(whole(reason));
         }
         read_bounded(file).map_err(os)?.map(Some).ok_or_else(|| whole(format!("larger than {MAX_BYTES} bytes")))
@@ -140,17 +144,40 @@ fn distrust(metadata: &Metadata, euid: u32) -> Option<String> {
     if !metadata.is_file() {
         return Some("not a regular file".into());
     }
-    foreign(metadata.uid(), metadata.mode(), euid)
+    foreign("it", metadata.uid(), metadata.mode(), euid)
 }
 
-/// The part of [`distrust`] that depends on owner and mode.
-fn foreign(uid: u32, mode: u32, euid: u32) -> Option<String> {
+/// Why another file may stand under this name tomorrow: somebody else than root and us can write to a directory above it,
+/// as it is named or where links lead, or owns the link.
+fn distrust_way(path: &Path, euid: u32) -> std::io::Result<Option<String>> {
+    let (named, real) = (std::path::absolute(path)?, fs::canonicalize(path)?);
+    if let Some(reason) = foreign("the link", fs::symlink_metadata(path)?.uid(), 0, euid) {
+        return Ok(Some(reason));
+    }
+    for directory in named.ancestors().skip(1).chain(real.ancestors().skip(1)) {
+        let of = fs::metadata(directory)?;
+        let reason = foreign_directory(&format!("the directory {}", directory.display()), of.uid(), of.mode(), euid);
+        if reason.is_some() {
+            return Ok(reason);
+        }
+    }
+    Ok(None)
+}
+
+/// As [`foreign`]; but in root's /tmp and its like nobody can touch what is another's (sticky, inode(7)).
+fn foreign_directory(what: &str, uid: u32, mode: u32, euid: u32) -> Option<String> {
+    let guarded = uid == 0 && mode & libc::S_ISVTX != 0;
+    foreign(what, uid, if guarded { mode & !FOREIGN_WRITE } else { mode }, euid)
+}
+
+/// Why `what` with this owner and mode is not for root and us alone to change.
+fn foreign(what: &str, uid: u32, mode: u32, euid: u32) -> Option<String> {
     if uid != 0 && uid != euid {
-        return Some(format!("it belongs to uid {uid}: it must belong to root or to the user that runs ccwatch"));
+        return Some(format!("{what} belongs to uid {uid}: it must belong to root or to the user that runs ccwatch"));
     }
     let permissions = mode & 0o7777;
     (mode & FOREIGN_WRITE != 0)
-        .then(|| format!("group or others may write to it (mode {permissions:04o}): chmod go-w would do"))
+        .then(|| format!("group or others may write to {what} (mode {permissions:04o}): chmod go-w would do"))
 }
 
 /// `None` where it is too large.
@@ -221,9 +248,39 @@ mod tests {
 
     #[test]
     fn a_file_of_somebody_else_is_refused() {
-        assert_eq!(foreign(0, 0o100_644, 1000), None);
-        assert_eq!(foreign(1000, 0o100_644, 1000), None);
-        assert!(foreign(1000, 0o100_644, 0).unwrap().starts_with("it belongs to uid 1000: "));
+        assert_eq!(foreign("it", 0, 0o100_644, 1000), None);
+        assert_eq!(foreign("it", 1000, 0o100_644, 1000), None);
+        assert!(foreign("it", 1000, 0o100_644, 0).unwrap().starts_with("it belongs to uid 1000: "));
+    }
+
+    #[test]
+    fn a_directory_that_others_may_write_is_refused() {
+        let top = tempfile::tempdir().unwrap();
+        let directory = top.path().join("etc/ccwatch");
+        fs::create_dir_all(&directory).unwrap();
+        let path = directory.join("ccwatch.toml");
+        fs::write(&path, "").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+        let link = top.path().join("link.toml");
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        for writable in [directory.clone(), top.path().join("etc")] {
+            fs::set_permissions(&writable, fs::Permissions::from_mode(0o775)).unwrap();
+            let of = format!("the directory {}", writable.display());
+            for name in [&path, &link] {
+                let reason = format!("read F: group or others may write to {of} (mode 0775): chmod go-w would do");
+                assert_eq!(message(name), reason);
+            }
+            fs::set_permissions(&writable, fs::Permissions::from_mode(0o755)).unwrap();
+            assert!(Config::load(Some(&path)).is_ok() && Config::load(Some(&link)).is_ok());
+        }
+    }
+
+    #[test]
+    fn only_a_sticky_directory_of_root_may_be_anybodys() {
+        assert_eq!(foreign_directory("/tmp", 0, 0o041_777, 1000), None);
+        assert!(foreign_directory("/tmp", 1000, 0o041_777, 1000).unwrap().contains("(mode 1777)"));
+        assert!(foreign_directory("/srv", 0, 0o040_777, 1000).is_some());
+        assert!(foreign_directory("/srv", 7, 0o040_755, 1000).unwrap().contains("belongs to uid 7"));
     }
 
     #[test]

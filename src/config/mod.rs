@@ -41,6 +41,22 @@ pub struct Config {
     pub state: State,
 }
 
+impl Config {
+    /// The sections that a running watcher cannot take over and that differ from `started`, with which it was started.
+    pub fn sections_for_next_start(&self, started: &Self) -> Vec<&'static str> {
+        // Each section by name: a further one must be thought of here.
+        let Self { sensors, policy: _, limits: _, session: _, syslog: _, alert_file: _, state } = self;
+        let mut waiting = Vec::new();
+        if *sensors != started.sensors {
+            waiting.push("sensors");
+        }
+        if *state != started.state {
+            waiting.push("state");
+        }
+        waiting
+    }
+}
+
 /// Whether a sensor runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -225,5 +241,21 @@ impl Default for AlertFile {
 impl Default for State {
     fn default() -> Self {
         Self { directory: "/var/lib/ccwatch".into() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_waits_for_the_next_start() {
+        let started = Config::default();
+        let mut new = started.clone();
+        (new.session.gap, new.syslog.enabled, new.alert_file.enabled) = (Duration::from_secs(1), false, false);
+        assert_eq!(new.sections_for_next_start(&started), [""; 0]);
+        new.sensors.procfs_poll = Switch::On;
+        new.state.directory = "/x".into();
+        assert_eq!(new.sections_for_next_start(&started), ["sensors", "state"]);
     }
 }

@@ -124,9 +124,11 @@ fn distance(a: &str, b: &str) -> usize {
     last.last().copied().unwrap_or_default()
 }
 
-/// Where `section.key` stands in the document.
+/// Where `section.key`, or a whole `section`, stands in the document.
 fn span_of(document: &DeTable<'_>, dotted: &str) -> Option<Range<usize>> {
-    let (section, key) = dotted.split_once('.')?;
+    let Some((section, key)) = dotted.split_once('.') else {
+        return document.get_key_value(dotted).map(|(section, _)| section.span());
+    };
     let section = document.get(section)?.get_ref().as_table()?;
     section.get_key_value(key).map(|(key, _)| key.span())
 }
@@ -229,6 +231,14 @@ mod tests {
                 "line 3: session.max: 1s is less than session.gap, 5s",
                 "line 5: syslog.target: \"udp://h:514\": this version sends to a local socket only, such as \"unix:/dev/log\""
             ]
+        );
+    }
+
+    #[test]
+    fn what_a_whole_section_says_has_its_line() {
+        assert_eq!(
+            problems("\n[sensors]\nproc-connector = \"off\"\nprocfs-poll = \"off\"\n"),
+            ["line 2: sensors: all of them are off: nothing would be seen"]
         );
     }
 

@@ -125,6 +125,6 @@ pub struct Metadata {
     pub image_id: Option<String>,
     /// Labels, keys as given.
     pub labels: BTreeMap<String, String>,
-    /// There are more labels, or longer ones, than were kept.
+    /// There are more labels than these, or longer ones.
     pub labels_cut: bool,
 }

@@ -98,10 +98,9 @@ struct Entry {
     quota: Quota,
     mnt: VecDeque<Namespace>,
     pid: VecDeque<Namespace>,
-    metadata: Option<Metadata>,
+    /// What the runtime's files said last, else why nothing is known.
+    metadata: Field<Metadata>,
     asked: Asked,
-    /// Why the last answer told nothing.
-    failed: Option<Missing>,
 }
 
 /// A container and the outermost around it.
@@ -146,7 +145,19 @@ impl Registry {
 
     /// What the runtime's files said of a container, the last time that they said something.
     pub fn metadata(&self, key: &ContainerKey) -> Option<&Metadata> {
-        self.containers.peek(key)?.metadata.as_ref()
+        self.containers.peek(key)?.metadata.as_ref().ok()
+    }
+
+    /// Why a container's name is not known; `None` where it is.
+    pub fn missing_name(&self, key: &ContainerKey) -> Option<Missing> {
+        if key.runtime == Runtime::Sandbox {
+            return Some(Missing::Absent);
+        }
+        match self.containers.peek(key).map(|entry| &entry.metadata) {
+            Some(Ok(metadata)) => metadata.name.is_none().then_some(Missing::Absent),
+            Some(Err(why)) => Some(*why),
+            None => Some(Missing::Deadline),
+        }
     }
 
     /// Whether a container's metadata is to be asked for now: never asked, failed and its pause is over, or grown old. The
@@ -163,20 +174,8 @@ impl Registry {
     pub fn learn(&mut self, key: &ContainerKey, answer: Field<Metadata>, now: Monotonic) {
         let entry = self.meet(key, None);
         entry.asked.answered(answer.as_ref().map(drop).map_err(|why| *why), now);
-        entry.failed = answer.as_ref().err().copied();
-        if let Ok(metadata) = answer {
-            entry.metadata = Some(metadata);
-        }
-    }
-
-    /// Why a container's metadata is not known.
-    pub fn why_unknown(&self, key: &ContainerKey) -> Missing {
-        match self.containers.peek(key) {
-            _ if key.runtime == Runtime::Sandbox => Missing::Absent,
-            Some(Entry { failed: Some(why), .. }) => *why,
-            // It said something, but no name.
-            Some(Entry { metadata: Some(_), .. }) => Missing::Absent,
-            _ => Missing::Deadline,
+        if answer.is_ok() || entry.metadata.is_err() {
+            entry.metadata = answer;
         }
     }
 
@@ -259,9 +258,8 @@ impl Registry {
             quota: quota(key, outer),
             mnt: VecDeque::new(),
             pid: VecDeque::new(),
-            metadata: None,
+            metadata: Err(Missing::Deadline),
             asked: Asked::default(),
-            failed: None,
         })
     }
 

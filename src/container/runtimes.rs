@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 
+use super::cgroup::shape::is_digest;
 use super::docker::Docker;
 use super::{ContainerKey, Metadata, Runtime};
 use crate::event::{Field, Missing};
@@ -60,7 +61,11 @@ impl Runtimes {
         match key.runtime {
             Runtime::Docker => self.docker(&key.id),
             // The shape does not tell: a custom --cgroup-parent, and a pod's cgroupfs shape under dockershim.
-            Runtime::Unknown | Runtime::Containerd => self.docker(&key.id).map_err(|_| Missing::Unsupported),
+            Runtime::Unknown | Runtime::Containerd if is_digest(key.id.as_bytes()) => {
+                // What Docker does not have is somebody else's.
+                self.docker(&key.id).map_err(|why| if why == Missing::Absent { Missing::Unsupported } else { why })
+            }
+            Runtime::Unknown | Runtime::Containerd => Err(Missing::Unsupported),
             Runtime::BuildKit
             | Runtime::Crio
             | Runtime::Podman

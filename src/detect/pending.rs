@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::alert::{Ancestor, ContainerFacts, ExecFacts, Origin, ProcessFacts, Relative};
+use crate::alert::{Ancestor, ContainerFacts, ExecFacts, Origin, ProcessFacts, Relative, hex};
 use crate::container::{ContainerKey, Metadata};
 use crate::detect::enrich::{Facts, Memory, Slate};
 use crate::detect::root_command;
@@ -119,7 +119,7 @@ impl Pending {
         let root_command = root_command::root_command(&own, posix, &ancestors);
         let mut process = self.process(&facts, &memory, ticks);
         if let Some(content) = content {
-            process.sha256 = content.sha256.map(|hash| hex(&hash));
+            process.sha256 = content.sha256.map(|hash| hex::lower(&hash));
         }
         let nearest = ancestors.first().or(facts.parent.as_ref());
         process.parent = nearest.map(relative).or_else(|| stat.filter(|s| s.ppid.0 > 0).map(|s| nameless(s.ppid)));
@@ -135,7 +135,7 @@ impl Pending {
             missing.extend(kin.iter().filter(|(_, unread)| *unread).map(|(field, _)| (*field, Missing::Deadline)));
         }
         let facts = ExecFacts {
-            build_id: content.and_then(|c| c.build_id.as_deref()).map(hex),
+            build_id: content.and_then(|c| c.build_id.as_deref()).map(hex::lower),
             process,
             container: container(&self.inner),
             outer: self.outer.as_ref().map(container),
@@ -272,11 +272,4 @@ fn nameless(pid: Pid) -> Relative {
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
-}
-
-/// Lower-case hexadecimal.
-pub fn hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digit = |n: u8| DIGITS.get(usize::from(n)).map_or('?', |d| char::from(*d));
-    bytes.iter().flat_map(|b| [digit(b >> 4), digit(b & 15)]).collect()
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use lru::LruCache;
 
-use crate::alert::{ExecFacts, Origin, Program, SessionFacts, SessionState, Severity};
+use crate::alert::{Escalation, ExecFacts, Origin, Program, SessionFacts, SessionState, Severity};
 use crate::container::ContainerKey;
 use crate::event::{FileId, Monotonic, Pid, ProcessId, StartTime};
 use crate::fingerprint::Kind;
@@ -129,8 +129,8 @@ pub struct Session {
 pub enum Change {
     /// Nothing that needs telling.
     Counted,
-    /// It is worse than what the session had.
-    Worse,
+    /// It is worse than what the session had, or other.
+    Worse(Escalation),
 }
 
 impl Session {
@@ -245,10 +245,17 @@ impl Session {
         if new_origin {
             self.had.origins.push(member.facts.origin);
         }
-        let worse = self.had.grade.is_some_and(|grade| member.grade() > grade);
-        let first = self.had.grade.is_none();
-        self.had.grade = self.had.grade.max(Some(member.grade()));
-        if !first && (new_toolchain || new_uid || new_origin || worse) { Change::Worse } else { Change::Counted }
+        let before = self.had.grade;
+        self.had.grade = before.max(Some(member.grade()));
+        let Some(before) = before else { return Change::Counted };
+        let news = [
+            (member.severity > before.0, Escalation::Severity),
+            (new_origin, Escalation::Origin),
+            (new_uid, Escalation::User),
+            (new_toolchain, Escalation::Toolchain),
+            (member.grade() > before, Escalation::Compile),
+        ];
+        news.into_iter().find(|(is_new, _)| *is_new).map_or(Change::Counted, |(_, what)| Change::Worse(what))
     }
 
     /// Whether one more `escalated` may go out; counts it.

@@ -137,8 +137,10 @@ impl Sessions {
         let change = session.add(&member);
         session.posix = session.posix.or(member.posix);
         if session.reported {
-            if change == Change::Worse && session.may_escalate() {
-                effects.push(draft(session, SessionState::Escalated, &member, "escalated", unexamined));
+            if let Change::Worse(what) = change
+                && session.may_escalate()
+            {
+                effects.push(draft(session, SessionState::Escalated, &member, what.as_str(), unexamined));
             }
         } else if query {
             session.open_due = session.open_due.or(Some(now.plus(QUERY_WAIT)));

@@ -79,6 +79,7 @@ mod tests {
     use std::io::Write;
 
     use super::*;
+    use crate::alert::hex;
 
     const LIMIT: u64 = 1 << 20;
 
@@ -86,10 +87,6 @@ mod tests {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(bytes).unwrap();
         file
-    }
-
-    fn hex(bytes: &[u8]) -> String {
-        bytes.iter().map(|b| format!("{b:02x}")).collect()
     }
 
     #[test]
@@ -101,7 +98,7 @@ mod tests {
             (Vec::new(), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"),
         ] {
             let content = read(&file_of(&bytes), LIMIT).unwrap();
-            assert_eq!(hex(&content.sha256.unwrap()), expected);
+            assert_eq!(hex::lower(&content.sha256.unwrap()), expected);
             assert_eq!((content.build_id, content.truncated), (None, false));
         }
     }

@@ -6,7 +6,7 @@ use super::database::{COMM_LEN, Database, Family, Rule};
 use super::name;
 use super::path::basename;
 use super::script::Launcher;
-use super::{Candidate, Invocation, Kind};
+use super::{Candidate, Invocation};
 
 /// Where a name comes from; not every source may claim every family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,12 +51,6 @@ impl Database {
             Some(hit) if !hit.family.compile_commands.is_empty() => Candidate::IfArguments,
             _ => Candidate::No,
         }
-    }
-
-    /// What a program's name alone says of it; `None` for an unknown one. For those who ask about programs that are no
-    /// findings, such as the build tool at the root of a session.
-    pub fn kind_of_name(&self, basename: &[u8]) -> Option<Kind> {
-        self.find(basename, Source::File).map(|hit| hit.family.kind)
     }
 
     /// What the executed file is by its own name; where its path is not known, by `argv[0]` or comm instead.

@@ -369,13 +369,3 @@ fn a_read_limit_is_told_of_compilers() {
     assert_eq!(gcc.verdict.evidence, [Evidence::Name, Evidence::ReadLimit]);
     assert!(database.judge(&call(b"/usr/bin/ls"), Some(&cut)).verdict.evidence.is_empty());
 }
-
-#[test]
-fn a_build_tool_is_known_by_its_name() {
-    let database = database();
-    for (name, kind) in
-        [("make", Some("build-tool")), ("gcc", Some("compiler")), ("sh", Some("not-compiler")), ("ls", None)]
-    {
-        assert_eq!(database.kind_of_name(name.as_bytes()).map(super::Kind::as_str), kind, "{name}");
-    }
-}

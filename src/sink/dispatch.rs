@@ -1,24 +1,25 @@
 //! The thread between detection and the sinks: numbers each alert, renders it once a form, and queues it for each sink.
-//! It waits for no sink; what one of them loses is told to it and to the others. What an alert says is `alert`'s affair.
+//! It waits for no sink; what one of them loses is told to it and to the others. What an alert says is `alert`'s affair,
+//! and a sink's thread is `running`'s.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use crossbeam_channel::{Receiver, Sender, bounded, select, unbounded};
 
+use super::Sink;
 use super::file::AlertFile;
-use super::queue::{Loss, Message, Queue, Report};
+use super::queue::{Loss, Message, Report};
+use super::running::{Rendered, Running, spawn};
 use super::state::{Opened, State};
 use super::stdout::Stdout;
 use super::syslog::Syslog;
-use super::{Form, Sink};
 use crate::alert::compose::{self, Stamp};
-use crate::alert::ecs::{Document, Lost};
+use crate::alert::ecs::Document;
 use crate::alert::id::IdSource;
-use crate::alert::{Action, Alert, Severity, escape, fit, text, time};
+use crate::alert::own::Lost;
+use crate::alert::{Action, Alert, Severity, escape, time};
 use crate::config::{self, Config};
 use crate::error::{Error, Result};
 use crate::host::identity::HostFacts;
@@ -76,9 +77,10 @@ impl Dispatch {
     /// Opens the state directory and starts a sink for each section that is enabled, and one for `stdout` if it is
     /// asked for. Sessions that a killed watcher left open are closed before anything else goes out.
     ///
-    /// Fails for a configuration that cannot be used and where no thread can be started; a missing syslog, directory or
-    /// file is told and tried again.
+    /// Fails for a configuration that cannot be used, where another watcher holds the state directory, and where no
+    /// thread can be started; a missing syslog, directory or file is told and tried again.
     pub fn start(config: &Config, host: HostFacts, stdout: Option<config::Message>) -> Result<Self> {
+        let Opened { state, interrupted, trouble } = State::open(&config.state.directory, SystemTime::now())?;
         let (reports_in, reports) = unbounded();
         let mut sinks = Vec::new();
         sinks.extend(syslog(&config.syslog)?);
@@ -86,7 +88,6 @@ impl Dispatch {
         if let Some(message) = stdout {
             sinks.push(Box::new(Stdout::new(message)?) as Box<dyn Sink>);
         }
-        let Opened { state, interrupted, trouble } = State::open(&config.state.directory, SystemTime::now())?;
         let sinks = sinks.into_iter().map(|sink| Running::start(sink, &reports_in)).collect::<Result<_>>()?;
         let (alerts_in, alerts) = bounded(ALERTS);
         let (control_in, control) = bounded(16);
@@ -162,74 +163,6 @@ fn syslog(section: &config::Syslog) -> Result<Option<Box<dyn Sink>>> {
 
 fn alert_file(section: &config::AlertFile) -> Option<Box<dyn Sink>> {
     section.enabled.then(|| Box::new(AlertFile::new(&section.path)) as Box<dyn Sink>)
-}
-
-fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<()> {
-    let thread = thread::Builder::new().name(name.into()).spawn(run);
-    thread.map(drop).map_err(|error| Error::os("start", format!("thread {name}"), error))
-}
-
-/// A sink in its thread.
-#[derive(Debug)]
-struct Running {
-    name: &'static str,
-    form: Form,
-    queue: Arc<Queue>,
-    /// Disconnected once the thread has ended.
-    ended: Receiver<()>,
-    told_failing: Option<Instant>,
-}
-
-impl Running {
-    fn start(mut sink: Box<dyn Sink>, reports: &Sender<Report>) -> Result<Self> {
-        let (name, form) = (sink.name(), sink.form());
-        let queue = Queue::new(name, reports.clone()).map_err(|error| Error::os("make", "a sink's queue", error))?;
-        let queue = Arc::new(queue);
-        let (running, ended) = bounded(0);
-        let run = {
-            let queue = Arc::clone(&queue);
-            move || {
-                let _running: Sender<()> = running;
-                // A message that makes a sink panic must not end the sink: that one is given up.
-                while catch_unwind(AssertUnwindSafe(|| sink.run(&queue))).is_err() {
-                    log::error!("{name}: the sink panicked and starts anew");
-                    queue.give_up("the sink panicked");
-                    queue.wait(&[], Some(Duration::from_secs(1)));
-                }
-                match queue.waiting() {
-                    0 => {}
-                    waiting => log::warn!("{name}: {waiting} alerts were not delivered in time"),
-                }
-            }
-        };
-        spawn(&format!("sink-{name}"), run)?;
-        Ok(Self { name, form, queue, ended, told_failing: None })
-    }
-}
-
-/// One alert in the forms that were asked for so far.
-struct Rendered<'a> {
-    document: &'a Document,
-    line: Option<Arc<[u8]>>,
-    text: Option<Arc<[u8]>>,
-}
-
-impl Rendered<'_> {
-    fn body(&mut self, form: Form) -> Arc<[u8]> {
-        match form {
-            Form::Ecs { limit } => {
-                let whole = self.line.get_or_insert_with(|| fit::fit(self.document, fit::LINE_LIMIT).into());
-                if whole.len() <= limit { Arc::clone(whole) } else { fit::fit(self.document, limit).into() }
-            }
-            Form::Text { limit } => {
-                let whole = self.text.get_or_insert_with(|| text::line(self.document).into_bytes().into());
-                match std::str::from_utf8(whole) {
-                    Ok(line) if line.len() > limit => escape::cut(line, limit).as_bytes().into(),
-                    _ => Arc::clone(whole),
-                }
-            }
-        }
-    }
 }
 
 struct Worker {
@@ -341,7 +274,7 @@ impl Worker {
     /// Queues a document for each sink for which `tells` is not `None`; see [`Message::tells`].
     fn emit(&self, document: &Document, tells: impl Fn(&str) -> Option<u64>) {
         let severity = Severity::from_number(document.event.severity);
-        let mut rendered = Rendered { document, line: None, text: None };
+        let mut rendered = Rendered::new(document);
         for sink in &self.sinks {
             if let Some(tells) = tells(sink.name) {
                 // What is refused the queue counts and reports.
@@ -362,7 +295,7 @@ impl Worker {
             self.sinks.extend(new);
             let old: Vec<Running> = old;
             // It says itself what it could not deliver.
-            old.iter().for_each(|sink| sink.queue.close(Instant::now() + RETIREMENT));
+            old.iter().for_each(|sink| sink.queue.retire(Instant::now() + RETIREMENT));
         }
     }
 
@@ -375,7 +308,7 @@ impl Worker {
         }
         let names: Vec<_> = self.sinks.iter().map(|sink| sink.name).collect();
         names.into_iter().for_each(|name| self.tell_loss(name));
-        self.sinks.iter().for_each(|sink| sink.queue.close(deadline));
+        self.sinks.iter().for_each(|sink| sink.queue.stop(deadline));
         let mut undelivered = 0;
         for sink in &self.sinks {
             let hangs =

@@ -14,7 +14,7 @@ use super::{Form, Sink};
 use crate::alert::fit;
 use crate::error::{Error, Result};
 
-/// Readable for the log group that an administrator may give it, whatever the umask says.
+/// Readable for the log group that an administrator may give it, and for nobody else, whatever the umask says.
 const MODE: u32 = 0o640;
 
 /// Of directories that are made for it.

@@ -10,6 +10,7 @@
 pub mod dispatch;
 pub mod file;
 pub mod queue;
+mod running;
 mod socket;
 mod state;
 pub mod stdout;
@@ -21,7 +22,7 @@ use queue::Queue;
 /// How a sink wants its alerts, and how many bytes one may have, without the end of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
-    /// The contract's JSON, made smaller in the contract's order until it fits.
+    /// The contract's JSON, made smaller in the order of [`crate::alert::fit::fit()`] until it fits.
     Ecs {
         /// Bytes.
         limit: usize,

@@ -85,6 +85,7 @@ struct Inner {
     said_working: bool,
     reopen: bool,
     closing: Option<Instant>,
+    stopping: bool,
     rung: bool,
 }
 
@@ -131,21 +132,24 @@ impl Queue {
         self.ring(&mut inner);
     }
 
-    /// Takes no more messages; the sink delivers what is there until `deadline`.
-    pub fn close(&self, deadline: Instant) {
+    /// Takes no more messages; the sink delivers what is there until `deadline`, and may wait until then for whoever
+    /// takes them.
+    pub fn retire(&self, deadline: Instant) {
         let mut inner = self.lock();
         inner.closing = Some(deadline);
         self.ring(&mut inner);
     }
 
-    /// Whether the end is near: there is no time to wait for what is away.
-    pub fn is_closing(&self) -> bool {
-        self.lock().closing.is_some()
+    /// As [`Queue::retire`], for the watcher's end: a sink whose receiver is known to be missing tries once more and
+    /// leaves.
+    pub fn stop(&self, deadline: Instant) {
+        self.lock().stopping = true;
+        self.retire(deadline);
     }
 
-    /// What waits cannot be delivered any more: the sink is to leave at once.
-    pub fn abandon(&self) {
-        self.lock().closing = Some(Instant::now());
+    /// Whether the watcher ends.
+    pub fn is_stopping(&self) -> bool {
+        self.lock().stopping
     }
 
     /// Messages that still wait.
@@ -332,11 +336,11 @@ mod tests {
         let (queue, _reports) = queue(5, 100);
         queue.push(message("a", 0));
         queue.push(message("b", 0));
-        queue.close(Instant::now() + Duration::from_secs(3600));
+        queue.retire(Instant::now() + Duration::from_secs(3600));
         assert!(!queue.push(message("c", 0)));
         assert_eq!(first(&queue), "a");
         queue.delivered();
-        queue.close(Instant::now());
+        queue.retire(Instant::now());
         assert!(matches!(queue.next(), Next::Closed));
         assert_eq!(queue.waiting(), 1);
     }
@@ -366,7 +370,7 @@ mod tests {
             queue.reopen();
             assert_eq!(woken.recv().unwrap(), "reopen");
         }
-        queue.close(Instant::now() + Duration::from_secs(3600));
+        queue.retire(Instant::now() + Duration::from_secs(3600));
         sink.join().unwrap();
     }
 }

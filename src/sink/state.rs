@@ -1,5 +1,5 @@
 //! What outlives the watcher: the sequence number, and the last document of each session that is still open. Without a
-//! usable directory it goes on and says so.
+//! usable directory it goes on and says so; beside another watcher on the same directory it does not start.
 //!
 //! `sequence` holds the last number given, written before the alert goes out, so that a kill never repeats one. Nothing
 //! here is flushed to the disk (an alert does not wait for one): after a power failure a number may come again, an
@@ -11,6 +11,7 @@ use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
 use crate::alert::ecs::Document;
@@ -25,8 +26,6 @@ const SESSIONS_LIMIT: usize = 4096;
 
 /// The largest number that every JSON reader keeps (2^53, RFC 8259 section 6).
 const SEQUENCE_MAX: u64 = 1 << 53;
-
-const LOCK: &str = "lock";
 
 /// See the module.
 #[derive(Debug)]
@@ -57,10 +56,12 @@ pub(super) struct Opened {
 }
 
 impl State {
-    /// Opens or makes `directory`. Fails where another watcher has it: both would tell the same. Where numbers cannot be kept or the last one cannot be read, they go on from the
+    /// Opens or makes `directory`. Where numbers cannot be kept or the last one cannot be read, they go on from the
     /// milliseconds since the epoch: higher than any number given before, and still exact in every JSON reader.
+    ///
+    /// Fails where another watcher runs on the directory: each alert would go out twice.
     pub(super) fn open(directory: &Path, now: SystemTime) -> Result<Opened> {
-        Ok(match Kept::open(directory) {
+        let opened = match Kept::open(directory) {
             Ok((kept, last)) => {
                 let interrupted = kept.interrupted();
                 let trouble = last
@@ -72,16 +73,14 @@ impl State {
                     trouble,
                 }
             }
-            Err(Error::Os { act: LOCK, object, source }) if source.kind() == io::ErrorKind::WouldBlock => {
-                let source = io::Error::other("another watcher that is running holds it");
-                return Err(Error::Os { act: LOCK, object, source });
-            }
-            Err(error) => Opened {
+            Err(Unusable::Held(error)) => return Err(error),
+            Err(Unusable::Broken(error)) => Opened {
                 state: Self { last: clock(now), kept: None },
                 interrupted: Vec::new(),
                 trouble: Some(format!("{error}; event.sequence goes on from the clock and open sessions are not kept")),
             },
-        })
+        };
+        Ok(opened)
     }
 
     /// The next number, kept before it is given.
@@ -114,9 +113,23 @@ impl State {
     }
 }
 
+/// Why a directory cannot be used.
+#[derive(Debug)]
+enum Unusable {
+    /// Another process has locked it.
+    Held(Error),
+    Broken(Error),
+}
+
+impl From<Error> for Unusable {
+    fn from(error: Error) -> Self {
+        Self::Broken(error)
+    }
+}
+
 impl Kept {
     /// The directory and the last number; `None` where the file holds something else.
-    fn open(directory: &Path) -> Result<(Self, Option<u64>)> {
+    fn open(directory: &Path) -> std::result::Result<(Self, Option<u64>), Unusable> {
         let sessions = directory.join("sessions");
         let made = DirBuilder::new().recursive(true).mode(0o700).create(&sessions);
         made.map_err(|error| Error::file("make", &sessions, error))?;
@@ -125,7 +138,7 @@ impl Kept {
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
         let file = plain(&mut options, &path).map_err(|error| Error::file("open", &path, error))?;
         let sequence =
-            Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, error)| Error::file(LOCK, &path, error))?;
+            Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, error)| refused(&path, error))?;
         let mut text = String::new();
         let read = (&*sequence).take(64).read_to_string(&mut text);
         let last = match read {
@@ -166,6 +179,18 @@ impl Kept {
             Err(_) => {}
             Ok(()) => self.said = false,
         }
+    }
+}
+
+/// Why flock(2) on `path` failed.
+fn refused(path: &Path, error: Errno) -> Unusable {
+    match error {
+        Errno::EWOULDBLOCK => {
+            let held = io::Error::other("another watcher runs with this state directory");
+            Unusable::Held(Error::file("lock", path, held))
+        }
+        // ENOLCK, ENOSYS: a filesystem without locks.
+        other => Unusable::Broken(Error::file("lock", path, other)),
     }
 }
 
@@ -241,10 +266,17 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut first = open(dir.path());
         let error = State::open(dir.path(), samples::moment()).unwrap_err();
-        assert_eq!(error.exit_code(), 70);
-        let expected = format!("lock {}/sequence: another watcher that is running holds it", dir.path().display());
-        assert_eq!(error.to_string(), expected);
+        let lock = dir.path().join("sequence");
+        let said = format!("lock {}: another watcher runs with this state directory", lock.display());
+        assert_eq!((error.to_string(), error.exit_code()), (said, 70));
         assert_eq!(first.state.next_sequence(), 1);
+        drop(first);
+        assert_eq!(open(dir.path()).state.next_sequence(), 2);
+    }
+
+    #[test]
+    fn a_filesystem_without_locks_is_no_second_watcher() {
+        assert!(matches!(refused(Path::new("/x"), Errno::ENOLCK), Unusable::Broken(_)));
     }
 
     #[test]

@@ -130,7 +130,7 @@ mod tests {
             let queue = Arc::clone(&queue);
             move || Stdout::on(writer.into(), config::Message::Ecs).run(&queue)
         });
-        queue.close(Instant::now() + Duration::from_secs(60));
+        queue.retire(Instant::now() + Duration::from_secs(60));
         let mut all = String::new();
         reader.read_to_string(&mut all).unwrap();
         sink.join().unwrap();
@@ -143,7 +143,7 @@ mod tests {
         let queue = Queue::new("stdout", reports).unwrap();
         let (_reader, writer) = std::io::pipe().unwrap();
         (0..30).for_each(|_| assert!(queue.push(message("x".repeat(5000)))));
-        queue.close(Instant::now() + Duration::from_millis(50));
+        queue.retire(Instant::now() + Duration::from_millis(50));
         Stdout::on(writer.into(), config::Message::Text).run(&queue);
         assert!(queue.waiting() > 0);
     }
@@ -156,7 +156,7 @@ mod tests {
         drop(reader);
         queue.push(message("a".into()));
         queue.push(message("b".into()));
-        queue.close(Instant::now() + Duration::from_secs(60));
+        queue.retire(Instant::now() + Duration::from_secs(60));
         Stdout::on(writer.into(), config::Message::Text).run(&queue);
         assert!(matches!(received.try_recv().unwrap(), Report::Failing("stdout", why) if why.contains("Broken pipe")));
         assert_eq!(queue.take_loss().unwrap().count, 2);

@@ -2,8 +2,10 @@
 //! crate's blocks for ever on a stalled reader and never connects again.
 //!
 //! A reader that is missing, restarts or stalls costs nobody anything: messages wait in the queue, in order, and go out
-//! when it is back. What the socket has taken is the reader's; that promise ends there.
+//! when it is back. What the socket has taken is the reader's: nobody can tell whether it keeps it. At the watcher's end
+//! a reader that is missing is tried once more and not waited for.
 
+use std::ops::ControlFlow;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -152,18 +154,21 @@ impl Syslog {
         })
     }
 
-    /// Tries to deliver the queue's first message, or waits for what hinders it.
-    fn deliver(&mut self, message: &Message, queue: &Queue) {
-        let waits = self.trouble.as_ref().is_some_and(|trouble| Instant::now() < trouble.retry_at);
-        // At the end one more try is all that is left.
-        if waits && !queue.is_closing() {
+    /// Tries to deliver the queue's first message, or waits for what hinders it. Breaks where the watcher ends and there
+    /// is no reader.
+    fn deliver(&mut self, message: &Message, queue: &Queue) -> ControlFlow<()> {
+        let stopping = queue.is_stopping();
+        if !stopping && self.trouble.as_ref().is_some_and(|trouble| Instant::now() < trouble.retry_at) {
             self.wait_for_reader(queue);
-            return;
+            return ControlFlow::Continue(());
         }
         if self.current.is_empty() {
             match self.render(message) {
                 Some(rendered) => self.current = rendered,
-                None => return queue.give_up("the message is longer than its socket takes"),
+                None => {
+                    queue.give_up("the message is longer than its socket takes");
+                    return ControlFlow::Continue(());
+                }
             }
         }
         match self.socket.send(&self.current) {
@@ -179,9 +184,10 @@ impl Syslog {
                 self.current.clear();
             }
             Outcome::Full => self.wait_until_writable(queue),
-            Outcome::Broken(_) if queue.is_closing() => queue.abandon(),
+            Outcome::Broken(_) if stopping && self.trouble.is_some() => return ControlFlow::Break(()),
             Outcome::Broken(error) => self.broken(error),
         }
+        ControlFlow::Continue(())
     }
 
     /// Header, cookie and body within the largest size known; `None` where the body cannot be made that small.
@@ -277,7 +283,11 @@ impl Sink for Syslog {
                 Next::Closed => return,
                 Next::Reopen => {}
                 Next::Idle => drop(queue.wait(&[], None)),
-                Next::Message(message) => self.deliver(&message, queue),
+                Next::Message(message) => {
+                    if self.deliver(&message, queue).is_break() {
+                        return;
+                    }
+                }
             }
         }
     }
@@ -309,19 +319,82 @@ fn prefix(header: &Formatter3164, cookie: &str, severity: Severity) -> Vec<u8> {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
+    use std::os::unix::net::UnixDatagram;
+    use std::sync::Arc;
+    use std::thread;
+
+    use crossbeam_channel::{bounded, unbounded};
+
     use super::*;
 
+    /// No test waits for so long; what would hang ends the test by it.
+    const LONG: Duration = Duration::from_secs(3600);
+    const HANGS: Duration = Duration::from_secs(60);
+
+    /// A sink that has found no socket twice and waits, with two messages.
+    fn in_its_backoff(path: &Path) -> (Syslog, Arc<Queue>) {
+        let target = format!("unix:{}", path.display());
+        let mut sink = Syslog::new(&config::Syslog { target, ..Default::default() }).unwrap();
+        let queue = Queue::new("syslog", unbounded().0).unwrap();
+        let message = Message { body: b"{}"[..].into(), severity: Severity::Low, tells: 0 };
+        for _ in 0..2 {
+            queue.push(message.clone());
+            assert!(sink.deliver(&message, &queue).is_continue());
+        }
+        sink.trouble.as_mut().unwrap().retry_at = Instant::now() + LONG;
+        (sink, Arc::new(queue))
+    }
+
+    /// Ends once the sink has.
+    fn run(mut sink: Syslog, queue: &Arc<Queue>) -> crossbeam_channel::Receiver<()> {
+        let (ended_in, ended) = bounded(1);
+        let queue = Arc::clone(queue);
+        thread::spawn(move || {
+            sink.run(&queue);
+            let _ = ended_in.send(());
+        });
+        ended
+    }
+
     #[test]
-    fn at_the_end_it_waits_for_no_reader() {
-        let directory = tempfile::tempdir().unwrap();
-        let target = format!("unix:{}", directory.path().join("absent").display());
-        let mut syslog = Syslog::new(&config::Syslog { target, ..config::Syslog::default() }).unwrap();
-        let (reports, _told) = crossbeam_channel::unbounded();
-        let queue = Queue::new("syslog", reports).unwrap();
-        assert!(queue.push(Message { body: b"{}".as_slice().into(), severity: Severity::Low, tells: 0 }));
-        queue.close(Instant::now() + Duration::from_secs(3600));
-        // Returns at once, or the test never ends.
-        syslog.run(&queue);
-        assert_eq!(queue.waiting(), 1, "dispatch tells that it was not delivered");
+    fn at_the_stop_a_missing_reader_is_not_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let (sink, queue) = in_its_backoff(&dir.path().join("log"));
+        queue.stop(Instant::now() + LONG);
+        run(sink, &queue).recv_timeout(HANGS).unwrap();
+        assert_eq!(queue.waiting(), 2);
+    }
+
+    #[test]
+    fn a_sink_that_waits_learns_of_the_stop() {
+        let dir = tempfile::tempdir().unwrap();
+        let (sink, queue) = in_its_backoff(&dir.path().join("log"));
+        let ended = run(sink, &queue);
+        queue.stop(Instant::now() + LONG);
+        ended.recv_timeout(HANGS).unwrap();
+    }
+
+    #[test]
+    fn at_the_stop_a_reader_that_has_come_gets_what_waits() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        let (sink, queue) = in_its_backoff(&path);
+        let reader = UnixDatagram::bind(&path).unwrap();
+        queue.stop(Instant::now() + LONG);
+        run(sink, &queue).recv_timeout(HANGS).unwrap();
+        assert_eq!(queue.waiting(), 0);
+        assert!(reader.recv(&mut [0; 64]).is_ok());
+    }
+
+    #[test]
+    fn a_sink_that_is_replaced_waits_for_its_reader() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        let (sink, queue) = in_its_backoff(&path);
+        queue.retire(Instant::now() + LONG);
+        let ended = run(sink, &queue);
+        let _reader = UnixDatagram::bind(&path).unwrap();
+        ended.recv_timeout(HANGS).unwrap();
+        assert_eq!(queue.waiting(), 0);
     }
 }

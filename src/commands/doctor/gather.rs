@@ -117,9 +117,14 @@ fn place(path: &Path) -> Place {
     let writable = match access(existing, wanted) {
         Ok(()) if existing != path && !existing.is_dir() => Err(format!("{} is no directory", existing.display())),
         Ok(()) => Ok(()),
-        Err(error) => Err(format!("{}: {}", existing.display(), error.desc())),
+        Err(error) => Err(refusal(path, existing, error.desc())),
     };
     (path.display().to_string(), writable)
+}
+
+/// Why `path` cannot be used, because of `refused`, which is it or above it. The report names `path` itself.
+fn refusal(path: &Path, refused: &Path, why: &str) -> String {
+    if refused == path { why.into() } else { format!("{}: {why}", refused.display()) }
 }
 
 #[cfg(test)]
@@ -200,5 +205,12 @@ mod tests {
         assert_eq!(place(&directory.path().join("a/b/c")).1, Ok(()));
         assert_eq!(place(&file).1, Ok(()));
         assert!(place(&file.join("below")).1.unwrap_err().ends_with("is no directory"));
+    }
+
+    #[test]
+    fn a_refused_place_is_named_once() {
+        let refused = |refused: &str| refusal(Path::new("/var/log/x"), Path::new(refused), "Permission denied");
+        assert_eq!(refused("/var/log/x"), "Permission denied");
+        assert_eq!(refused("/var"), "/var: Permission denied");
     }
 }

@@ -44,13 +44,14 @@ pub fn run(options: &RunOptions) -> Result<ExitCode> {
     }
     raise_descriptor_limit();
     let mut signals = handle_signals()?;
-    let watcher = Watcher::start(&loaded.config, options)?;
+    let started = loaded.config.clone();
+    let watcher = Watcher::start(&started, options)?;
     announce(&loaded.config, options, &watcher);
     say("watching");
     let demo = if options.demo { play(Demo::start(say)) } else { None };
     for signal in signals.forever() {
         match signal {
-            SIGHUP => reload(&mut loaded, &watcher),
+            SIGHUP => reload(&mut loaded, &started, &watcher),
             _ => break,
         }
     }
@@ -86,15 +87,16 @@ fn raise_descriptor_limit() {
 }
 
 /// Log rotation sends SIGHUP every night: files are reopened always, the configuration is taken over only if changed.
-fn reload(loaded: &mut Loaded, watcher: &Watcher) {
+/// What cannot be taken over is named as long as it differs from what the watcher was `started` with.
+fn reload(loaded: &mut Loaded, started: &Config, watcher: &Watcher) {
     watcher.reopen();
     match loaded.reload() {
         Ok(None) => {}
         Ok(Some(new)) => match watcher.reconfigure(&new.config) {
             Ok(()) => {
                 log::info!("the configuration was read again");
-                for section in waiting(&loaded.config, &new.config) {
-                    log::warn!("[{section}] is taken over at the next start");
+                if let Some(warning) = for_next_start(&new.config.sections_for_next_start(started)) {
+                    log::warn!("{warning}");
                 }
                 *loaded = new;
             }
@@ -104,10 +106,11 @@ fn reload(loaded: &mut Loaded, watcher: &Watcher) {
     }
 }
 
-/// Sections that have changed and that a running watcher cannot take over.
-fn waiting(old: &Config, new: &Config) -> Vec<&'static str> {
-    let changed = [("sensors", old.sensors != new.sensors), ("state", old.state != new.state)];
-    changed.into_iter().filter(|(_, changed)| *changed).map(|(section, _)| section).collect()
+/// `[sensors] and [state] were changed: that holds from the next start`
+fn for_next_start(sections: &[&str]) -> Option<String> {
+    let names: Vec<String> = sections.iter().map(|section| format!("[{section}]")).collect();
+    let verb = if names.len() == 1 { "was" } else { "were" };
+    (!names.is_empty()).then(|| format!("{} {verb} changed: that holds from the next start", names.join(" and ")))
 }
 
 /// Says what is watched, with which sensors, and where alerts go.
@@ -124,5 +127,23 @@ fn announce(config: &Config, options: &RunOptions, watcher: &Watcher) {
     }
     if let Some(form) = stdout_form(options) {
         say(&format!("  alerts to stdout as {}", if form == Message::Ecs { "ecs" } else { "text" }));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_warning_names_what_waits() {
+        assert_eq!(for_next_start(&[]), None);
+        assert_eq!(
+            for_next_start(&["sensors"]).as_deref(),
+            Some("[sensors] was changed: that holds from the next start")
+        );
+        assert_eq!(
+            for_next_start(&["sensors", "state"]).as_deref(),
+            Some("[sensors] and [state] were changed: that holds from the next start")
+        );
     }
 }

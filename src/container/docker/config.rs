@@ -3,7 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Map, Value};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use crate::container::Metadata;
 use crate::event::{Field, Missing};
@@ -19,25 +20,63 @@ const LABELS_LIMIT: usize = 16 * 1024;
 /// Bytes of a name or of an image reference; Docker allows fewer.
 const TEXT_LIMIT: usize = 1024;
 
+/// The fields that are wanted of Go's `container.Container` (moby, container/container.go). What has another type than
+/// Go would write costs itself alone.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Container {
+    name: Option<Typed<String>>,
+    /// `sha256:` and the image's id.
+    image: Option<Typed<String>>,
+    config: Option<Typed<Config>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+struct Config {
+    /// The image as the user named it.
+    image: Option<Typed<String>>,
+    labels: Option<Typed<BTreeMap<String, Typed<String>>>>,
+}
+
+/// Something of the type that it should have, or of another.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Typed<T> {
+    Right(T),
+    Wrong(IgnoredAny),
+}
+
+impl<T> Typed<T> {
+    fn right(self) -> Option<T> {
+        match self {
+            Self::Right(value) => Some(value),
+            Self::Wrong(_) => None,
+        }
+    }
+}
+
 /// Reads the bytes of a config.v2.json.
 ///
 /// # Errors
-/// [`Missing::Malformed`] where they are no JSON object. A value of a wrong type is as good as none.
+/// [`Missing::Malformed`] where they are no JSON object.
 pub(super) fn parse(bytes: &[u8]) -> Field<Metadata> {
-    // Go's container.Container (moby, container/container.go).
-    let container: Map<String, Value> = serde_json::from_slice(bytes).map_err(|_| Missing::Malformed)?;
-    let string = |key| container.get(key).and_then(Value::as_str);
-    let config = |key| container.get("Config").and_then(|config| config.get(key));
-    // The image as the user named it; beside it stands its id, with `sha256:`.
-    let image = config("Image").and_then(Value::as_str);
-    let (image_name, image_tag) = image.map_or((None, None), split_reference);
-    let name = string("Name").map(|name| name.strip_prefix('/').unwrap_or(name));
-    let (labels, labels_cut) = config("Labels").and_then(Value::as_object).map_or_else(Default::default, bounded);
+    let container: Container = serde_json::from_slice(bytes).map_err(|_| Missing::Malformed)?;
+    let name = container.name.and_then(Typed::right);
+    let image_id = container.image.and_then(Typed::right);
+    let config = container.config.and_then(Typed::right).unwrap_or_default();
+    let image = config.image.and_then(Typed::right);
+    let (image_name, image_tag) = image.as_deref().map_or((None, None), split_reference);
+    let (labels, labels_cut) = match config.labels {
+        Some(Typed::Right(labels)) => bounded(labels),
+        Some(Typed::Wrong(_)) => (BTreeMap::new(), true),
+        None => (BTreeMap::new(), false),
+    };
     Ok(Metadata {
-        name: name.and_then(text),
+        name: name.as_deref().map(|name| name.strip_prefix('/').unwrap_or(name)).and_then(text),
         image_name: image_name.and_then(text),
         image_tag: image_tag.and_then(text),
-        image_id: string("Image").and_then(text),
+        image_id: image_id.as_deref().and_then(text),
         labels,
         labels_cut,
     })
@@ -72,30 +111,33 @@ fn cut(value: &str, limit: usize) -> &str {
     value.get(..end).unwrap_or_default()
 }
 
-/// The labels that are kept, and whether that is not all of them.
-fn bounded(labels: &Map<String, Value>) -> (BTreeMap<String, String>, bool) {
+/// The labels that are kept, and whether anything of the others was not.
+fn bounded(labels: BTreeMap<String, Typed<String>>) -> (BTreeMap<String, String>, bool) {
     let names_project = |key: &str| {
         key.starts_with("com.docker.compose.")
             || key.starts_with("com.docker.swarm.")
             || key.starts_with("io.kubernetes.")
             || key.starts_with("org.opencontainers.image.")
     };
-    let (first, rest): (Vec<_>, Vec<_>) = labels.iter().partition(|(key, _)| names_project(key));
-    let (mut left, mut all) = (LABELS_LIMIT, true);
+    let (first, rest): (Vec<_>, Vec<_>) = labels.into_iter().partition(|(key, _)| names_project(key));
+    let mut left = LABELS_LIMIT;
     let mut kept = BTreeMap::new();
+    let mut anything_cut = false;
     for (key, whole) in first.into_iter().chain(rest) {
-        let value = whole.as_str().map(|whole| cut(whole, VALUE_LIMIT));
-        all &= value.is_some_and(|value| Some(value) == whole.as_str());
-        let Some(value) = value else { continue };
-        let size = key.len() + value.len();
-        if key.is_empty() || key.len() > KEY_LIMIT || size > left || kept.len() == LABELS {
-            all = false;
+        let Typed::Right(whole) = whole else {
+            anything_cut = true;
             continue;
+        };
+        let value = cut(&whole, VALUE_LIMIT);
+        let size = key.len() + value.len();
+        let fits = !key.is_empty() && key.len() <= KEY_LIMIT && size <= left && kept.len() < LABELS;
+        anything_cut |= !fits || value.len() < whole.len();
+        if fits {
+            left -= size;
+            kept.insert(key, value.to_owned());
         }
-        left -= size;
-        kept.insert(key.clone(), value.to_owned());
     }
-    (kept, !all)
+    (kept, anything_cut)
 }
 
 #[cfg(test)]
@@ -154,13 +196,9 @@ mod tests {
 
     #[test]
     fn hostile_and_meagre_json() {
-        for json in [
-            "{}",
-            r#"{"Name":null,"Config":null}"#,
-            r#"{"Name":1,"Config":[]}"#,
-            r#"{"Config":{"Labels":null}}"#,
-            r#"{"Name":"","Image":""}"#,
-        ] {
+        for json in
+            ["{}", r#"{"Name":null,"Config":null}"#, r#"{"Config":{"Labels":null}}"#, r#"{"Name":"","Image":""}"#]
+        {
             assert_eq!(parse(json.as_bytes()), Ok(Metadata::default()), "{json}");
         }
         assert_eq!(parse(br#"{"Name":"/a\"b\nc\u001b[31m"}"#).unwrap().name.as_deref(), Some("a\"b\nc\u{1b}[31m"));
@@ -170,6 +208,7 @@ mod tests {
             "",
             "null",
             "[]",
+            r#"{"Name":"a","Name":"b"}"#,
             r#"{"Name":"\ud800"}"#,
             &deep,
             &format!(r#"{{"Other":{deep}"#),
@@ -184,29 +223,57 @@ mod tests {
     }
 
     #[test]
+    fn what_has_another_type_costs_itself_alone() {
+        let read = |config: &str, labels: &str| {
+            let json = format!(r#"{{"Name":"/web","Image":7,"Config":{config}}}"#);
+            parse(json.replace("LABELS", labels).as_bytes()).unwrap()
+        };
+        let config = r#"{"Image":"shop/web:1.4","Labels":LABELS}"#;
+        for labels in [r#"{"a":1,"b":"kept"}"#, r#"{"a":{"b":[null]},"b":"kept"}"#] {
+            let metadata = read(config, labels);
+            assert_eq!((metadata.name.as_deref(), metadata.image_name.as_deref()), (Some("web"), Some("shop/web")));
+            assert_eq!(metadata.labels, BTreeMap::from([("b".to_owned(), "kept".to_owned())]));
+            assert!(metadata.labels_cut && metadata.image_id.is_none());
+        }
+        for labels in ["[]", "1", r#"["a"]"#, r#""a""#] {
+            let metadata = read(config, labels);
+            assert_eq!((metadata.image_tag.as_deref(), metadata.labels_cut), (Some("1.4"), true), "{labels}");
+        }
+        for config in ["1", "[]", r#""a""#] {
+            assert_eq!(read(config, "").name.as_deref(), Some("web"), "{config}");
+        }
+        assert_eq!(parse(br#"{"Name":1}"#), Ok(Metadata::default()));
+    }
+
+    fn typed(labels: impl IntoIterator<Item = (String, String)>) -> BTreeMap<String, Typed<String>> {
+        labels.into_iter().map(|(key, value)| (key, Typed::Right(value))).collect()
+    }
+
+    #[test]
     fn labels_are_bounded() {
         let mut labels: BTreeMap<String, String> = (0..200).map(|n| (format!("k{n:03}"), n.to_string())).collect();
         labels.insert("com.docker.compose.project".into(), "shop".into());
         labels.insert("a".repeat(257), "long key".into());
         labels.insert("a".repeat(256), "\u{20ac}".repeat(400));
-        let json = |labels: BTreeMap<String, String>| labels.into_iter().map(|(k, v)| (k, v.into())).collect();
-        let (kept, cut) = bounded(&json(labels));
+        let (kept, cut) = bounded(typed(labels));
         assert!(cut);
         assert_eq!(kept.len(), LABELS);
         assert_eq!(kept["com.docker.compose.project"], "shop");
         assert_eq!(kept[&"a".repeat(256)].len(), 1023, "cut between two characters of three bytes");
         assert!(!kept.contains_key(&"a".repeat(257)));
-        let (large, _) = bounded(&json((0..64).map(|n| (n.to_string(), "x".repeat(2000))).collect()));
-        assert_eq!(large.len(), 15, "no more than 16 KiB altogether");
-        assert!(!bounded(&json(kept)).1, "what was kept is kept whole");
+        let (large, cut) = bounded(typed((0..64).map(|n| (n.to_string(), "x".repeat(2000)))));
+        assert_eq!((large.len(), cut), (15, true), "no more than 16 KiB altogether");
     }
 
     #[test]
-    fn one_value_of_a_wrong_type_costs_nothing_else() {
-        let json = br#"{"Name": "/web", "Image": 7, "Config": {"Image": "shop:1", "Labels": {"a": 1, "b": "c"}}}"#;
-        let metadata = parse(json).unwrap();
-        assert_eq!((metadata.name.as_deref(), metadata.image_name.as_deref()), (Some("web"), Some("shop")));
-        assert_eq!((metadata.image_id, metadata.labels_cut), (None, true));
-        assert_eq!(metadata.labels, BTreeMap::from([("b".into(), "c".into())]));
+    fn whatever_is_cut_of_the_labels_is_known() {
+        let cut = |key: String, value: String| bounded(typed([(key, value)])).1;
+        assert!(!cut("k".repeat(KEY_LIMIT), "v".repeat(VALUE_LIMIT)));
+        assert!(cut("k".repeat(KEY_LIMIT + 1), "v".into()));
+        assert!(cut("k".into(), "v".repeat(VALUE_LIMIT + 1)));
+        let many = |count: usize| bounded(typed((0..count).map(|n| (format!("k{n}"), String::new())))).1;
+        assert_eq!((many(LABELS), many(LABELS + 1)), (false, true));
+        let json = format!(r#"{{"Config":{{"Labels":{{"k":"{}"}}}}}}"#, "v".repeat(VALUE_LIMIT + 1));
+        assert!(parse(json.as_bytes()).unwrap().labels_cut);
     }
 }

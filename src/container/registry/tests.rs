@@ -303,6 +303,26 @@ fn metadata_is_asked_for_again() {
 }
 
 #[test]
+fn a_name_that_is_not_known_has_its_reason() {
+    let mut registry = registry();
+    let key = docker(A);
+    assert_eq!(registry.missing_name(&key), Some(Missing::Deadline), "nobody has asked");
+    assert!(registry.wants(&key, second(1)));
+    assert_eq!(registry.missing_name(&key), Some(Missing::Deadline), "no answer yet");
+    for why in [Missing::Malformed, Missing::TooLarge] {
+        registry.learn(&key, Err(why), second(2));
+        assert_eq!(registry.missing_name(&key), Some(why));
+    }
+    registry.learn(&key, Ok(Metadata::default()), second(3));
+    assert_eq!(registry.missing_name(&key), Some(Missing::Absent), "it has none");
+    registry.learn(&key, Ok(Metadata { name: Some("web".into()), ..Metadata::default() }), second(4));
+    registry.learn(&key, Err(Missing::Absent), second(5));
+    assert_eq!(registry.missing_name(&key), None);
+    let sandbox = ContainerKey { runtime: Runtime::Sandbox, id: "mnt-1".into() };
+    assert_eq!(registry.missing_name(&sandbox), Some(Missing::Absent));
+}
+
+#[test]
 fn the_host_tells_who_it_is() {
     let top = tempfile::tempdir().unwrap();
     let proc_root = top.path().join("proc");

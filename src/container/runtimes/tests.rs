@@ -21,6 +21,8 @@ fn each_runtime_is_asked_for_its_own() {
     assert_eq!(name(Runtime::Podman), Err(Missing::Unsupported));
     let other = ContainerKey { runtime: Runtime::Containerd, id: "f".repeat(64).into() };
     assert_eq!(runtimes.metadata(&other), Err(Missing::Unsupported));
+    host.write(&format!("/var/lib/docker/containers/{}/config.v2.json", other.id), "{");
+    assert_eq!(runtimes.metadata(&other), Err(Missing::Malformed), "Docker's, and broken");
     let named = ContainerKey { runtime: Runtime::Unknown, id: "../../etc".into() };
     assert_eq!(runtimes.metadata(&named), Err(Missing::Unsupported));
 }

@@ -4,10 +4,9 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use crate::alert::{Action, Alert, ContainerFacts, ExecFacts, LossFacts, SessionState, Severity};
+use crate::alert::{Action, Alert, ContainerFacts, ExecFacts, LossFacts, SessionState, Severity, hex};
 use crate::container::ContainerKey;
 use crate::container::registry::Registry;
-use crate::detect::pending::hex;
 use crate::detect::policy::remediation;
 use crate::detect::sessions::Draft;
 use crate::detect::triage::Screen;
@@ -58,7 +57,11 @@ impl Telling {
             complete_container(outer, registry);
         }
         complete_content(&mut exec, content);
-        note_missing_name(&mut exec, registry);
+        if exec.container.metadata.name.is_none()
+            && let Some(why) = registry.missing_name(&exec.container.key)
+        {
+            exec.missing.insert("container.name", why);
+        }
         if draft.session.state != SessionState::Closed {
             exec.latency = Some(clock::now().since(draft.lead.at));
         }
@@ -201,14 +204,8 @@ fn complete_container(container: &mut ContainerFacts, registry: &Registry) {
 fn complete_content(exec: &mut ExecFacts, content: Option<&Content>) {
     let Some(content) = content else { return };
     if let Some(hash) = content.sha256 {
-        exec.process.sha256 = Some(hex(&hash));
+        exec.process.sha256 = Some(hex::lower(&hash));
         exec.missing.remove("process.hash.sha256");
     }
-    exec.build_id = content.build_id.as_deref().map(hex);
-}
-
-fn note_missing_name(exec: &mut ExecFacts, registry: &Registry) {
-    if exec.container.metadata.name.is_none() {
-        exec.missing.insert("container.name", registry.why_unknown(&exec.container.key));
-    }
+    exec.build_id = content.build_id.as_deref().map(hex::lower);
 }

@@ -1,0 +1,92 @@
+//! A sink in its thread, behind its queue, and an alert in the form that it wants.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+
+use super::queue::{Queue, Report};
+use super::{Form, Sink};
+use crate::alert::ecs::Document;
+use crate::alert::{escape, fit, text};
+use crate::error::{Error, Result};
+
+/// A thread that nobody joins.
+pub(super) fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<()> {
+    let thread = thread::Builder::new().name(name.into()).spawn(run);
+    thread.map(drop).map_err(|error| Error::os("start", format!("thread {name}"), error))
+}
+
+/// A sink in its thread.
+#[derive(Debug)]
+pub(super) struct Running {
+    pub(super) name: &'static str,
+    pub(super) form: Form,
+    pub(super) queue: Arc<Queue>,
+    /// Disconnected once the thread has ended.
+    pub(super) ended: Receiver<()>,
+    /// When its failure was told last.
+    pub(super) told_failing: Option<Instant>,
+}
+
+impl Running {
+    /// Starts it with a queue of its own. Fails where there are no descriptors or threads left.
+    pub(super) fn start(mut sink: Box<dyn Sink>, reports: &Sender<Report>) -> Result<Self> {
+        let (name, form) = (sink.name(), sink.form());
+        let queue = Queue::new(name, reports.clone()).map_err(|error| Error::os("make", "a sink's queue", error))?;
+        let queue = Arc::new(queue);
+        let (running, ended) = bounded(0);
+        let run = {
+            let queue = Arc::clone(&queue);
+            move || {
+                let _running: Sender<()> = running;
+                // A message that makes a sink panic must not end the sink: that one is given up.
+                while catch_unwind(AssertUnwindSafe(|| sink.run(&queue))).is_err() {
+                    log::error!("{name}: the sink panicked and starts anew");
+                    queue.give_up("the sink panicked");
+                    queue.wait(&[], Some(Duration::from_secs(1)));
+                }
+                match queue.waiting() {
+                    0 => {}
+                    1 => log::warn!("{name}: 1 alert was not delivered"),
+                    waiting => log::warn!("{name}: {waiting} alerts were not delivered"),
+                }
+            }
+        };
+        spawn(&format!("sink-{name}"), run)?;
+        Ok(Self { name, form, queue, ended, told_failing: None })
+    }
+}
+
+/// One alert in the forms that were asked for so far.
+pub(super) struct Rendered<'a> {
+    document: &'a Document,
+    line: Option<Arc<[u8]>>,
+    text: Option<Arc<[u8]>>,
+}
+
+impl<'a> Rendered<'a> {
+    /// In none yet.
+    pub(super) fn new(document: &'a Document) -> Self {
+        Self { document, line: None, text: None }
+    }
+
+    /// The alert as a sink wants it.
+    pub(super) fn body(&mut self, form: Form) -> Arc<[u8]> {
+        match form {
+            Form::Ecs { limit } => {
+                let whole = self.line.get_or_insert_with(|| fit::fit(self.document, fit::LINE_LIMIT).into());
+                if whole.len() <= limit { Arc::clone(whole) } else { fit::fit(self.document, limit).into() }
+            }
+            Form::Text { limit } => {
+                let whole = self.text.get_or_insert_with(|| text::line(self.document).into_bytes().into());
+                match std::str::from_utf8(whole) {
+                    Ok(line) if line.len() > limit => escape::cut(line, limit).as_bytes().into(),
+                    _ => Arc::clone(whole),
+                }
+            }
+        }
+    }
+}
