@@ -53,6 +53,13 @@ impl Database {
         }
     }
 
+    /// Whether execs of a file can concern us, by its path alone: [`Candidate::No`] also for ld.so, as each program that
+    /// is linked dynamically comes by it.
+    pub fn file_candidate(&self, path: &[u8]) -> Candidate {
+        let loader = self.file(path, None, b"").is_some_and(|hit| hit.family.runs == Some(Launcher::Loader));
+        if loader { Candidate::No } else { self.candidate(&Invocation { path, comm: b"", args: None }) }
+    }
+
     /// What a program's name alone says of it; `None` for an unknown one. For those who ask about programs that are no
     /// findings, such as the build tool at the root of a session.
     pub fn kind_of_name(&self, basename: &[u8]) -> Option<Kind> {

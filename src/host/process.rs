@@ -157,7 +157,8 @@ impl Proc {
 
 const DELETED: &[u8] = b" (deleted)";
 
-fn file_id(s: FileStatus) -> FileId {
+/// The part of a file's state that tells one content from another.
+pub fn file_id(s: FileStatus) -> FileId {
     FileId { dev: s.dev, ino: s.ino, size: s.size, mtime_ns: s.mtime_ns, ctime_ns: s.ctime_ns }
 }
 

@@ -10,13 +10,14 @@ use crate::event::{Look, Missing, Monotonic, Pid, SensorKind, Sighting, StartTim
 use crate::host::clock::{self, Ticks};
 use crate::host::process::Proc;
 use crate::sensor::Triage;
+use crate::sensor::ledger::Image;
 
 const IMAGES: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
 
 /// What a look found.
 pub enum Seen {
     /// Known to be none of our business.
-    Settled,
+    Settled(Image),
     /// Nothing of it could be seen.
     Dead,
     /// It lives, and could not be looked at: no descriptor was left, or no permission.
@@ -57,13 +58,16 @@ impl ExecLook {
             Err(_) => return Seen::Refused,
         }
         if self.triage.is_host(&look) {
-            return Seen::Settled;
+            return Seen::Settled(Image::Host);
         }
         self.proc.complete_look(&mut look);
         if (look.exe.is_err() && look.stat.is_err()) || self.is_another(&look, at) || self.is_known_image(pid, &look) {
             return Seen::Dead;
         }
-        let Some(begun) = self.triage.wants(&look) else { return Seen::Settled };
+        let Some(begun) = self.triage.wants(&look) else {
+            let file = look.exe.as_ref().ok().and_then(|exe| exe.id.ok());
+            return Seen::Settled(file.map_or(Image::Ended, |file| Image::File(file.inode())));
+        };
         let known_by = SensorKind::Connector;
         Seen::Wanted(Box::new(Sighting { pid, at, known_by, look, parent: None, begun }))
     }

@@ -14,6 +14,7 @@ use crate::host::clock;
 use crate::host::process::Proc;
 use crate::sensor::counters::Counters;
 use crate::sensor::exec_look::{ExecLook, Seen};
+use crate::sensor::ledger::{Counted, Image, Ledger};
 use crate::sensor::lineage::Lineage;
 use crate::sensor::pace::{Mode, Pace};
 use crate::sensor::proc_event::ProcEvent;
@@ -49,6 +50,7 @@ pub struct Reader {
     outlet: Outlet,
     control: ControlInlet,
     counters: Arc<Counters>,
+    ledger: Arc<Ledger>,
     pace: Pace,
     /// Execs since lineage was last taken in.
     undrained: usize,
@@ -75,7 +77,7 @@ impl Reader {
         triage: Arc<dyn Triage>,
         outlet: Outlet,
         control: ControlInlet,
-        counters: Arc<Counters>,
+        (counters, ledger): (Arc<Counters>, Arc<Ledger>),
         mode: Mode,
     ) -> Result<Self, String> {
         let listener = Listener::open(Purpose::Execs)?;
@@ -87,6 +89,7 @@ impl Reader {
             outlet,
             control,
             counters,
+            ledger,
             pace: Pace::new(mode, now),
             undrained: 0,
             last_event: now,
@@ -239,11 +242,13 @@ impl Reader {
         }
         let mut last: HashMap<Pid, Monotonic> = HashMap::with_capacity(execs.len());
         let mut order = Vec::with_capacity(execs.len());
-        let mut unexamined = 0;
+        let mut counted = Vec::with_capacity(execs.len());
         for (pid, at) in execs.into_iter().rev() {
             // Several execs of one process: only its last image can be looked at.
             match last.entry(pid) {
-                std::collections::hash_map::Entry::Occupied(_) => unexamined += 1,
+                std::collections::hash_map::Entry::Occupied(_) => {
+                    counted.push(Counted { pid, at, image: Image::Unknown })
+                }
                 std::collections::hash_map::Entry::Vacant(new) => {
                     new.insert(at);
                     order.push((pid, at));
@@ -259,8 +264,8 @@ impl Reader {
         for (pid, at) in order {
             self.lineage.executed(pid);
             match self.looker.look(pid, at) {
-                Seen::Settled => {}
-                Seen::Dead => unexamined += 1,
+                Seen::Settled(image) => counted.push(Counted { pid, at, image }),
+                Seen::Dead => counted.push(Counted { pid, at, image: Image::Unknown }),
                 Seen::Refused => self.lose(1, "the system refused a look"),
                 Seen::Wanted(sighting) if needs_parent(&sighting.look) => incomplete.push(*sighting),
                 Seen::Wanted(sighting) => self.send(*sighting),
@@ -275,7 +280,10 @@ impl Reader {
             sighting.parent = self.lineage.parent(&sighting.look, sighting.pid, self.looker.proc(), sighting.look.at);
             self.send(sighting);
         }
-        self.counters.add_unexamined(unexamined, self.last_event);
+        if self.ledger.add(&counted, clock::now(), &self.counters) {
+            // Where there is no room, detection has enough to do, and asks again.
+            let _ = self.outlet.try_tell(Fact::Counted);
+        }
     }
 
     fn send(&mut self, sighting: Sighting) {
