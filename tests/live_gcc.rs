@@ -73,7 +73,7 @@ fn opened_tells_who_ran_what_where() {
     assert_eq!(opened.list("process.args"), ["gcc", "-x", "c", "-", "-o", "hello"]);
     assert_eq!(opened.number("process.args_count"), 6);
     assert_eq!(opened.list("container.image.tag"), [tag]);
-    assert_eq!(opened.list("ccwatch.known_by"), ["connector"]);
+    assert_eq!(opened.list("ccwatch.known_by"), ["fanotify", "connector"]);
     assert!(opened.text("process.executable").contains("gcc"), "{opened}");
     assert_eq!(opened.text("process.hash.sha256").len(), 64, "{opened}");
     for (name, expected) in [("ccwatch.confirmed", true), ("ccwatch.query", false), ("process.interactive", false)] {

@@ -187,7 +187,8 @@ fn a_second_watcher_on_one_state_directory_is_refused() {
 #[test]
 fn without_the_connector_the_poll_sees_what_lives() {
     let container = Container::start();
-    let watcher = Setup::new().set("sensors", "proc-connector", "off").start();
+    let setup = Setup::new().set("sensors", "proc-connector", "off").set("sensors", "fanotify", "off");
+    let watcher = setup.start();
     let gcc = waiting_gcc(&container);
     let opened = watcher.await_opened(&container.id);
     assert_eq!(opened.list("ccwatch.known_by"), ["poll"], "{opened}");

@@ -115,18 +115,25 @@ impl Watcher {
             mounts,
         };
         let connected = watcher.start_connector(config, &shared)?;
-        watcher.start_fanotify(config, &shared, connected.as_ref())?;
+        let by_file = watcher.start_fanotify(config, &shared, connected.as_ref())?;
         let connected = connected.is_some();
         let walker = Walker::new(proc, screen, outlet, walker_inlet);
-        watcher.start_walker(config, walker, walker_controls, connected)?;
+        watcher.start_walker(config, walker, walker_controls, connected, by_file)?;
         Ok(watcher)
     }
 
     /// Takes the baseline, and lets the walker run: in rounds where it is the only sensor.
-    fn start_walker(&mut self, config: &Config, walker: Walker, orders: Controls, connected: bool) -> Result<()> {
+    fn start_walker(
+        &mut self,
+        config: &Config,
+        walker: Walker,
+        orders: Controls,
+        connected: bool,
+        by_file: bool,
+    ) -> Result<()> {
         let switch = config.sensors.procfs_poll;
         let in_rounds = switch == Switch::On || (!connected && switch == Switch::Auto);
-        if !connected && !in_rounds {
+        if !connected && !by_file && !in_rounds {
             let (act, object) = ("start", "the sensors".to_owned());
             return Err(Error::Config { act, object, reason: "no sensor is left to run".into() });
         }
