@@ -3,9 +3,17 @@
 
 mod common;
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use common::docker::{Container, Plan, docker};
 use common::watcher::{Setup, Watcher};
 use common::{Alert, image};
+
+/// Every watcher sees every container: the storm of one test would be all others' too.
+fn alone() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 fn tiny(command: &[&str]) -> Container {
     Container::run(&Plan { options: vec![], image: image::tiny(), command })
@@ -29,6 +37,7 @@ fn await_counted(watcher: &Watcher, container: &str, count: u64) {
 
 #[test]
 fn a_storm_of_20000_is_counted_to_the_last() {
+    let _turn = alone();
     let container = idle();
     let watcher = Watcher::start();
     for round in 1..=5 {
@@ -44,6 +53,7 @@ fn a_storm_of_20000_is_counted_to_the_last() {
 /// The container is gone when the last of its execs are judged.
 #[test]
 fn a_storm_in_a_container_that_is_removed_at_once() {
+    let _turn = alone();
     let container = idle();
     let watcher = Watcher::start();
     container.exec_with(&["-w", "/"], &["/usr/bin/storm", "5000", "/usr/bin/gcc"]);
@@ -55,6 +65,7 @@ fn a_storm_in_a_container_that_is_removed_at_once() {
 
 #[test]
 fn an_entrypoint_that_is_gone_at_once() {
+    let _turn = alone();
     let watcher = Watcher::start();
     for _ in 0..5 {
         let container = tiny(&["/usr/bin/gcc"]);
@@ -66,6 +77,7 @@ fn an_entrypoint_that_is_gone_at_once() {
 
 #[test]
 fn fifty_containers_at_once() {
+    let _turn = alone();
     // Made before, as the image is made but once.
     image::tiny();
     let watcher = Watcher::start();
@@ -85,6 +97,7 @@ fn fifty_containers_at_once() {
 /// What is no compiler is silent, however often it runs.
 #[test]
 fn a_storm_of_tools_is_silent() {
+    let _turn = alone();
     let container = idle();
     let watcher = Watcher::start();
     container.exec_with(&["-w", "/"], &["/usr/bin/storm", "5000", "/usr/bin/tool"]);
@@ -96,6 +109,7 @@ fn a_storm_of_tools_is_silent() {
 /// A container can be removed, and its filesystem unmounted, while it is watched.
 #[test]
 fn nothing_is_kept_alive() {
+    let _turn = alone();
     let watcher = Watcher::start();
     let container = idle();
     container.exec_with(&["-w", "/"], &["/usr/bin/storm", "100", "/usr/bin/gcc"]);
@@ -111,6 +125,7 @@ fn nothing_is_kept_alive() {
 /// Without the connector nothing tells whether an exec succeeded: it is counted, and says so.
 #[test]
 fn without_the_connector_execs_are_attempts() {
+    let _turn = alone();
     let container = idle();
     let watcher = Setup::new().set("sensors", "proc-connector", "off").set("sensors", "procfs-poll", "off").start();
     container.exec_with(&["-w", "/"], &["/usr/bin/storm", "1000", "/usr/bin/gcc"]);

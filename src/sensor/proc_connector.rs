@@ -255,9 +255,11 @@ impl Reader {
                 }
             }
         }
-        if order.len() > LOOKS {
-            self.lose((order.len() - LOOKS) as u64, "the look");
-            order.truncate(LOOKS);
+        let beyond = order.split_off(order.len().min(LOOKS));
+        if self.ledger.is_kept() {
+            counted.extend(beyond.into_iter().map(|(pid, at)| Counted { pid, at, image: Image::Unknown }));
+        } else if !beyond.is_empty() {
+            self.lose(beyond.len() as u64, "the look");
         }
         let mut incomplete = Vec::new();
         let order_len = order.len();
