@@ -11,6 +11,7 @@ use crate::host::clock::{self, Ticks};
 use crate::host::process::Proc;
 use crate::sensor::Triage;
 use crate::sensor::ledger::Image;
+use crate::sensor::mounts::Mounts;
 
 const IMAGES: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
 
@@ -31,14 +32,21 @@ pub struct ExecLook {
     proc: Arc<Proc>,
     triage: Arc<dyn Triage>,
     ticks: Ticks,
+    mounts: Arc<Mounts>,
+    uncovered: u32,
     /// The image last seen in a process: start time and where its stack began.
     images: LruCache<Pid, (StartTime, u64)>,
 }
 
 impl ExecLook {
-    /// Looks through this procfs and asks this triage.
-    pub fn new(proc: Arc<Proc>, triage: Arc<dyn Triage>) -> Self {
-        Self { proc, triage, ticks: Ticks::read(), images: LruCache::new(IMAGES) }
+    /// Looks through this procfs and asks this triage; `mounts` are those that fanotify covers.
+    pub fn new(proc: Arc<Proc>, triage: Arc<dyn Triage>, mounts: Arc<Mounts>) -> Self {
+        Self { proc, triage, ticks: Ticks::read(), mounts, uncovered: 0, images: LruCache::new(IMAGES) }
+    }
+
+    /// Looks since the last call that found an exec of a container on a filesystem that is not marked.
+    pub fn take_uncovered(&mut self) -> u32 {
+        std::mem::take(&mut self.uncovered)
     }
 
     /// The procfs that is looked through.
@@ -64,8 +72,9 @@ impl ExecLook {
         if (look.exe.is_err() && look.stat.is_err()) || self.is_another(&look, at) || self.is_known_image(pid, &look) {
             return Seen::Dead;
         }
+        let file = look.exe.as_ref().ok().and_then(|exe| exe.id.ok());
+        self.uncovered += u32::from(file.is_some_and(|file| !self.mounts.covers(file.dev)));
         let Some(begun) = self.triage.wants(&look) else {
-            let file = look.exe.as_ref().ok().and_then(|exe| exe.id.ok());
             return Seen::Settled(file.map_or(Image::Ended, |file| Image::File(file.inode())));
         };
         let known_by = SensorKind::Connector;
@@ -103,7 +112,7 @@ mod tests {
     use crate::sensor::tests::Everything;
 
     fn looker() -> ExecLook {
-        ExecLook::new(Arc::new(Proc::open(Path::new("/proc")).unwrap()), Arc::new(Everything))
+        ExecLook::new(Arc::new(Proc::open(Path::new("/proc")).unwrap()), Arc::new(Everything), Arc::default())
     }
 
     /// A process that waits for its end.

@@ -2,6 +2,7 @@
 //! spot what [`Triage`] knows to be none of our business and hands everything else to detection.
 
 pub mod counters;
+pub mod coverage;
 pub mod exec_look;
 pub mod fanotify;
 pub mod ledger;

@@ -13,9 +13,11 @@ use crate::event::{Fact, Look, Lost, Monotonic, Pid, SensorKind, Sighting};
 use crate::host::clock;
 use crate::host::process::Proc;
 use crate::sensor::counters::Counters;
+use crate::sensor::coverage::Coverage;
 use crate::sensor::exec_look::{ExecLook, Seen};
 use crate::sensor::ledger::{Counted, Image, Ledger};
 use crate::sensor::lineage::Lineage;
+use crate::sensor::mounts::Mounts;
 use crate::sensor::pace::{Mode, Pace};
 use crate::sensor::proc_event::ProcEvent;
 use crate::sensor::proc_socket::{Listener, Purpose};
@@ -52,6 +54,8 @@ pub struct Reader {
     counters: Arc<Counters>,
     ledger: Arc<Ledger>,
     pace: Pace,
+    coverage: Coverage,
+    mode: Mode,
     /// Execs since lineage was last taken in.
     undrained: usize,
     last_event: Monotonic,
@@ -77,7 +81,7 @@ impl Reader {
         triage: Arc<dyn Triage>,
         outlet: Outlet,
         control: ControlInlet,
-        (counters, ledger): (Arc<Counters>, Arc<Ledger>),
+        (counters, ledger, mounts): (Arc<Counters>, Arc<Ledger>, Arc<Mounts>),
         mode: Mode,
     ) -> Result<Self, String> {
         let listener = Listener::open(Purpose::Execs)?;
@@ -85,12 +89,14 @@ impl Reader {
         let mut reader = Self {
             listener,
             lineage: Lineage::default(),
-            looker: ExecLook::new(proc, triage),
+            looker: ExecLook::new(proc, triage, mounts),
             outlet,
             control,
             counters,
             ledger,
             pace: Pace::new(mode, now),
+            coverage: Coverage::new(mode),
+            mode,
             undrained: 0,
             last_event: now,
             cpu: 0,
@@ -105,6 +111,7 @@ impl Reader {
     }
 
     fn set_mode(&mut self, mode: Mode) {
+        self.mode = mode;
         self.pace.set_mode(mode);
         match mode {
             Mode::Eager => self.lineage.open(),
@@ -135,8 +142,8 @@ impl Reader {
     fn obey(&mut self) -> bool {
         for order in self.control.drain() {
             match order {
-                Control::Eager => self.set_mode(Mode::Eager),
-                Control::Lazy => self.set_mode(Mode::Lazy),
+                Control::Eager => self.coverage.set_base(Mode::Eager),
+                Control::Lazy => self.coverage.set_base(Mode::Lazy),
                 Control::Stop => return true,
                 Control::Ignore(_) | Control::Forget(_) | Control::Mark(_) | Control::Unmark(_) | Control::Sweep(_) => {
                 }
@@ -162,6 +169,11 @@ impl Reader {
         if count > 0 {
             self.last_event = clock::now();
             self.look_at(execs);
+            self.coverage.uncovered(self.looker.take_uncovered(), self.last_event);
+        }
+        let mode = self.coverage.mode(clock::now());
+        if mode != self.mode {
+            self.set_mode(mode);
         }
         self.watch_silence();
         self.tell();

@@ -42,7 +42,7 @@ impl Watcher {
         }
         let (orders, inlet) = controls()?;
         let (proc, triage) = (Arc::clone(&shared.proc), Arc::clone(&shared.screen));
-        let counting = (Arc::clone(&shared.counters), Arc::clone(&shared.ledger));
+        let counting = (Arc::clone(&shared.counters), Arc::clone(&shared.ledger), Arc::clone(&shared.mounts));
         let opened = Reader::open(proc, triage, shared.outlet.clone(), inlet, counting, Mode::Eager);
         match opened.and_then(|mut reader| reader.prove().map(|()| reader)) {
             Ok(reader) => {
