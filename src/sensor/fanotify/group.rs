@@ -18,12 +18,18 @@ const EVENTS: usize = 64;
 /// FAN_REPORT_FD_ERROR of linux/fanotify.h, Linux 6.13: an event whose file cannot be opened is told all the same.
 const REPORT_FD_ERROR: u32 = 0x2000;
 
+/// Whether whole filesystems can have their execs reported here and now.
+///
+/// # Errors
+/// One sentence that says why not.
+pub fn probe() -> Result<(), String> {
+    Group::open().map(drop)
+}
+
 /// A group of class notification.
 #[derive(Debug)]
 pub struct Group {
     group: Fanotify,
-    /// Whole filesystems can be marked (4.20; not RHEL 8's 4.18).
-    filesystems: bool,
     /// How an event type is ignored on one file.
     ignore: MarkFlags,
 }
@@ -44,21 +50,16 @@ impl Group {
         })?;
         let proc = File::open("/proc").map_err(|e| format!("open /proc: {e}"))?;
         let filesystem = MarkFlags::FAN_MARK_FILESYSTEM;
-        let filesystems = mark(&group, MarkFlags::FAN_MARK_ADD | filesystem, exec, proc.as_fd())
+        mark(&group, MarkFlags::FAN_MARK_ADD | filesystem, exec, proc.as_fd())
             .and_then(|()| mark(&group, MarkFlags::FAN_MARK_REMOVE | filesystem, exec, proc.as_fd()))
-            .is_ok();
+            .map_err(|_| "this kernel cannot mark a whole filesystem (4.20; not RHEL 8's 4.18)".to_owned())?;
         let ignore = ignore_style();
-        Ok(Self { group, filesystems, ignore })
+        Ok(Self { group, ignore })
     }
 
     /// To be polled.
     pub fn fd(&self) -> BorrowedFd<'_> {
         self.group.as_fd()
-    }
-
-    /// Whether the kernel can mark a whole filesystem.
-    pub fn marks_filesystems(&self) -> bool {
-        self.filesystems
     }
 
     /// Reads some events; none where there are none.
@@ -74,9 +75,6 @@ impl Group {
     /// # Errors
     /// `ESTALE` where something else is mounted there by now; else the kernel's.
     pub fn mark_filesystem(&self, mount: &Mount) -> nix::Result<()> {
-        if !self.filesystems {
-            return Err(Errno::EOPNOTSUPP);
-        }
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         // Held for two calls: a mount cannot be unmounted meanwhile.
         let place = openat(AT_FDCWD, mount.point.as_slice(), flags, Mode::empty())?;
