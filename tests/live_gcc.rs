@@ -135,7 +135,7 @@ fn another_user_is_named_as_the_container_names_him() {
     let watcher = Watcher::start();
     container.exec_with(&["-u", "1000"], &["gcc", "hello.c", "-o", "hello"]);
     let opened = watcher.await_opened(&container.id);
-    assert_eq!(opened.text("process.user.id"), "1000");
+    assert_eq!(opened.text("process.user.id"), "1000", "{opened}");
     assert_eq!(opened.text("process.user.name"), "builder");
     assert_eq!(opened.number("ccwatch.host_uid"), 1000);
     let closed = watcher.await_closed(&container.id);

@@ -26,7 +26,7 @@ const DEPTH: usize = 64;
 pub struct Looked {
     /// The host's pid.
     pub pid: Pid,
-    /// The EXEC's time stamp.
+    /// When it was taken: the image had been attempted before.
     pub at: Monotonic,
     /// The image.
     pub file: Option<Inode>,

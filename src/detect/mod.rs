@@ -266,7 +266,8 @@ impl Detection {
         }
         let file = sighting.look.exe.as_ref().ok().and_then(|exe| exe.id.ok()).map(|id| id.inode());
         let comm = sighting.look.stat.as_ref().map_or_else(|_| Vec::new(), |stat| stat.comm.clone());
-        self.merge.look(Looked { pid: sighting.pid, at: sighting.at, file, comm })
+        // The image ran when it was looked at, of whichever exec it is.
+        self.merge.look(Looked { pid: sighting.pid, at: sighting.look.at, file, comm })
     }
 
     /// What fanotify saw: each waits for its EXEC.

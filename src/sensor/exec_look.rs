@@ -21,6 +21,8 @@ pub enum Seen {
     Settled(Image),
     /// Nothing of it could be seen.
     Dead,
+    /// Nothing could be seen of the exec at that time: the look for it came so late that it saw this one's image.
+    Earlier(Monotonic),
     /// It lives, and could not be looked at: no descriptor was left, or no permission.
     Refused,
     /// Detection wants it.
@@ -34,8 +36,8 @@ pub struct ExecLook {
     ticks: Ticks,
     mounts: Arc<Mounts>,
     uncovered: u32,
-    /// The image last seen in a process: start time and where its stack began.
-    images: LruCache<Pid, (StartTime, u64)>,
+    /// The image last seen in a process: start time and where its stack began, and of which exec it was taken to be.
+    images: LruCache<Pid, ((StartTime, u64), Monotonic)>,
 }
 
 impl ExecLook {
@@ -69,8 +71,11 @@ impl ExecLook {
             return Seen::Settled(Image::Host);
         }
         self.proc.complete_look(&mut look);
-        if (look.exe.is_err() && look.stat.is_err()) || self.is_another(&look, at) || self.is_known_image(pid, &look) {
+        if (look.exe.is_err() && look.stat.is_err()) || self.is_another(&look, at) {
             return Seen::Dead;
+        }
+        if let Some(earlier) = self.known_image(pid, &look, at) {
+            return Seen::Earlier(earlier);
         }
         let file = look.exe.as_ref().ok().and_then(|exe| exe.id.ok());
         self.uncovered += u32::from(file.is_some_and(|file| !self.mounts.covers(file.dev)));
@@ -93,12 +98,13 @@ impl ExecLook {
         forked_after(self.ticks)
     }
 
-    /// Whether this image of the process was looked at before: then the look for an earlier exec came so late that it
-    /// saw this one, and the earlier image was never seen. Each exec gives a process a new random stack.
-    fn is_known_image(&mut self, pid: Pid, look: &Look) -> bool {
-        let Ok(stat) = &look.stat else { return false };
+    /// The exec for which this image of the process was looked at before: that look came so late that it saw this one,
+    /// and the earlier image was never seen. Each exec gives a process a new random stack.
+    fn known_image(&mut self, pid: Pid, look: &Look, at: Monotonic) -> Option<Monotonic> {
+        let stat = look.stat.as_ref().ok().filter(|stat| stat.start_stack != 0)?;
         let image = (stat.start, stat.start_stack);
-        stat.start_stack != 0 && self.images.push(pid, image) == Some((pid, image))
+        let (_, (before, earlier)) = self.images.push(pid, (image, at)).filter(|(known, _)| *known == pid)?;
+        (before == image).then_some(earlier)
     }
 }
 
@@ -132,7 +138,7 @@ mod tests {
         let (cat, pid) = child();
         let mut looker = looker();
         assert!(matches!(looker.look(pid, clock::now()), Seen::Wanted(s) if s.look.exe.is_ok()));
-        assert!(matches!(looker.look(pid, clock::now()), Seen::Dead), "the same image");
+        assert!(matches!(looker.look(pid, clock::now()), Seen::Earlier(_)), "the same image");
         end(cat);
         assert!(matches!(looker.look(pid, clock::now()), Seen::Dead), "it is gone");
     }

@@ -279,6 +279,7 @@ impl Reader {
             self.lineage.executed(pid);
             match self.looker.look(pid, at) {
                 Seen::Settled(image) => counted.push(Counted { pid, at, image }),
+                Seen::Earlier(at) => counted.push(Counted { pid, at, image: Image::Unknown }),
                 Seen::Dead => counted.push(Counted { pid, at, image: Image::Unknown }),
                 Seen::Refused => self.lose(1, "the system refused a look"),
                 Seen::Wanted(sighting) if needs_parent(&sighting.look) => incomplete.push(*sighting),
