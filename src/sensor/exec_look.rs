@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use lru::LruCache;
 
-use crate::event::{Look, Missing, Monotonic, Pid, SensorKind, Sighting, StartTime};
+use crate::event::{Look, Missing, Monotonic, Pid, RootId, SensorKind, Sighting, StartTime};
 use crate::host::clock::{self, Ticks};
 use crate::host::process::Proc;
 use crate::sensor::Triage;
@@ -36,6 +36,8 @@ pub struct ExecLook {
     ticks: Ticks,
     mounts: Arc<Mounts>,
     uncovered: u32,
+    /// The host's root directory.
+    root: Option<RootId>,
     /// The image last seen in a process: start time and where its stack began, and of which exec it was taken to be.
     images: LruCache<Pid, ((StartTime, u64), Monotonic)>,
 }
@@ -43,7 +45,8 @@ pub struct ExecLook {
 impl ExecLook {
     /// Looks through this procfs and asks this triage; `mounts` are those that fanotify covers.
     pub fn new(proc: Arc<Proc>, triage: Arc<dyn Triage>, mounts: Arc<Mounts>) -> Self {
-        Self { proc, triage, ticks: Ticks::read(), mounts, uncovered: 0, images: LruCache::new(IMAGES) }
+        let root = nix::sys::stat::stat("/").ok().map(|s| RootId { dev: s.st_dev, ino: s.st_ino });
+        Self { proc, triage, ticks: Ticks::read(), mounts, uncovered: 0, root, images: LruCache::new(IMAGES) }
     }
 
     /// Looks since the last call that found an exec of a container on a filesystem that is not marked.
@@ -78,7 +81,9 @@ impl ExecLook {
             return Seen::Earlier(earlier);
         }
         let file = look.exe.as_ref().ok().and_then(|exe| exe.id.ok());
-        self.uncovered += u32::from(file.is_some_and(|file| !self.mounts.covers(file.dev)));
+        // A runtime that enters a container still has the host's root directory.
+        let inside = look.root.is_ok_and(|root| Some(root) != self.root);
+        self.uncovered += u32::from(inside && file.is_some_and(|file| !self.mounts.covers(file.dev)));
         let Some(begun) = self.triage.wants(&look) else {
             return Seen::Settled(file.map_or(Image::Ended, |file| Image::File(file.inode())));
         };
