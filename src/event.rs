@@ -72,6 +72,26 @@ pub struct FileId {
     pub ctime_ns: i128,
 }
 
+impl FileId {
+    /// What tells the file from every other one, whatever is written to it.
+    pub fn inode(&self) -> Inode {
+        Inode { dev: self.dev, ino: self.ino }
+    }
+}
+
+/// Which file, whatever its content: device and inode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Inode {
+    /// `st_dev`.
+    pub dev: u64,
+    /// `st_ino`.
+    pub ino: u64,
+}
+
+/// Names a mounted filesystem for all time: mount ids and device numbers are used again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct MountedId(pub u64);
+
 /// Why a field is not known. Its name stands in the alert's `ccwatch.missing`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Missing {
@@ -208,6 +228,8 @@ impl Look {
 /// Which sensor saw an exec; `ccwatch.known_by`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum SensorKind {
+    /// Exec events of fanotify.
+    Fanotify,
     /// The netlink process connector.
     Connector,
     /// The periodic or one-time walk over /proc.
@@ -218,6 +240,7 @@ impl SensorKind {
     /// The word used in alerts and messages.
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::Fanotify => "fanotify",
             Self::Connector => "connector",
             Self::Poll => "poll",
         }
@@ -254,6 +277,27 @@ pub struct Sighting {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct BegunReads(pub u64);
 
+/// What fanotify says: a process opened a file to execute it. Whether that succeeded, the connector's EXEC tells.
+#[derive(Debug, Clone)]
+pub struct Attempt {
+    /// The host's pid; perhaps dead by now.
+    pub pid: Pid,
+    /// It happened after this moment: then there was no event left to read.
+    pub after: Monotonic,
+    /// It was read at this moment, and happened before.
+    pub at: Monotonic,
+    /// Which file.
+    pub file: FileId,
+    /// Its path, as the root of its mount shows it.
+    pub path: Arc<[u8]>,
+    /// The file, open for reading, where its content may not be known yet. Keeps its mount alive until it is closed.
+    pub open: Option<Arc<OwnedFd>>,
+    /// The filesystem on which it lies.
+    pub mounted: Option<MountedId>,
+    /// The process, where the filesystem does not tell whose it is.
+    pub look: Option<Arc<Look>>,
+}
+
 /// Events that the kernel or we dropped.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lost {
@@ -272,6 +316,10 @@ pub struct Lost {
 pub enum Fact {
     /// One exec, as one sensor saw it.
     Exec(Box<Sighting>),
+    /// Attempts to execute what may be compilers, in their order.
+    Attempts(Vec<Attempt>),
+    /// The connector has counted execs since somebody asked: see `sensor::ledger`.
+    Counted,
     /// Events were dropped.
     Lost(Lost),
     /// A walk over /proc has ended: the baseline, or the repair after a loss.

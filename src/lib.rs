@@ -4,13 +4,16 @@
 //!
 //! ```text
 //!  proc connector ─┐                  ┌─ container registry (cgroup, namespaces, runtimes' files)
-//!                  ├─ Sighting ─> detection ─ process facts (/proc, by workers)   ─> session ─> Alert ─> sinks
+//!  fanotify exec  ─┼─ Sighting ─> detection ─ process facts (/proc, by workers)   ─> session ─> Alert ─> sinks
 //!  /proc poll     ─┘                  └─ fingerprint (names, arguments, content)            syslog, file, stdout
 //! ```
 //!
 //! 1. [`sensor::proc_connector`] sleeps until the kernel reports an exec, and [`sensor::exec_look`] looks at the
 //!    process while it lives: [`host::process`] reads /proc through one descriptor. [`detect::triage`] settles on the
 //!    spot what belongs to the host or is no compiler by any name.
+//!    [`sensor::fanotify`] is handed the open file of each exec on a container's overlay, whose filesystem
+//!    [`sensor::mounts`] knows before the first exec; innocent files are ignored by the kernel from then on.
+//!    [`detect::merge`] makes one exec of what both say.
 //! 2. What is left goes as an [`event::Sighting`] through a bounded channel to [`detect::Detection`], one thread that
 //!    does no I/O. [`container::registry`] says whose process it is.
 //! 3. What takes a read goes to [`host::worker`]'s threads ([`detect::enrich`]): arguments, user, ancestors, container

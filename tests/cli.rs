@@ -110,9 +110,16 @@ fn doctor_reports_on_stdout_and_by_its_exit_code() {
     let output = ccwatch(&["doctor", "--config", &path]);
     let (code, stdout, stderr) = outcome(&output);
     assert_eq!(stderr, "");
-    for subject in
-        ["kernel", "capabilities", "namespaces", "proc-connector", "procfs-poll", "containers", "not covered"]
-    {
+    for subject in [
+        "kernel",
+        "capabilities",
+        "namespaces",
+        "proc-connector",
+        "fanotify",
+        "procfs-poll",
+        "containers",
+        "not covered",
+    ] {
         assert!(stdout.contains(subject), "{stdout}");
     }
     assert_eq!(code, i32::from(!stdout.ends_with("\nall well\n")), "{stdout}");

@@ -85,7 +85,7 @@ fn opened_tells_who_ran_what_where() {
     assert_eq!(opened.list("process.args"), ["gcc", "-x", "c", "-", "-o", "hello"]);
     assert_eq!(opened.number("process.args_count"), 6);
     assert_eq!(opened.list("container.image.tag"), [tag]);
-    assert_eq!(opened.list("ccwatch.known_by"), ["connector"]);
+    assert_eq!(opened.list("ccwatch.known_by"), ["fanotify", "connector"]);
     assert!(opened.text("process.executable").contains("gcc"), "{opened}");
     assert_eq!(opened.text("process.hash.sha256").len(), 64, "{opened}");
     for (name, expected) in [("ccwatch.confirmed", true), ("ccwatch.query", false), ("process.interactive", false)] {
@@ -147,7 +147,7 @@ fn another_user_is_named_as_the_container_names_him() {
     let watcher = Watcher::start();
     container.exec_with(&["-u", "1000"], &["gcc", "hello.c", "-o", "hello"]);
     let opened = watcher.await_opened(&container.id);
-    assert_eq!(opened.text("process.user.id"), "1000");
+    assert_eq!(opened.text("process.user.id"), "1000", "{opened}");
     assert_eq!(opened.text("process.user.name"), "builder");
     assert_eq!(opened.number("ccwatch.host_uid"), 1000);
     let closed = watcher.await_closed(&container.id);

@@ -231,7 +231,8 @@ fn a_changed_configuration_is_taken_over_but_for_what_a_start_needs() {
 #[test]
 fn without_the_connector_the_poll_sees_what_lives() {
     let container = Container::start();
-    let watcher = Setup::new().set("sensors", "proc-connector", "off").start();
+    let setup = Setup::new().set("sensors", "proc-connector", "off").set("sensors", "fanotify", "off");
+    let watcher = setup.start();
     let gcc = waiting_gcc(&container);
     let opened = watcher.await_opened(&container.id);
     assert_eq!(opened.list("ccwatch.known_by"), ["poll"], "{opened}");

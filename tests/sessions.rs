@@ -141,6 +141,8 @@ impl World {
             name: e.name.clone(),
             severity: e.severity,
             inexact: false,
+            covered: false,
+            counts: true,
             root_command: e.root.into(),
             file: None,
             facts: facts(e, pid),

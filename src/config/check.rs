@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::{Config, FINDINGS, Switch, duration};
+use super::{Config, FINDINGS, FanotifySwitch, Switch, duration};
 
 /// The facilities of syslog(3). `kern` is missing: daemons keep it for the kernel and rewrite it.
 const FACILITIES: [&str; 19] = [
@@ -37,7 +37,10 @@ impl Config {
             }
         };
 
-        let blind = self.sensors.proc_connector == Switch::Off && self.sensors.procfs_poll == Switch::Off;
+        let sensors = &self.sensors;
+        let blind = sensors.proc_connector == Switch::Off
+            && sensors.procfs_poll == Switch::Off
+            && sensors.fanotify == FanotifySwitch::Off;
         require(!blind, "sensors", "all of them are off: nothing would be seen".into());
 
         let findings = &self.policy.findings;
@@ -118,6 +121,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
+    use crate::config::Sensors;
     use crate::fingerprint::Kind;
 
     /// The key that is refused after `change`, and why.
@@ -190,7 +194,10 @@ mod tests {
         assert_eq!(keys(|c| c.limits.read_bytes = 0), ["limits.read-bytes"]);
         assert_eq!(keys(|c| c.alert_file.path = "alerts.json".into()), ["alert-file.path"]);
         assert_eq!(keys(|c| c.state.directory = "".into()), ["state.directory"]);
-        let off = |c: &mut Config| (c.sensors.proc_connector, c.sensors.procfs_poll) = (Switch::Off, Switch::Off);
+        let off = |c: &mut Config| {
+            c.sensors =
+                Sensors { proc_connector: Switch::Off, fanotify: FanotifySwitch::Off, procfs_poll: Switch::Off };
+        };
         assert_eq!(keys(off), ["sensors"]);
     }
 }

@@ -70,12 +70,27 @@ pub enum Switch {
     Off,
 }
 
+/// Whether fanotify runs, and how.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FanotifySwitch {
+    /// Where the kernel has it, by the best way that it has.
+    #[default]
+    Auto,
+    /// It must run: else the watcher refuses to start.
+    On,
+    /// Never.
+    Off,
+}
+
 /// `[sensors]`
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Sensors {
     /// The netlink process connector.
     pub proc_connector: Switch,
+    /// fanotify's exec events.
+    pub fanotify: FanotifySwitch,
     /// The walk over /proc: `auto` is the baseline, the repair after a loss, and the fallback without a connector.
     pub procfs_poll: Switch,
 }

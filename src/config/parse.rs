@@ -237,7 +237,7 @@ mod tests {
     #[test]
     fn what_a_whole_section_says_has_its_line() {
         assert_eq!(
-            problems("\n[sensors]\nproc-connector = \"off\"\nprocfs-poll = \"off\"\n"),
+            problems("\n[sensors]\nproc-connector = \"off\"\nfanotify = \"off\"\nprocfs-poll = \"off\"\n"),
             ["line 2: sensors: all of them are off: nothing would be seen"]
         );
     }

@@ -3,6 +3,7 @@
 
 pub mod cgroup;
 pub mod docker;
+pub mod mounted;
 pub mod passwd;
 pub mod registry;
 pub mod runtimes;

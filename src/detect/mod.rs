@@ -4,6 +4,7 @@
 pub mod enrich;
 pub mod exception;
 pub mod limits;
+pub mod merge;
 pub mod pending;
 pub mod policy;
 pub mod root_command;
@@ -27,17 +28,21 @@ use crate::container::{ContainerKey, Home, Runtime};
 use crate::detect::enrich::{Job, Outcome};
 use crate::detect::exception::Subject;
 use crate::detect::limits::AlertLimits;
+use crate::detect::merge::{Looked, Merge, Merged};
 use crate::detect::pending::{Nested, Pending};
 use crate::detect::policy::{Case, Rules, Ruling};
 use crate::detect::session::Member;
 use crate::detect::sessions::{Draft, Effect, Sessions};
 use crate::detect::telling::Telling;
 use crate::detect::triage::Screen;
-use crate::event::{Fact, FileId, Monotonic, Pid, SensorKind, Sighting, StartTime};
+use crate::event::{Attempt, Fact, FileId, Monotonic, Pid, SensorKind, Sighting, StartTime};
 use crate::fingerprint::{Candidate, Content, Database, Judgement, Request};
 use crate::host::clock::{self, Ticks};
 use crate::host::worker::{Pool, Ticket};
+use crate::sensor::CHANNEL;
 use crate::sensor::counters::Counters;
+use crate::sensor::ledger::Ledger;
+use crate::sensor::mounts::Mounts;
 
 /// An alert waits no longer for what must be read about its exec.
 const DEADLINE: Duration = Duration::from_millis(50);
@@ -50,6 +55,8 @@ const CONTENTS: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
 const RECENT: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
 /// Of these, what was read late is kept for their session's last alert.
 const UNFINISHED: NonZeroUsize = NonZeroUsize::new(256).unwrap();
+/// Rounds of taking in before others have their turn.
+const TURNS: usize = 4;
 /// Execs that wait for workers; beyond, they go on with what the look told.
 const PENDING: usize = 256;
 
@@ -81,6 +88,10 @@ pub struct Parts {
     pub contents: Pool<Share, Job>,
     /// The sensors' numbers.
     pub counters: Arc<Counters>,
+    /// The connector's execs that no sighting tells of.
+    pub ledger: Arc<Ledger>,
+    /// Which filesystems fanotify covers.
+    pub mounts: Arc<Mounts>,
     /// Where alerts go, and how losses are answered.
     pub telling: Telling,
     /// Makes session ids.
@@ -111,6 +122,9 @@ pub struct Detection {
     reads: Arc<Pool<Share, Job>>,
     contents: Pool<Share, Job>,
     counters: Arc<Counters>,
+    ledger: Arc<Ledger>,
+    mounts: Arc<Mounts>,
+    merge: Merge,
     telling: Telling,
     known_contents: LruCache<FileId, Content>,
     /// Files being read, and when that hangs.
@@ -143,6 +157,9 @@ impl Detection {
             reads: parts.reads,
             contents: parts.contents,
             counters: parts.counters,
+            ledger: parts.ledger,
+            mounts: parts.mounts,
+            merge: Merge::default(),
             telling: parts.telling,
             known_contents: LruCache::new(CONTENTS),
             reading: HashMap::new(),
@@ -166,13 +183,36 @@ impl Detection {
                 },
                 recv(inlets.outcomes) -> outcome => if let Ok(outcome) = outcome { self.outcome(outcome) },
                 recv(inlets.facts) -> fact => match fact {
-                    Ok(fact) => self.fact(fact),
+                    Ok(fact) => self.take_in(Some(fact), inlets),
                     // The main thread holds an outlet too: it is gone.
                     Err(_) => return self.stop(inlets),
                 },
                 default(wait) => {}
             }
+            if self.merge.next_due().is_some_and(|due| due <= clock::now()) {
+                self.take_in(None, inlets);
+            }
             self.due(clock::now());
+        }
+    }
+
+    /// All facts that are there, and then the execs that the connector had counted before: it sends the sightings of a
+    /// drain first, and they are to be merged first.
+    fn take_in(&mut self, first: Option<Fact>, inlets: &Inlets) {
+        let mut first = first;
+        for _ in 0..TURNS {
+            let counted = self.ledger.take();
+            for fact in first.take().into_iter().chain(inlets.facts.try_iter().take(CHANNEL)) {
+                self.fact(fact);
+            }
+            for counted in counted {
+                let merged = self.merge.exec(counted);
+                self.merged(merged);
+            }
+            // Where there is something already, nobody will be told of the next.
+            if !self.merge.is_waiting() || self.ledger.is_waited_for() {
+                return;
+            }
         }
     }
 
@@ -185,9 +225,10 @@ impl Detection {
 
     /// Judges with what is known, closes every session, and lets go of the channels.
     fn stop(mut self, inlets: &Inlets) {
-        while let Ok(fact) = inlets.facts.try_recv() {
-            self.fact(fact);
-        }
+        self.take_in(None, inlets);
+        // No EXEC will come any more.
+        let merged = self.merge.due(Monotonic(u64::MAX));
+        self.merged(merged);
         while let Ok(outcome) = inlets.outcomes.try_recv() {
             self.outcome(outcome);
         }
@@ -204,6 +245,9 @@ impl Detection {
     fn fact(&mut self, fact: Fact) {
         match fact {
             Fact::Exec(sighting) => self.exec(*sighting),
+            Fact::Attempts(attempts) => self.attempts(attempts),
+            // Taken in with every fact.
+            Fact::Counted => {}
             Fact::Lost(lost) => {
                 self.sessions.doubt();
                 let unexamined = self.counters.unexamined(clock::now());
@@ -212,6 +256,70 @@ impl Detection {
             Fact::Swept { after, seen } => self.telling.swept(after, seen),
             Fact::Health { sensor, degraded } => self.telling.health(sensor, degraded),
         }
+    }
+
+    /// The attempt that belongs to a sighting, where it came first; else it is remembered for when it comes.
+    fn attempt_of(&mut self, sighting: &Sighting) -> Option<Attempt> {
+        let by_name = self.database.candidate(&triage::invocation(&sighting.look)) == Candidate::ByName;
+        if !by_name || !self.ledger.is_kept() {
+            return None;
+        }
+        let file = sighting.look.exe.as_ref().ok().and_then(|exe| exe.id.ok()).map(|id| id.inode());
+        let comm = sighting.look.stat.as_ref().map_or_else(|_| Vec::new(), |stat| stat.comm.clone());
+        // The image ran when it was looked at, of whichever exec it is.
+        self.merge.look(Looked { pid: sighting.pid, at: sighting.look.at, file, comm })
+    }
+
+    /// What fanotify saw: each waits for its EXEC.
+    fn attempts(&mut self, attempts: Vec<Attempt>) {
+        let connected = self.ledger.is_connected();
+        for attempt in attempts {
+            let merged = if connected { self.merge.attempt(attempt) } else { Some(Merged::Unconfirmed(attempt)) };
+            self.merged(merged);
+        }
+    }
+
+    fn merged(&mut self, merged: impl IntoIterator<Item = Merged>) {
+        for one in merged {
+            let (attempt, confirmed) = match one {
+                Merged::Confirmed(attempt) => (attempt, true),
+                Merged::Unconfirmed(attempt) => (attempt, false),
+            };
+            self.exec_unseen(attempt, confirmed);
+        }
+    }
+
+    /// An exec whose process nobody saw: its file and its filesystem are all that is known.
+    fn exec_unseen(&mut self, attempt: Attempt, confirmed: bool) {
+        let Some(nested) = self.owner_of(&attempt) else { return self.counters.add_unexamined(1, clock::now()) };
+        self.screen.count(attempt.at, &nested.0);
+        let known_by =
+            if confirmed { vec![SensorKind::Fanotify, SensorKind::Connector] } else { vec![SensorKind::Fanotify] };
+        let number = self.number();
+        let mut pending = Pending::of_attempt(attempt, known_by, nested, clock::now().plus(DEADLINE));
+        pending.confirmed = confirmed;
+        if self.pending.len() < PENDING {
+            self.ask_metadata(number, &mut pending);
+            self.ask_content(&mut pending);
+        }
+        self.pending.insert(number, pending);
+        self.settle_if_complete(number);
+    }
+
+    /// The containers of an attempt: by its filesystem, else by its process.
+    fn owner_of(&mut self, attempt: &Attempt) -> Option<Nested> {
+        if let Some(nested) = attempt.mounted.and_then(|id| self.screen.owner(id)) {
+            return Some(nested);
+        }
+        let look = attempt.look.as_deref()?;
+        let Home::Container { inner, outer, .. } = self.registry.place(look, None) else { return None };
+        // Its root directory lies there: so the filesystem is its container's.
+        if let Some(id) = attempt.mounted
+            && look.root.is_ok_and(|root| root.dev == attempt.file.dev)
+        {
+            self.screen.learn(id, (inner.clone(), outer.clone()));
+        }
+        Some((inner, outer))
     }
 
     fn note_unexamined(&mut self) {
@@ -223,13 +331,20 @@ impl Detection {
         let reading = self.screen.take(sighting.begun);
         let ticket = reading.as_ref().and_then(|r| r.ticket);
         let deadline = clock::now().plus(DEADLINE);
+        let attempt = self.attempt_of(&sighting);
         let Some((nested, candidate)) = self.new_candidate(&sighting) else {
             // Nobody waits for it; if it hangs, it must not keep its thread.
             return self.orphans.extend(ticket.map(|ticket| (deadline, ticket)));
         };
         let slate = reading.map_or_else(Arc::default, |r| r.slate);
         let number = self.number();
+        // What the mount says goes before what the process says; of the same container, that knows more.
+        let by_mount = attempt.as_ref().and_then(|a| self.screen.owner(a.mounted?));
+        let nested = by_mount.filter(|(inner, _)| inner.id != nested.0.id).unwrap_or(nested);
         let mut pending = Pending::new(sighting, slate, nested, deadline);
+        if attempt.is_some() {
+            pending.known_by.insert(0, SensorKind::Fanotify);
+        }
         if self.pending.len() >= PENDING {
             self.orphans.extend(ticket.map(|ticket| (deadline, ticket)));
             self.pending.insert(number, pending);
@@ -402,7 +517,9 @@ impl Detection {
             at: pending.at,
             name: pending.name(),
             severity,
-            inexact: older || pending.known_by == SensorKind::Poll,
+            inexact: older || pending.known_by == [SensorKind::Poll] || !self.ledger.is_connected(),
+            covered: pending.file().is_some_and(|file| self.mounts.covers(file.dev)),
+            counts: pending.confirmed || !self.ledger.is_connected(),
             root_command: assembled.root_command,
             file: pending.file(),
             facts,
@@ -456,11 +573,15 @@ impl Detection {
         let pending = self.pending.values().map(|p| p.deadline).min();
         let reading = self.reading.values().map(|(_, hangs)| *hangs).min();
         let orphan = self.orphans.front().map(|(due, _)| *due);
-        let others = [orphan, self.sessions.next_due(), self.limits.next_due(), self.telling.next_due()];
+        let others =
+            [orphan, self.merge.next_due(), self.sessions.next_due(), self.limits.next_due(), self.telling.next_due()];
         [pending, reading].into_iter().chain(others).flatten().min()
     }
 
     fn due(&mut self, now: Monotonic) {
+        let merged = self.merge.due(now);
+        self.merged(merged);
+        self.counters.add_unexamined(self.merge.take_unexamined(), now);
         let late: Vec<u64> = self.pending.iter().filter(|(_, p)| p.deadline <= now).map(|(n, _)| *n).collect();
         for number in late {
             if let Some(pending) = self.pending.get_mut(&number) {

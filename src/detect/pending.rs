@@ -8,7 +8,7 @@ use crate::alert::{Ancestor, ContainerFacts, ExecFacts, Origin, ProcessFacts, Re
 use crate::container::{ContainerKey, Metadata};
 use crate::detect::enrich::{Facts, Memory, Slate};
 use crate::detect::root_command;
-use crate::event::{FileId, Look, Missing, Monotonic, Pid, SensorKind, Sighting, StartTime};
+use crate::event::{Attempt, Exe, FileId, Look, Missing, Monotonic, Pid, SensorKind, Sighting, StartTime};
 use crate::fingerprint::{Content, Invocation, Judgement, Request};
 use crate::host::ancestry::Kin;
 use crate::host::clock::{self, Ticks};
@@ -22,7 +22,9 @@ pub struct Pending {
     /// When it executed.
     pub at: Monotonic,
     /// Who saw it.
-    pub known_by: SensorKind,
+    pub known_by: Vec<SensorKind>,
+    /// It is known to have succeeded.
+    pub confirmed: bool,
     /// The look.
     pub look: Arc<Look>,
     /// The POSIX session of a parent, for a process whose own is not known.
@@ -68,7 +70,8 @@ impl Pending {
         Self {
             pid: sighting.pid,
             at: sighting.at,
-            known_by: sighting.known_by,
+            known_by: vec![sighting.known_by],
+            confirmed: true,
             look: Arc::new(sighting.look),
             parent_session,
             inner,
@@ -89,6 +92,36 @@ impl Pending {
             exe.file = Err(Missing::Deadline);
         }
         self
+    }
+
+    /// Takes in an attempt whose process was not seen.
+    pub fn of_attempt(
+        attempt: Attempt,
+        known_by: Vec<SensorKind>,
+        (inner, outer): Nested,
+        deadline: Monotonic,
+    ) -> Self {
+        let mut look = Look::nothing(attempt.at, Missing::Gone);
+        let file = attempt.open.ok_or(Missing::Gone);
+        look.exe = Ok(Exe { path: attempt.path.to_vec(), deleted: false, id: Ok(attempt.file), file });
+        let slate: Arc<Slate> = Arc::default();
+        slate.refuse_facts(Missing::Gone);
+        slate.refuse_memory(Missing::Gone);
+        Self {
+            pid: attempt.pid,
+            at: attempt.at,
+            known_by,
+            confirmed: true,
+            look: Arc::new(look),
+            parent_session: None,
+            inner,
+            outer,
+            slate,
+            waiting: Vec::new(),
+            content: None,
+            deadline,
+            unfinished: false,
+        }
     }
 
     /// Identity of the executed file.
@@ -140,8 +173,8 @@ impl Pending {
             container: container(&self.inner),
             outer: self.outer.as_ref().map(container),
             verdict: judged.verdict,
-            confirmed: true,
-            known_by: vec![self.known_by],
+            confirmed: self.confirmed,
+            known_by: self.known_by.clone(),
             query: judged.request == Request::Query,
             arguments_known: memory.args.is_ok(),
             origin: self.origin(),

@@ -44,6 +44,10 @@ pub struct Member {
     pub severity: Severity,
     /// Its count may be off: not from the connector, or the session is guessed.
     pub inexact: bool,
+    /// fanotify reports every exec of its file: one that nobody looked at cannot be missing.
+    pub covered: bool,
+    /// It is known to have succeeded; else it is told, and not counted.
+    pub counts: bool,
     /// Root command as seen from here.
     pub root_command: String,
     /// Identity of the executed file.
@@ -111,6 +115,8 @@ pub struct Session {
     /// The exec that its alerts are about.
     pub lead: Arc<Member>,
     exact: bool,
+    /// All members' files are covered by fanotify.
+    covered: bool,
     execs: u64,
     programs: BTreeMap<(String, String, Kind), u64>,
     /// Those of them that nobody saw alive.
@@ -153,6 +159,7 @@ impl Session {
             unexamined_before,
             lead: Arc::clone(first),
             exact: true,
+            covered: true,
             execs: 0,
             programs: BTreeMap::new(),
             unseen: BTreeSet::new(),
@@ -171,13 +178,14 @@ impl Session {
         self.first = self.first.min(member.at);
         self.last = self.last.max(member.at);
         self.dead_since = None;
-        self.execs += 1;
         self.exact &= !member.inexact;
+        self.covered &= member.covered;
         self.compiled |= !member.facts.query;
         if member.was_seen() && !self.lead.was_seen() {
             self.lead = Arc::clone(member);
         }
-        let program = self.program_of(member);
+        let (program, count) = (self.program_of(member), u64::from(member.counts));
+        self.execs += count;
         if member.was_seen() {
             self.recognise(&program);
         } else {
@@ -185,9 +193,9 @@ impl Session {
         }
         if self.programs.len() < NAMES || self.programs.contains_key(&program) {
             self.families.insert(program.1.clone());
-            *self.programs.entry(program).or_default() += 1;
+            *self.programs.entry(program).or_default() += count;
         } else {
-            self.other += 1;
+            self.other += count;
         }
         if let Some(uid) = member.uid()
             && (self.users.len() < USERS || self.users.contains_key(&uid))
@@ -196,9 +204,12 @@ impl Session {
             *name = name.take().or_else(|| member.facts.process.user_name.clone());
         }
         let toolchain = self.toolchain_of(member);
-        self.members.push(member.pid, (member.start, toolchain.clone()));
-        if self.members.len() > MEMBERS {
-            self.members.pop_lru();
+        // One that was never seen alive cannot be asked for, and must push out none that can.
+        if member.start.is_some() || member.parent.is_some() {
+            self.members.push(member.pid, (member.start, toolchain.clone()));
+            if self.members.len() > MEMBERS {
+                self.members.pop_lru();
+            }
         }
         self.compare(member, toolchain)
     }
@@ -329,7 +340,7 @@ impl Session {
             id: self.id.clone(),
             state,
             execs: self.execs,
-            exact: self.exact && unexamined_now == self.unexamined_before,
+            exact: self.exact && (self.covered || unexamined_now == self.unexamined_before),
             repeats,
             root_command: self.lead.root_command.clone(),
             duration: self.last.max(self.alive_at).since(self.first),

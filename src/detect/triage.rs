@@ -5,19 +5,22 @@
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use lru::LruCache;
 
+use crate::container::mounted::MountOwners;
 use crate::container::registry::{HostIdentity, is_host};
 use crate::container::{ContainerKey, Runtime, cgroup};
 use crate::detect::Share;
 use crate::detect::enrich::{Job, Slate};
-use crate::event::{BegunReads, Look, Missing, Monotonic};
+use crate::detect::pending::Nested;
+use crate::event::{BegunReads, Look, Missing, Monotonic, MountedId};
 use crate::fingerprint::{Candidate, Database, Invocation};
 use crate::host::worker::{Pool, Ticket};
-use crate::sensor::Triage;
+use crate::sensor::mounts::mountinfo::Mount;
+use crate::sensor::{FileIs, FileTriage, Triage};
 
 /// A loss names the busiest container of about this long.
 const WINDOW: Duration = Duration::from_secs(10);
@@ -34,6 +37,9 @@ pub struct Screen {
     begun: Mutex<LruCache<BegunReads, Reading>>,
     next: AtomicU64,
     tally: Mutex<Tally>,
+    mount_owners: MountOwners,
+    /// Whose each mounted filesystem is, and the outermost container where they nest.
+    owned: RwLock<HashMap<MountedId, Nested>>,
 }
 
 /// Reads about one exec that are under way.
@@ -69,7 +75,8 @@ impl Screen {
     /// For this host, with this database and these workers.
     pub fn new(host: HostIdentity, database: Arc<Database>, reads: Arc<Pool<Share, Job>>) -> Self {
         let (begun, next) = (Mutex::new(LruCache::new(BEGUN)), AtomicU64::new(0));
-        Self { host, database, reads, begun, next, tally: Mutex::default() }
+        let (mount_owners, owned) = (MountOwners::default(), RwLock::default());
+        Self { host, database, reads, begun, next, tally: Mutex::default(), mount_owners, owned }
     }
 
     /// The reads that were begun for an exec; `None` where they were given up.
@@ -106,11 +113,22 @@ impl Screen {
         tally.now.keys().chain(tally.before.keys()).max_by_key(|key| of(key)).cloned()
     }
 
-    fn count(&self, look: &Look, key: &ContainerKey) {
+    /// Whose a mounted filesystem is.
+    pub fn owner(&self, id: MountedId) -> Option<Nested> {
+        self.owned.read().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
+    }
+
+    /// A process told whose a filesystem is that its mount does not tell of.
+    pub fn learn(&self, id: MountedId, nested: Nested) {
+        self.owned.write().unwrap_or_else(PoisonError::into_inner).entry(id).or_insert(nested);
+    }
+
+    /// Counts an exec of a container, for the case of a loss.
+    pub fn count(&self, at: Monotonic, key: &ContainerKey) {
         let mut tally = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
-        if look.at.since(tally.began) > WINDOW {
+        if at.since(tally.began) > WINDOW {
             tally.before = std::mem::take(&mut tally.now);
-            tally.began = look.at;
+            tally.began = at;
         }
         if tally.now.len() < TALLIED || tally.now.contains_key(key) {
             *tally.now.entry(key.clone()).or_default() += 1;
@@ -125,7 +143,7 @@ impl Triage for Screen {
 
     fn is_innocent(&self, look: &Look) -> bool {
         if let Some(key) = container(look) {
-            self.count(look, &key);
+            self.count(look.at, &key);
         }
         self.database.candidate(&invocation(look)) == Candidate::No
     }
@@ -133,5 +151,29 @@ impl Triage for Screen {
     fn wants(&self, look: &Look) -> Option<BegunReads> {
         let wanted = !is_host(look, &self.host) && self.database.candidate(&invocation(look)) != Candidate::No;
         wanted.then(|| self.begin(look, container(look)))
+    }
+}
+
+impl FileTriage for Screen {
+    fn judge(&self, path: &[u8]) -> FileIs {
+        match self.database.file_candidate(path) {
+            Candidate::No => FileIs::Innocent,
+            Candidate::IfArguments => FileIs::ByArguments,
+            Candidate::ByName => FileIs::Toolchain,
+        }
+    }
+
+    fn mounted(&self, id: MountedId, mount: &Mount) {
+        if let Some(key) = self.mount_owners.of(&mount.point) {
+            self.learn(id, (key, None));
+        }
+    }
+
+    fn unmounted(&self, id: MountedId) {
+        self.owned.write().unwrap_or_else(PoisonError::into_inner).remove(&id);
+    }
+
+    fn owns(&self, id: MountedId) -> bool {
+        self.owned.read().unwrap_or_else(PoisonError::into_inner).contains_key(&id)
     }
 }

@@ -53,6 +53,13 @@ impl Database {
         }
     }
 
+    /// Whether execs of a file can concern us, by its path alone: [`Candidate::No`] also for ld.so, as each program that
+    /// is linked dynamically comes by it.
+    pub fn file_candidate(&self, path: &[u8]) -> Candidate {
+        let loader = self.file(path, None, b"").is_some_and(|hit| hit.family.runs == Some(Launcher::Loader));
+        if loader { Candidate::No } else { self.candidate(&Invocation { path, comm: b"", args: None }) }
+    }
+
     /// What the executed file is by its own name; where its path is not known, by `argv[0]` or comm instead.
     pub(super) fn file<'d, 'n>(
         &'d self,

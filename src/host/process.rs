@@ -126,12 +126,17 @@ impl Proc {
         Look { dir: Ok(dir.0), exe, cgroup, mnt_ns, ..Look::nothing(at, Missing::Gone) }
     }
 
-    /// The second part: who it is.
+    /// The second part: who it is, and which file it executes, without opening that.
     pub fn name_look(&self, look: &mut Look) {
-        look.stat = look.dir.clone().and_then(|dir| ProcessDir(dir).stat());
+        let Ok(dir) = look.dir.clone().map(ProcessDir) else { return };
+        look.stat = dir.stat();
+        if let Ok(exe) = &mut look.exe {
+            let status = file_status(dir.as_fd(), c"exe").map_err(|e| Missing::from_os(&e));
+            exe.id = status.map(file_id);
+        }
     }
 
-    /// The third: the executed file, and where its root directory and its pid namespace are.
+    /// The third: the executed file's descriptor, and where its root directory and its pid namespace are.
     pub fn complete_look(&self, look: &mut Look) {
         let Ok(dir) = look.dir.clone().map(ProcessDir) else { return };
         if let Ok(exe) = &mut look.exe {
@@ -162,7 +167,8 @@ impl Proc {
 
 const DELETED: &[u8] = b" (deleted)";
 
-fn file_id(s: FileStatus) -> FileId {
+/// The part of a file's state that tells one content from another.
+pub fn file_id(s: FileStatus) -> FileId {
     FileId { dev: s.dev, ino: s.ino, size: s.size, mtime_ns: s.mtime_ns, ctime_ns: s.ctime_ns }
 }
 

@@ -6,19 +6,23 @@ use std::sync::Arc;
 
 use lru::LruCache;
 
-use crate::event::{Look, Missing, Monotonic, Pid, SensorKind, Sighting, StartTime};
+use crate::event::{Look, Missing, Monotonic, Pid, RootId, SensorKind, Sighting, StartTime};
 use crate::host::clock::{self, Ticks};
-use crate::host::process::Proc;
+use crate::host::process::{Proc, ProcessDir};
 use crate::sensor::Triage;
+use crate::sensor::ledger::Image;
+use crate::sensor::mounts::Mounts;
 
 const IMAGES: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
 
 /// What a look found.
 pub enum Seen {
     /// Known to be none of our business.
-    Settled,
+    Settled(Image),
     /// Nothing of it could be seen.
     Dead,
+    /// Nothing could be seen of the exec at that time: the look for it came so late that it saw this one's image.
+    Earlier(Monotonic),
     /// It lives, and could not be looked at: no descriptor was left, or no permission.
     Refused,
     /// Detection wants it.
@@ -30,14 +34,24 @@ pub struct ExecLook {
     proc: Arc<Proc>,
     triage: Arc<dyn Triage>,
     ticks: Ticks,
-    /// The image last seen in a process: start time and where its stack began.
-    images: LruCache<Pid, (StartTime, u64)>,
+    mounts: Arc<Mounts>,
+    uncovered: u32,
+    /// The host's root directory.
+    root: Option<RootId>,
+    /// The image last seen in a process: start time and where its stack began, and of which exec it was taken to be.
+    images: LruCache<Pid, ((StartTime, u64), Monotonic)>,
 }
 
 impl ExecLook {
-    /// Looks through this procfs and asks this triage.
-    pub fn new(proc: Arc<Proc>, triage: Arc<dyn Triage>) -> Self {
-        Self { proc, triage, ticks: Ticks::read(), images: LruCache::new(IMAGES) }
+    /// Looks through this procfs and asks this triage; `mounts` are those that fanotify covers.
+    pub fn new(proc: Arc<Proc>, triage: Arc<dyn Triage>, mounts: Arc<Mounts>) -> Self {
+        let root = nix::sys::stat::stat("/").ok().map(|s| RootId { dev: s.st_dev, ino: s.st_ino });
+        Self { proc, triage, ticks: Ticks::read(), mounts, uncovered: 0, root, images: LruCache::new(IMAGES) }
+    }
+
+    /// Looks since the last call that found an exec of a container on a filesystem that is not marked.
+    pub fn take_uncovered(&mut self) -> u32 {
+        std::mem::take(&mut self.uncovered)
     }
 
     /// The procfs that is looked through.
@@ -57,19 +71,37 @@ impl ExecLook {
             Err(_) => return Seen::Refused,
         }
         if self.triage.is_host(&look) {
-            return Seen::Settled;
+            return Seen::Settled(Image::Host);
         }
         self.proc.name_look(&mut look);
-        if (look.exe.is_err() && look.stat.is_err()) || self.is_another(&look, at) || self.is_known_image(pid, &look) {
+        if (look.exe.is_err() && look.stat.is_err()) || self.is_another(&look, at) {
             return Seen::Dead;
         }
+        if let Some(earlier) = self.known_image(pid, &look, at) {
+            return Seen::Earlier(earlier);
+        }
+        let file = look.exe.as_ref().ok().and_then(|exe| exe.id.ok());
+        let settled = || Seen::Settled(file.map_or(Image::Ended, |file| Image::File(file.inode())));
         if self.triage.is_innocent(&look) {
-            return Seen::Settled;
+            self.note_uncovered(&look);
+            return settled();
         }
         self.proc.complete_look(&mut look);
-        let Some(begun) = self.triage.wants(&look) else { return Seen::Settled };
+        self.note_uncovered(&look);
+        let Some(begun) = self.triage.wants(&look) else { return settled() };
         let known_by = SensorKind::Connector;
         Seen::Wanted(Box::new(Sighting { pid, at, known_by, look, parent: None, begun }))
+    }
+
+    /// Counts an exec within a container's root directory on a filesystem that fanotify does not cover.
+    fn note_uncovered(&mut self, look: &Look) {
+        let file = look.exe.as_ref().ok().and_then(|exe| exe.id.ok());
+        if !self.mounts.are_watched() || file.is_none_or(|file| self.mounts.covers(file.dev)) {
+            return;
+        }
+        // A runtime that enters a container still has the host's root directory.
+        let root = look.root.or_else(|_| look.dir.clone().and_then(|dir| ProcessDir(dir).root()));
+        self.uncovered += u32::from(root.is_ok_and(|root| Some(root) != self.root));
     }
 
     /// Whether the pid was given to another process since the exec: that was forked after it. Start times count whole
@@ -84,12 +116,13 @@ impl ExecLook {
         forked_after(self.ticks)
     }
 
-    /// Whether this image of the process was looked at before: then the look for an earlier exec came so late that it
-    /// saw this one, and the earlier image was never seen. Each exec gives a process a new random stack.
-    fn is_known_image(&mut self, pid: Pid, look: &Look) -> bool {
-        let Ok(stat) = &look.stat else { return false };
+    /// The exec for which this image of the process was looked at before: that look came so late that it saw this one,
+    /// and the earlier image was never seen. Each exec gives a process a new random stack.
+    fn known_image(&mut self, pid: Pid, look: &Look, at: Monotonic) -> Option<Monotonic> {
+        let stat = look.stat.as_ref().ok().filter(|stat| stat.start_stack != 0)?;
         let image = (stat.start, stat.start_stack);
-        stat.start_stack != 0 && self.images.push(pid, image) == Some((pid, image))
+        let (_, (before, earlier)) = self.images.push(pid, (image, at)).filter(|(known, _)| *known == pid)?;
+        (before == image).then_some(earlier)
     }
 }
 
@@ -103,7 +136,7 @@ mod tests {
     use crate::sensor::tests::Everything;
 
     fn looker() -> ExecLook {
-        ExecLook::new(Arc::new(Proc::open(Path::new("/proc")).unwrap()), Arc::new(Everything))
+        ExecLook::new(Arc::new(Proc::open(Path::new("/proc")).unwrap()), Arc::new(Everything), Arc::default())
     }
 
     /// A process that waits for its end.
@@ -123,7 +156,7 @@ mod tests {
         let (cat, pid) = child();
         let mut looker = looker();
         assert!(matches!(looker.look(pid, clock::now()), Seen::Wanted(s) if s.look.exe.is_ok()));
-        assert!(matches!(looker.look(pid, clock::now()), Seen::Dead), "the same image");
+        assert!(matches!(looker.look(pid, clock::now()), Seen::Earlier(_)), "the same image");
         end(cat);
         assert!(matches!(looker.look(pid, clock::now()), Seen::Dead), "it is gone");
     }

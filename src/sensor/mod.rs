@@ -2,8 +2,12 @@
 //! spot what [`Triage`] knows to be none of our business and hands everything else to detection.
 
 pub mod counters;
+pub mod coverage;
 pub mod exec_look;
+pub mod fanotify;
+pub mod ledger;
 pub mod lineage;
+pub mod mounts;
 pub mod pace;
 pub mod proc_connector;
 pub mod proc_event;
@@ -16,10 +20,11 @@ use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use crate::error::{Error, Result};
-use crate::event::{BegunReads, Fact, FileId, Look, Namespace, SensorKind, Sighting};
+use crate::event::{BegunReads, Fact, FileId, Look, MountedId, Namespace, SensorKind, Sighting};
+use crate::sensor::mounts::mountinfo::Mount;
 
 /// Sightings on their way to detection; each may hold two descriptors.
-const CHANNEL: usize = 256;
+pub const CHANNEL: usize = 256;
 
 /// What is known before detection is asked: cheap, and without I/O of its own.
 pub trait Triage: Send + Sync {
@@ -29,6 +34,29 @@ pub trait Triage: Send + Sync {
     fn is_innocent(&self, look: &Look) -> bool;
     /// Whether detection wants this exec; then what else dies with the process is being read from now on.
     fn wants(&self, look: &Look) -> Option<BegunReads>;
+}
+
+/// What a file is, as far as its exec is concerned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FileIs {
+    /// No compiler, and nothing that compiles in its own process: its execs need not be reported.
+    Innocent,
+    /// Its arguments tell: nothing is known without them, and it is not to be ignored.
+    ByArguments,
+    /// A compiler, assembler or linker, or a part of one.
+    Toolchain,
+}
+
+/// What fanotify's threads ask, and tell.
+pub trait FileTriage: Send + Sync {
+    /// What the file of this path is. Without I/O.
+    fn judge(&self, path: &[u8]) -> FileIs;
+    /// A filesystem was mounted; it is marked when this returns. May read files.
+    fn mounted(&self, id: MountedId, mount: &Mount);
+    /// It is gone, and so is every exec on it.
+    fn unmounted(&self, id: MountedId);
+    /// Whether it is known whose it is.
+    fn owns(&self, id: MountedId) -> bool;
 }
 
 /// What flows from the coverage keeper to the sensors.

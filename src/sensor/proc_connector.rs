@@ -13,8 +13,11 @@ use crate::event::{Fact, Look, Lost, Monotonic, Pid, SensorKind, Sighting};
 use crate::host::clock;
 use crate::host::process::Proc;
 use crate::sensor::counters::Counters;
+use crate::sensor::coverage::Coverage;
 use crate::sensor::exec_look::{ExecLook, Seen};
+use crate::sensor::ledger::{Counted, Image, Ledger};
 use crate::sensor::lineage::Lineage;
+use crate::sensor::mounts::Mounts;
 use crate::sensor::pace::{Mode, Pace};
 use crate::sensor::proc_event::ProcEvent;
 use crate::sensor::proc_socket::{Listener, Purpose};
@@ -49,7 +52,10 @@ pub struct Reader {
     outlet: Outlet,
     control: ControlInlet,
     counters: Arc<Counters>,
+    ledger: Arc<Ledger>,
     pace: Pace,
+    coverage: Coverage,
+    mode: Mode,
     /// Execs since lineage was last taken in.
     undrained: usize,
     last_event: Monotonic,
@@ -75,7 +81,7 @@ impl Reader {
         triage: Arc<dyn Triage>,
         outlet: Outlet,
         control: ControlInlet,
-        counters: Arc<Counters>,
+        (counters, ledger, mounts): (Arc<Counters>, Arc<Ledger>, Arc<Mounts>),
         mode: Mode,
     ) -> Result<Self, String> {
         let listener = Listener::open(Purpose::Execs)?;
@@ -83,11 +89,14 @@ impl Reader {
         let mut reader = Self {
             listener,
             lineage: Lineage::default(),
-            looker: ExecLook::new(proc, triage),
+            looker: ExecLook::new(proc, triage, mounts),
             outlet,
             control,
             counters,
+            ledger,
             pace: Pace::new(mode, now),
+            coverage: Coverage::new(mode),
+            mode,
             undrained: 0,
             last_event: now,
             cpu: 0,
@@ -102,6 +111,7 @@ impl Reader {
     }
 
     fn set_mode(&mut self, mode: Mode) {
+        self.mode = mode;
         self.pace.set_mode(mode);
         match mode {
             Mode::Eager => self.lineage.open(),
@@ -132,8 +142,8 @@ impl Reader {
     fn obey(&mut self) -> bool {
         for order in self.control.drain() {
             match order {
-                Control::Eager => self.set_mode(Mode::Eager),
-                Control::Lazy => self.set_mode(Mode::Lazy),
+                Control::Eager => self.coverage.set_base(Mode::Eager),
+                Control::Lazy => self.coverage.set_base(Mode::Lazy),
                 Control::Stop => return true,
                 Control::Ignore(_) | Control::Forget(_) | Control::Mark(_) | Control::Unmark(_) | Control::Sweep(_) => {
                 }
@@ -159,6 +169,11 @@ impl Reader {
         if count > 0 {
             self.last_event = clock::now();
             self.look_at(execs);
+            self.coverage.uncovered(self.looker.take_uncovered(), self.last_event);
+        }
+        let mode = self.coverage.mode(clock::now());
+        if mode != self.mode {
+            self.set_mode(mode);
         }
         self.watch_silence();
         self.tell();
@@ -239,28 +254,33 @@ impl Reader {
         }
         let mut last: HashMap<Pid, Monotonic> = HashMap::with_capacity(execs.len());
         let mut order = Vec::with_capacity(execs.len());
-        let mut unexamined = 0;
+        let mut counted = Vec::with_capacity(execs.len());
         for (pid, at) in execs.into_iter().rev() {
             // Several execs of one process: only its last image can be looked at.
             match last.entry(pid) {
-                std::collections::hash_map::Entry::Occupied(_) => unexamined += 1,
+                std::collections::hash_map::Entry::Occupied(_) => {
+                    counted.push(Counted { pid, at, image: Image::Unknown })
+                }
                 std::collections::hash_map::Entry::Vacant(new) => {
                     new.insert(at);
                     order.push((pid, at));
                 }
             }
         }
-        if order.len() > LOOKS {
-            self.lose((order.len() - LOOKS) as u64, "the look");
-            order.truncate(LOOKS);
+        let beyond = order.split_off(order.len().min(LOOKS));
+        if self.ledger.is_kept() {
+            counted.extend(beyond.into_iter().map(|(pid, at)| Counted { pid, at, image: Image::Unknown }));
+        } else if !beyond.is_empty() {
+            self.lose(beyond.len() as u64, "the look");
         }
         let mut incomplete = Vec::new();
         let order_len = order.len();
         for (pid, at) in order {
             self.lineage.executed(pid);
             match self.looker.look(pid, at) {
-                Seen::Settled => {}
-                Seen::Dead => unexamined += 1,
+                Seen::Settled(image) => counted.push(Counted { pid, at, image }),
+                Seen::Earlier(at) => counted.push(Counted { pid, at, image: Image::Unknown }),
+                Seen::Dead => counted.push(Counted { pid, at, image: Image::Unknown }),
                 Seen::Refused => self.lose(1, "the system refused a look"),
                 Seen::Wanted(sighting) if needs_parent(&sighting.look) => incomplete.push(*sighting),
                 Seen::Wanted(sighting) => self.send(*sighting),
@@ -275,7 +295,10 @@ impl Reader {
             sighting.parent = self.lineage.parent(&sighting.look, sighting.pid, self.looker.proc(), sighting.look.at);
             self.send(sighting);
         }
-        self.counters.add_unexamined(unexamined, self.last_event);
+        if self.ledger.add(&counted, clock::now(), &self.counters) {
+            // Where there is no room, detection has enough to do, and asks again.
+            let _ = self.outlet.try_tell(Fact::Counted);
+        }
     }
 
     fn send(&mut self, sighting: Sighting) {

@@ -2,6 +2,7 @@
 //! Knows no type of the crate; every function returns `io::Result` with the kernel's own errno.
 #![allow(unsafe_code)]
 
+pub mod fanotify;
 pub mod file;
 pub mod netlink;
 pub mod process;

@@ -13,7 +13,7 @@ use nix::fcntl::{Flock, FlockArg};
 use sha2::{Digest, Sha256};
 
 use super::docker::{docker, label};
-use super::run;
+use super::{program, run};
 
 /// The toolchain's programs, as gcc itself finds them.
 const TOOLS: &[&str] = &["cc1", "collect2", "as", "ld"];
@@ -65,6 +65,21 @@ pub(crate) fn gcc() -> &'static str {
 pub(crate) fn host() -> &'static str {
     static TAG: OnceLock<String> = OnceLock::new();
     TAG.get_or_init(|| import("host", &Sha256::digest(b"1"), |_| {}))
+}
+
+/// The image of programs that are gone at once: `gcc` and `tool`, the same 30-us program, and `storm`, which runs them.
+/// Its tag.
+pub(crate) fn tiny() -> &'static str {
+    static TAG: OnceLock<String> = OnceLock::new();
+    TAG.get_or_init(|| {
+        let (tiny, storm) = (program::tiny(), program::storm());
+        let key = Sha256::new().chain_update(fs::read(tiny).unwrap()).chain_update(fs::read(storm).unwrap()).finalize();
+        import("tiny", &key, |root| {
+            for (program, name) in [(tiny, "gcc"), (tiny, "tool"), (storm, "storm")] {
+                fs::copy(program, root.join("usr/bin").join(name)).unwrap();
+            }
+        })
+    })
 }
 
 /// Options of `docker run` that show a container the machine's compilers, read-only.

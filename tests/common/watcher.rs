@@ -147,6 +147,11 @@ impl Watcher {
         self.await_in(what, |heard| heard.alerts.iter().find(|alert| wanted(alert)).cloned())
     }
 
+    /// Waits until all that was said is enough for `enough`.
+    pub(crate) fn await_alerts(&self, what: &str, enough: impl Fn(&[Alert]) -> bool) {
+        self.await_in(what, |heard| enough(&heard.alerts).then_some(()));
+    }
+
     /// Waits for a line of the form for people.
     pub(crate) fn await_text(&self, what: &str, wanted: impl Fn(&str) -> bool) -> String {
         self.await_in(what, |heard| heard.texts.iter().find(|line| wanted(line)).cloned())

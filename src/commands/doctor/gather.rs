@@ -9,10 +9,11 @@ use std::path::Path;
 use nix::unistd::{AccessFlags, access};
 
 use super::{Place, Report};
-use crate::config::{Loaded, Switch};
+use crate::config::{FanotifySwitch, Loaded, Switch};
 use crate::container::runtimes::{RuntimeFound, Runtimes};
 use crate::container::{ContainerKey, cgroup};
 use crate::host::kernel::Kernel;
+use crate::sensor::fanotify::group;
 use crate::sensor::proc_connector;
 
 /// Bounds what is read of one process' cgroup file.
@@ -25,6 +26,12 @@ pub trait Probes {
     /// # Errors
     /// That sentence.
     fn connector(&self) -> std::result::Result<(), String>;
+
+    /// Tries fanotify's exec events, and says in a sentence why they cannot be had.
+    ///
+    /// # Errors
+    /// That sentence.
+    fn fanotify(&self) -> std::result::Result<(), String>;
 
     /// The innermost container that the bytes of a /proc/PID/cgroup name.
     fn container(&self, cgroup: &[u8]) -> Option<ContainerKey>;
@@ -39,6 +46,10 @@ pub(super) struct Installed;
 impl Probes for Installed {
     fn connector(&self) -> std::result::Result<(), String> {
         proc_connector::probe()
+    }
+
+    fn fanotify(&self) -> std::result::Result<(), String> {
+        group::probe()
     }
 
     fn container(&self, cgroup: &[u8]) -> Option<ContainerKey> {
@@ -66,6 +77,7 @@ pub fn gather(proc: &Path, boot: &Path, loaded: &Loaded, probes: &impl Probes) -
         config: (loaded.path().to_path_buf(), loaded.exists()),
         sensors: config.sensors.clone(),
         connector: (config.sensors.proc_connector != Switch::Off).then(|| probes.connector()),
+        fanotify: (config.sensors.fanotify != FanotifySwitch::Off).then(|| probes.fanotify()),
         runtimes: probes.runtimes(),
         containers,
         own,
@@ -146,6 +158,10 @@ mod tests {
     impl Probes for Fake {
         fn connector(&self) -> std::result::Result<(), String> {
             self.connector.clone()
+        }
+
+        fn fanotify(&self) -> std::result::Result<(), String> {
+            Ok(())
         }
 
         fn container(&self, cgroup: &[u8]) -> Option<ContainerKey> {

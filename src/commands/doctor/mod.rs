@@ -43,6 +43,8 @@ pub struct Report {
     pub sensors: Sensors,
     /// Whether the process connector works; `None` where it is switched off.
     pub connector: Option<std::result::Result<(), String>>,
+    /// Whether fanotify's exec events work; `None` where they are switched off.
+    pub fanotify: Option<std::result::Result<(), String>>,
     /// The runtimes found.
     pub runtimes: Vec<String>,
     /// Running containers: their number for each runtime.
@@ -183,6 +185,12 @@ impl Report {
                 add(State::Degraded, "proc-connector", why);
             }
         }
+        match &self.fanotify {
+            None => add(State::Note, "fanotify", "switched off".into()),
+            Some(Ok(())) => add(State::Fine, "fanotify", "available: a mark on each container's overlay".into()),
+            // An old kernel is no fault of this host's.
+            Some(Err(why)) => add(State::Note, "fanotify", format!("not to be had: {why}")),
+        }
         match self.sensors.procfs_poll {
             Switch::Off => add(State::Degraded, "procfs-poll", "switched off: nothing repairs a loss of events".into()),
             Switch::Auto | Switch::On => {
@@ -198,7 +206,10 @@ impl Report {
 
     /// What nobody will see with the sensors that are there.
     pub fn not_covered(&self) -> Vec<&'static str> {
-        let short = if self.has_connector() {
+        let short = if matches!(self.fanotify, Some(Ok(()))) {
+            "a process that ends in well under a millisecond, executed from a volume, a tmpfs or anything else that is not \
+             its container's overlay: it is counted as unexamined"
+        } else if self.has_connector() {
             "a process that ends before it is looked at, in well under a millisecond: it is counted as unexamined, and \
              its file and container stay unknown"
         } else {
@@ -268,6 +279,7 @@ mod tests {
             config: ("/etc/ccwatch/ccwatch.toml".into(), false),
             sensors: Sensors::default(),
             connector: Some(Ok(())),
+            fanotify: Some(Err("no FAN_OPEN_EXEC".into())),
             runtimes: vec!["docker (/var/lib/docker)".into()],
             containers: [("docker", 2), ("podman", 1)].into(),
             own: None,
@@ -292,6 +304,7 @@ ok        kernel          4.18.0-553.el8
 ok        capabilities    all that are needed
 ok        namespaces      the host's
 ok        proc-connector  available
+note      fanotify        not to be had: no FAN_OPEN_EXEC
 ok        procfs-poll     available: baseline and repair
 note      runtimes        docker (/var/lib/docker)
 note      containers      3 running: docker 2, podman 1
@@ -303,6 +316,17 @@ note      config          /etc/ccwatch/ccwatch.toml is not there, the defaults h
         );
         assert!(text.ends_with("\nall well\n"), "{text}");
         assert!(text.contains("counted as unexamined"));
+    }
+
+    #[test]
+    fn fanotify_covers_what_is_short() {
+        let mut report = well();
+        report.fanotify = Some(Ok(()));
+        let text = report.render();
+        assert!(text.contains("ok        fanotify        available"), "{text}");
+        assert!(text.contains("executed from a volume"), "{text}");
+        report.fanotify = None;
+        assert!(report.render().contains("note      fanotify        switched off"));
     }
 
     #[test]

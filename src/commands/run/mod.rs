@@ -1,5 +1,6 @@
 //! `ccwatch run`: checks what it needs, starts the watcher, and lives by its signals until it is told to end.
 
+mod sensors;
 mod watcher;
 
 use std::io::IsTerminal as _;

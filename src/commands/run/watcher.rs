@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Sender, bounded, unbounded};
 
+use super::sensors::Shared;
 use crate::alert::id::IdSource;
 use crate::cli::RunOptions;
 use crate::config::{Config, Switch};
@@ -18,15 +19,14 @@ use crate::detect::telling::{Telling, Walks};
 use crate::detect::triage::Screen;
 use crate::detect::{Command, Detection, Inlets, Parts, Share};
 use crate::error::{Error, Result};
-use crate::event::{Fact, SensorKind};
 use crate::fingerprint::Database;
 use crate::host::clock;
 use crate::host::identity::HostFacts;
 use crate::host::process::Proc;
 use crate::host::worker::{Limits, Pool};
 use crate::sensor::counters::Counters;
-use crate::sensor::pace::Mode;
-use crate::sensor::proc_connector::Reader;
+use crate::sensor::ledger::Ledger;
+use crate::sensor::mounts::Mounts;
 use crate::sensor::procfs_poll::Walker;
 use crate::sensor::{Control, Controls, Outlet, channel, controls};
 use crate::sink::dispatch::Dispatch;
@@ -45,7 +45,7 @@ pub(super) struct Watcher {
     commands: Sender<Command>,
     counters: Arc<Counters>,
     detection: JoinHandle<()>,
-    sensors: Vec<(Controls, JoinHandle<()>)>,
+    pub(super) sensors: Vec<(Controls, JoinHandle<()>)>,
     /// Held so that detection's channel stays open while there is no sensor.
     _outlet: Outlet,
     /// For people: which sensor runs, and how.
@@ -64,6 +64,7 @@ impl Watcher {
         let database = Arc::new(Database::builtin()?);
         let dispatch = Dispatch::start(config, HostFacts::read(Path::new("/")), super::stdout_form(options))?;
         let counters = Arc::new(Counters::default());
+        let (ledger, mounts): (Arc<Ledger>, Arc<Mounts>) = Default::default();
         let (outlet, facts) = channel();
         let (outcome_sender, outcomes) = unbounded();
         let (commands, command_receiver) = bounded(16);
@@ -83,6 +84,8 @@ impl Watcher {
             reads,
             contents,
             counters: Arc::clone(&counters),
+            ledger: Arc::clone(&ledger),
+            mounts: Arc::clone(&mounts),
             telling: Telling::new(dispatch.outlet(), walks, Arc::clone(&screen)),
             new_id: Box::new(move || ids.next(std::time::SystemTime::now())),
         };
@@ -103,55 +106,34 @@ impl Watcher {
             _outlet: outlet.clone(),
             sensor_lines: Vec::new(),
         };
-        let connected = watcher.start_connector(config, &proc, &screen, &outlet, &counters)?;
+        let shared = Shared {
+            proc: Arc::clone(&proc),
+            screen: Arc::clone(&screen),
+            outlet: outlet.clone(),
+            counters,
+            ledger,
+            mounts,
+        };
+        let connected = watcher.start_connector(config, &shared)?;
+        let by_file = watcher.start_fanotify(config, &shared, connected.as_ref())?;
+        let connected = connected.is_some();
         let walker = Walker::new(proc, screen, outlet, walker_inlet);
-        watcher.start_walker(config, walker, walker_controls, connected)?;
+        watcher.start_walker(config, walker, walker_controls, connected, by_file)?;
         Ok(watcher)
     }
 
-    /// Starts the connector's reader; false where it cannot be had.
-    fn start_connector(
+    /// Takes the baseline, and lets the walker run: in rounds where it is the only sensor.
+    fn start_walker(
         &mut self,
         config: &Config,
-        proc: &Arc<Proc>,
-        screen: &Arc<Screen>,
-        outlet: &Outlet,
-        counters: &Arc<Counters>,
-    ) -> Result<bool> {
-        if config.sensors.proc_connector == Switch::Off {
-            self.sensor_lines.push("proc connector: off by configuration".into());
-            return Ok(false);
-        }
-        let (orders, inlet) = controls()?;
-        let triage: Arc<Screen> = Arc::clone(screen);
-        // Nothing else covers a container yet.
-        let mode = Mode::Eager;
-        let opened = Reader::open(Arc::clone(proc), triage, outlet.clone(), inlet, Arc::clone(counters), mode);
-        let proven = opened.and_then(|mut reader| reader.prove().map(|()| reader));
-        match proven {
-            Ok(reader) => {
-                self.sensors.push((orders, spawn("connector", move || reader.run())?));
-                self.sensor_lines.push("proc connector: every exec, looked at while it lives".into());
-                Ok(true)
-            }
-            Err(why) if config.sensors.proc_connector == Switch::On => Err(Error::Config {
-                act: "start",
-                object: "the sensor proc-connector, which must run".into(),
-                reason: why,
-            }),
-            Err(why) => {
-                self.sensor_lines.push(format!("proc connector: not to be had: {why}"));
-                outlet.tell(Fact::Health { sensor: SensorKind::Connector, degraded: Some(why) });
-                Ok(false)
-            }
-        }
-    }
-
-    /// Takes the baseline, and lets the walker run: in rounds where it is the only sensor.
-    fn start_walker(&mut self, config: &Config, walker: Walker, orders: Controls, connected: bool) -> Result<()> {
+        walker: Walker,
+        orders: Controls,
+        connected: bool,
+        by_file: bool,
+    ) -> Result<()> {
         let switch = config.sensors.procfs_poll;
         let in_rounds = switch == Switch::On || (!connected && switch == Switch::Auto);
-        if !connected && !in_rounds {
+        if !connected && !by_file && !in_rounds {
             let (act, object) = ("start", "the sensors".to_owned());
             return Err(Error::Config { act, object, reason: "no sensor is left to run".into() });
         }
@@ -219,7 +201,7 @@ fn pools(proc: &Arc<Proc>, outcomes: Sender<Outcome>) -> (Workers, Workers) {
     (quick, Pool::start("contents", CONTENTS, move |ticket, job| files.run(ticket, job)))
 }
 
-fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
+pub(super) fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
     std::thread::Builder::new()
         .name(name.into())
         .spawn(run)

@@ -1,0 +1,108 @@
+//! Starts the sensors that hear of an exec as it happens: each is proven by an exec of our own before it counts.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::watcher::{Watcher, spawn};
+use crate::config::{Config, FanotifySwitch, Switch};
+use crate::detect::triage::Screen;
+use crate::error::{Error, Result};
+use crate::event::{Fact, SensorKind};
+use crate::host::process::Proc;
+use crate::sensor::counters::Counters;
+use crate::sensor::fanotify::Reader as FanotifyReader;
+use crate::sensor::fanotify::group::Group;
+use crate::sensor::ledger::Ledger;
+use crate::sensor::mounts::{Mounts, watch};
+use crate::sensor::pace::Mode;
+use crate::sensor::proc_connector::Reader;
+use crate::sensor::{Control, Controls, Outlet, controls};
+
+/// What the sensors share with detection.
+pub(super) struct Shared {
+    pub(super) proc: Arc<Proc>,
+    pub(super) screen: Arc<Screen>,
+    pub(super) outlet: Outlet,
+    pub(super) counters: Arc<Counters>,
+    pub(super) ledger: Arc<Ledger>,
+    pub(super) mounts: Arc<Mounts>,
+}
+
+fn must_run(sensor: &str, reason: String) -> Error {
+    Error::Config { act: "start", object: format!("the sensor {sensor}, which must run"), reason }
+}
+
+impl Watcher {
+    /// Starts the connector's reader; `None` where it cannot be had. It is eager until something else covers the
+    /// containers.
+    pub(super) fn start_connector(&mut self, config: &Config, shared: &Shared) -> Result<Option<Controls>> {
+        if config.sensors.proc_connector == Switch::Off {
+            self.sensor_lines.push("proc connector: off by configuration".into());
+            return Ok(None);
+        }
+        let (orders, inlet) = controls()?;
+        let (proc, triage) = (Arc::clone(&shared.proc), Arc::clone(&shared.screen));
+        let counting = (Arc::clone(&shared.counters), Arc::clone(&shared.ledger), Arc::clone(&shared.mounts));
+        let opened = Reader::open(proc, triage, shared.outlet.clone(), inlet, counting, Mode::Eager);
+        match opened.and_then(|mut reader| reader.prove().map(|()| reader)) {
+            Ok(reader) => {
+                shared.ledger.set_connected(true);
+                self.sensors.push((orders.clone(), spawn("connector", move || reader.run())?));
+                self.sensor_lines.push("proc connector: every exec, looked at while it lives".into());
+                Ok(Some(orders))
+            }
+            Err(why) if config.sensors.proc_connector == Switch::On => Err(must_run("proc-connector", why)),
+            Err(why) => {
+                self.sensor_lines.push(format!("proc connector: not to be had: {why}"));
+                shared.outlet.tell(Fact::Health { sensor: SensorKind::Connector, degraded: Some(why) });
+                Ok(None)
+            }
+        }
+    }
+
+    /// Marks what containers run from, starts fanotify's reader and the watch over the mounts, and lets the connector
+    /// rest; false where fanotify cannot be had.
+    pub(super) fn start_fanotify(
+        &mut self,
+        config: &Config,
+        shared: &Shared,
+        connector: Option<&Controls>,
+    ) -> Result<bool> {
+        if config.sensors.fanotify == FanotifySwitch::Off {
+            self.sensor_lines.push("fanotify: off by configuration".into());
+            return Ok(false);
+        }
+        let started = Group::open().and_then(|group| self.start_readers(shared, Arc::new(group)));
+        match started {
+            Ok(()) => {
+                self.sensor_lines.push("fanotify: every exec in containers, by its open file".into());
+                if let Some(connector) = connector {
+                    connector.send(Control::Lazy);
+                }
+                Ok(true)
+            }
+            Err(why) if config.sensors.fanotify == FanotifySwitch::On => Err(must_run("fanotify", why)),
+            Err(why) => {
+                self.sensor_lines.push(format!("fanotify: not to be had: {why}"));
+                // An old kernel is what it is; nothing that worked is broken.
+                Ok(false)
+            }
+        }
+    }
+
+    fn start_readers(&mut self, shared: &Shared, group: Arc<Group>) -> std::result::Result<(), String> {
+        let said = |e: Error| e.to_string();
+        let (orders, inlet) = controls().map_err(said)?;
+        let (watch_orders, watch_inlet) = controls().map_err(said)?;
+        let (mounts, triage, proc) = (Arc::clone(&shared.mounts), Arc::clone(&shared.screen), Arc::clone(&shared.proc));
+        let (reader_group, reader_mounts) = (Arc::clone(&group), Arc::clone(&mounts));
+        let mut reader = FanotifyReader::new(reader_group, reader_mounts, proc, triage, shared.outlet.clone(), inlet);
+        reader.prove()?;
+        shared.ledger.keep();
+        let triage = Arc::clone(&shared.screen);
+        let watch = watch::Watcher::open(Path::new("/proc"), mounts, group, triage, watch_inlet).map_err(said)?;
+        self.sensors.push((orders, spawn("fanotify", move || reader.run()).map_err(said)?));
+        self.sensors.push((watch_orders, spawn("mounts", move || watch.run()).map_err(said)?));
+        Ok(())
+    }
+}

@@ -1,0 +1,232 @@
+//! Makes one exec of what several sensors say of it: fanotify's attempt on a file, the connector's EXEC of that pid, and
+//! the look at the process. Pure, no clock of its own.
+//!
+//! An attempt comes before its EXEC and carries no time stamp: it lies between the last moment at which no event was
+//! left and that of its reading. Both sensors keep the order of one process' execs, so the first attempt belongs to the
+//! first EXEC that may be its. A script is attempted before its interpreter, with one EXEC for both. Looks are to be taken
+//! in before the other EXECs of the same drain: they tell for certain which attempt is theirs.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
+
+use crate::event::{Attempt, Inode, Monotonic, Pid};
+use crate::sensor::ledger::{Counted, Image, OLD};
+
+/// An attempt waits so long for its EXEC before it is told as not confirmed.
+pub const CONFIRM: Duration = Duration::from_millis(10);
+/// And so long it can still be confirmed: an exec may read from a slow disk before it succeeds.
+const LATE: Duration = Duration::from_secs(1);
+/// Processes of which something is remembered.
+const LANES: usize = 32_768;
+/// What is remembered of one process.
+const DEPTH: usize = 64;
+
+/// What a look told of an exec that is counted by it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Looked {
+    /// The host's pid.
+    pub pid: Pid,
+    /// When it was taken: the image had been attempted before.
+    pub at: Monotonic,
+    /// The image.
+    pub file: Option<Inode>,
+    /// Its name for itself: of a script, the script's.
+    pub comm: Vec<u8>,
+}
+
+/// What became of an attempt.
+#[derive(Debug)]
+pub enum Merged {
+    /// An EXEC followed: it is an exec.
+    Confirmed(Attempt),
+    /// None followed in time.
+    Unconfirmed(Attempt),
+}
+
+#[derive(Debug)]
+struct Waiting {
+    attempt: Attempt,
+    told: bool,
+}
+
+/// One process.
+#[derive(Debug, Default)]
+struct Lane {
+    attempts: VecDeque<Waiting>,
+    execs: VecDeque<Counted>,
+    looks: VecDeque<Looked>,
+    /// When the last attempt that became an exec was read.
+    succeeded: Option<Monotonic>,
+}
+
+/// Attempts that wait for an EXEC, and the reverse.
+#[derive(Debug, Default)]
+pub struct Merge {
+    lanes: HashMap<Pid, Lane>,
+    /// When each lane was entered, in that order.
+    ages: VecDeque<(Monotonic, Pid)>,
+    /// Attempts not yet told.
+    waiting: usize,
+    /// When each attempt began to wait, in that order; those told by now among them.
+    waits: VecDeque<(Monotonic, Pid)>,
+    unexamined: u64,
+}
+
+impl Merge {
+    /// Whether some attempt waits for its EXEC.
+    pub fn is_waiting(&self) -> bool {
+        self.waiting > 0
+    }
+
+    /// EXECs that nobody saw and no attempt explains, since the last call.
+    pub fn take_unexamined(&mut self) -> u64 {
+        std::mem::take(&mut self.unexamined)
+    }
+
+    /// Takes in an attempt. `None`: it waits, or is part of an exec that was counted by its look.
+    pub fn attempt(&mut self, attempt: Attempt) -> Option<Merged> {
+        let lane = self.lane(attempt.pid, attempt.at);
+        let same = |look: &Looked| look.at > attempt.after && is_of(&attempt, look);
+        if let Some(index) = lane.looks.iter().position(same) {
+            lane.looks.remove(index);
+            lane.succeeded = Some(attempt.at);
+            return None;
+        }
+        let confirms = |exec: &Counted| exec.at > attempt.after && may_be(&attempt, exec.image);
+        if let Some(index) = lane.execs.iter().position(confirms) {
+            lane.execs.remove(index);
+            lane.succeeded = Some(attempt.at);
+            return Some(Merged::Confirmed(attempt));
+        }
+        let pushed_out = if lane.attempts.len() >= DEPTH { lane.attempts.pop_front() } else { None };
+        let (at, pid) = (attempt.at, attempt.pid);
+        lane.attempts.push_back(Waiting { attempt, told: false });
+        self.waits.push_back((at, pid));
+        self.waiting += 1;
+        let Waiting { attempt, told } = pushed_out?;
+        if told {
+            return None;
+        }
+        self.waiting -= 1;
+        Some(Merged::Unconfirmed(attempt))
+    }
+
+    /// Takes in an EXEC that no look counts.
+    pub fn exec(&mut self, exec: Counted) -> Option<Merged> {
+        let lane = self.lane(exec.pid, exec.at);
+        let confirmed = |w: &Waiting| w.attempt.after < exec.at && may_be(&w.attempt, exec.image);
+        if let Some(index) = lane.attempts.iter().position(confirmed)
+            && let Some(Waiting { attempt, told }) = lane.attempts.remove(index)
+        {
+            lane.succeeded = Some(attempt.at);
+            self.waiting -= usize::from(!told);
+            return Some(Merged::Confirmed(attempt));
+        }
+        if lane.execs.len() >= DEPTH
+            && let Some(old) = lane.execs.pop_front()
+        {
+            self.unexamined += u64::from(old.image == Image::Unknown);
+        }
+        if let Some(lane) = self.lanes.get_mut(&exec.pid) {
+            lane.execs.push_back(exec);
+        }
+        None
+    }
+
+    /// Takes in an exec that its look counts, and gives the attempt that belongs to it, where that came first.
+    pub fn look(&mut self, look: Looked) -> Option<Attempt> {
+        let lane = self.lane(look.pid, look.at);
+        if let Some(index) = lane.attempts.iter().position(|w| w.attempt.after < look.at && is_of(&w.attempt, &look))
+            && let Some(Waiting { attempt, told }) = lane.attempts.remove(index)
+        {
+            lane.succeeded = Some(attempt.at);
+            self.waiting -= usize::from(!told);
+            return Some(attempt);
+        }
+        if lane.looks.len() >= DEPTH {
+            lane.looks.pop_front();
+        }
+        lane.looks.push_back(look);
+        None
+    }
+
+    fn lane(&mut self, pid: Pid, at: Monotonic) -> &mut Lane {
+        if !self.lanes.contains_key(&pid) {
+            self.ages.push_back((at, pid));
+        }
+        self.lanes.entry(pid).or_default()
+    }
+
+    /// When [`Merge::due`] has something to do for an attempt that waits.
+    pub fn next_due(&self) -> Option<Monotonic> {
+        if self.waiting == 0 { None } else { self.waits.front().map(|(at, _)| at.plus(CONFIRM)) }
+    }
+
+    /// Tells what has waited long enough, and forgets what is old.
+    pub fn due(&mut self, now: Monotonic) -> Vec<Merged> {
+        let mut told = Vec::new();
+        while let Some((_, pid)) = self.waits.front().copied().filter(|(at, _)| now.since(*at) >= CONFIRM) {
+            self.waits.pop_front();
+            let Some(lane) = self.lanes.get_mut(&pid) else { continue };
+            for waiting in lane.attempts.iter_mut().filter(|w| !w.told && now.since(w.attempt.at) >= CONFIRM) {
+                waiting.told = true;
+                self.waiting -= 1;
+                // A script and its interpreter: that one of them became an exec says all.
+                if lane.succeeded.is_none_or(|at| at <= waiting.attempt.after) {
+                    told.push(Merged::Unconfirmed(waiting.attempt.clone()));
+                }
+                // What waits on for a late EXEC keeps no file open.
+                waiting.attempt.open = None;
+            }
+        }
+        self.forget(now);
+        told
+    }
+
+    fn forget(&mut self, now: Monotonic) {
+        while let Some((at, pid)) = self.ages.front().copied() {
+            let crowded = self.lanes.len() > LANES;
+            if !crowded && now.since(at) <= OLD {
+                return;
+            }
+            self.ages.pop_front();
+            let Some(lane) = self.lanes.get_mut(&pid) else { continue };
+            let keep = |at: Monotonic, age: Duration| !crowded && now.since(at) <= age;
+            let unexamined = |execs: &VecDeque<Counted>| crate::sensor::ledger::unexamined(execs);
+            let before = unexamined(&lane.execs);
+            lane.execs.retain(|e| keep(e.at, OLD));
+            self.unexamined += before - unexamined(&lane.execs);
+            lane.looks.retain(|l| keep(l.at, OLD));
+            lane.attempts.retain(|w| !w.told || keep(w.attempt.at, LATE));
+            if lane.attempts.is_empty() && lane.execs.is_empty() && lane.looks.is_empty() {
+                self.lanes.remove(&pid);
+            } else {
+                // Counted from now on, so that a lane in use is not asked again at each turn.
+                self.ages.push_back((now, pid));
+                if crowded {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// Whether an EXEC may be this attempt's success.
+fn may_be(attempt: &Attempt, image: Image) -> bool {
+    match image {
+        Image::Unknown | Image::Ended => true,
+        Image::Host => false,
+        Image::File(inode) => inode == attempt.file.inode(),
+    }
+}
+
+/// Whether a look shows what was attempted: the file itself, or the interpreter of a script of that name. One that came
+/// too late to see a file may have been of any.
+fn is_of(attempt: &Attempt, look: &Looked) -> bool {
+    let base = attempt.path.rsplit(|b| *b == b'/').next().unwrap_or_default();
+    let comm = base.get(..15).unwrap_or(base);
+    look.file.is_none_or(|file| file == attempt.file.inode()) || (!comm.is_empty() && look.comm == comm)
+}
+
+#[cfg(test)]
+mod tests;

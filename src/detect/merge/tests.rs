@@ -1,0 +1,209 @@
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+use super::*;
+use crate::event::FileId;
+
+const MS: u64 = 1_000_000;
+
+fn file(ino: u64) -> FileId {
+    FileId { dev: 39, ino, size: 1, mtime_ns: 0, ctime_ns: 0 }
+}
+
+/// An attempt of `pid` on file `ino`, read at `read` ms after a moment without events at `after` ms.
+fn attempt(pid: i32, ino: u64, after: u64, read: u64) -> Attempt {
+    Attempt {
+        pid: Pid(pid),
+        after: Monotonic(after * MS),
+        at: Monotonic(read * MS),
+        file: file(ino),
+        path: format!("/usr/bin/prog-{ino}").into_bytes().into(),
+        open: None,
+        mounted: None,
+        look: None,
+    }
+}
+
+fn exec(pid: i32, at: u64, image: Image) -> Counted {
+    Counted { pid: Pid(pid), at: Monotonic(at * MS), image }
+}
+
+fn look(pid: i32, at: u64, ino: Option<u64>, comm: &str) -> Looked {
+    Looked { pid: Pid(pid), at: Monotonic(at * MS), file: ino.map(|i| file(i).inode()), comm: comm.into() }
+}
+
+fn confirmed(merged: Option<Merged>) -> Option<u64> {
+    match merged? {
+        Merged::Confirmed(attempt) => Some(attempt.file.ino),
+        Merged::Unconfirmed(attempt) => unreachable!("{attempt:?}"),
+    }
+}
+
+#[test]
+fn an_exec_confirms_in_either_order() {
+    let mut merge = Merge::default();
+    assert!(merge.attempt(attempt(1, 7, 0, 2)).is_none());
+    assert!(merge.is_waiting());
+    assert_eq!(confirmed(merge.exec(exec(1, 1, Image::Unknown))), Some(7));
+    assert!(merge.exec(exec(2, 1, Image::Unknown)).is_none());
+    assert_eq!(confirmed(merge.attempt(attempt(2, 7, 0, 2))), Some(7));
+    assert!(!merge.is_waiting() && merge.due(Monotonic(5000 * MS)).is_empty());
+    assert_eq!(merge.take_unexamined(), 0);
+}
+
+#[test]
+fn an_exec_before_the_attempt_confirms_nothing() {
+    let mut merge = Merge::default();
+    merge.exec(exec(1, 3, Image::Unknown));
+    assert!(merge.attempt(attempt(1, 7, 4, 6)).is_none());
+    let told = merge.due(Monotonic(16 * MS));
+    assert!(matches!(&told[..], [Merged::Unconfirmed(a)] if a.file.ino == 7), "{told:?}");
+    assert!(merge.due(Monotonic(17 * MS)).is_empty(), "once");
+    assert_eq!(confirmed(merge.exec(exec(1, 30, Image::Unknown))), Some(7), "a slow exec");
+}
+
+#[test]
+fn another_image_refutes() {
+    let mut merge = Merge::default();
+    merge.attempt(attempt(1, 7, 0, 2));
+    assert!(merge.exec(exec(1, 1, Image::File(file(8).inode()))).is_none());
+    assert!(merge.exec(exec(1, 1, Image::Host)).is_none());
+    assert_eq!(confirmed(merge.exec(exec(1, 2, Image::File(file(7).inode())))), Some(7));
+}
+
+#[test]
+fn a_look_counts_and_takes_its_attempt() {
+    let mut merge = Merge::default();
+    merge.attempt(attempt(1, 7, 0, 2));
+    assert_eq!(merge.look(look(1, 1, Some(7), "gcc")).unwrap().file.ino, 7);
+    assert!(merge.look(look(2, 1, Some(7), "gcc")).is_none());
+    assert!(merge.attempt(attempt(2, 7, 0, 2)).is_none(), "it was counted by the look");
+    assert!(!merge.is_waiting());
+    // A script named prog-9: its interpreter is what the look shows. A zombie has no file.
+    merge.attempt(attempt(3, 9, 0, 2));
+    assert_eq!(merge.look(look(3, 1, Some(1), "prog-9")).unwrap().file.ino, 9);
+    merge.attempt(attempt(4, 9, 0, 2));
+    assert_eq!(merge.look(look(4, 1, None, "cc")).unwrap().file.ino, 9);
+    merge.attempt(attempt(5, 9, 0, 2));
+    assert!(merge.look(look(5, 1, Some(1), "sh")).is_none());
+    assert!(merge.is_waiting());
+}
+
+#[test]
+fn a_script_and_its_interpreter_are_one_exec() {
+    let mut merge = Merge::default();
+    merge.attempt(attempt(1, 7, 0, 2));
+    merge.attempt(attempt(1, 8, 0, 2));
+    assert_eq!(confirmed(merge.exec(exec(1, 1, Image::Unknown))), Some(7));
+    assert!(merge.due(Monotonic(20 * MS)).is_empty(), "no failed attempt");
+    merge.attempt(attempt(1, 7, 3, 21));
+    assert_eq!(merge.due(Monotonic(40 * MS)).len(), 1, "a later one may well fail");
+}
+
+#[test]
+fn a_surplus_exec_is_unexamined() {
+    let mut merge = Merge::default();
+    merge.attempt(attempt(1, 7, 0, 2));
+    merge.exec(exec(1, 1, Image::Unknown));
+    merge.exec(exec(1, 1, Image::Unknown));
+    merge.exec(exec(2, 1, Image::Host));
+    merge.due(Monotonic(2000 * MS));
+    assert_eq!(merge.take_unexamined(), 1);
+    assert!(merge.lanes.is_empty() && merge.ages.is_empty());
+}
+
+#[test]
+fn nothing_grows_without_end() {
+    let mut merge = Merge::default();
+    for n in 0..10_000u64 {
+        merge.attempt(attempt(1, n, n, n));
+    }
+    for pid in 0..100_000 {
+        merge.exec(exec(pid + 10, 1, Image::Unknown));
+        merge.due(Monotonic(10_001 * MS));
+    }
+    assert!(merge.lanes.len() <= LANES + 1 && merge.waiting <= DEPTH);
+}
+
+/// xorshift64*.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) % limit
+    }
+}
+
+enum Report {
+    Attempt(Attempt),
+    Exec(Counted),
+    Look(Looked),
+}
+
+/// Any interleaving of what the two sensors say within a millisecond, the connector in drains of any size: each exec is counted once, by its look or by its
+/// attempt, and failed attempts never.
+#[test]
+fn any_interleaving_counts_each_exec_once() {
+    for seed in 1..3000 {
+        let mut random = Random(seed * 0x9E37_79B9);
+        let (mut by_fanotify, mut by_connector) = (Vec::new(), Vec::new());
+        let (mut execs, mut failed, mut innocent) = (0, 0, 0);
+        for n in 0..random.below(12) {
+            // A pid of its own for what fails: there no EXEC is to be mistaken for its success.
+            let fails = random.below(5) == 0;
+            let pid = i32::try_from(if fails { 100 + n } else { random.below(4) }).unwrap();
+            let at = Monotonic(MS + n * 10_000);
+            let tool = !fails && random.below(4) == 0;
+            if !tool {
+                by_fanotify.push(Report::Attempt(attempt(pid, n, 1, 2)));
+                if let Some(Report::Attempt(a)) = by_fanotify.last_mut() {
+                    a.after = Monotonic(MS - 1);
+                }
+            }
+            if fails {
+                failed += 1;
+                continue;
+            }
+            let counted = |image| Report::Exec(Counted { pid: Pid(pid), at, image });
+            by_connector.push(match random.below(3) {
+                _ if tool => counted(Image::File(file(1000 + n).inode())),
+                0 => Report::Look(Looked { pid: Pid(pid), at, file: Some(file(n).inode()), comm: b"x".to_vec() }),
+                1 => counted(Image::File(file(n).inode())),
+                _ => counted(Image::Unknown),
+            });
+            if tool { innocent += 1 } else { execs += 1 }
+        }
+        // Within a drain looks come first.
+        let mut start = 0;
+        while start < by_connector.len() {
+            let end = (start + 1 + usize::try_from(random.below(4)).unwrap()).min(by_connector.len());
+            by_connector[start..end].sort_by_key(|report| !matches!(report, Report::Look(_)));
+            start = end;
+        }
+        let (mut merge, mut counts, mut unconfirmed) = (Merge::default(), 0, 0);
+        let (mut a, mut b) = (by_fanotify.into_iter().peekable(), by_connector.into_iter().peekable());
+        while a.peek().is_some() || b.peek().is_some() {
+            let first = b.peek().is_none() || (a.peek().is_some() && random.below(2) == 0);
+            let merged = match if first { a.next() } else { b.next() }.unwrap() {
+                Report::Attempt(attempt) => merge.attempt(attempt),
+                Report::Exec(counted) => merge.exec(counted),
+                Report::Look(look) => {
+                    counts += 1;
+                    merge.look(look);
+                    None
+                }
+            };
+            counts += u64::from(matches!(merged, Some(Merged::Confirmed(_))));
+        }
+        for merged in merge.due(Monotonic(20 * MS)) {
+            unconfirmed += u64::from(matches!(merged, Merged::Unconfirmed(_)));
+        }
+        merge.due(Monotonic(5000 * MS));
+        assert_eq!(
+            (counts, unconfirmed, merge.take_unexamined()),
+            (execs, failed, 0),
+            "seed {seed}, {innocent} innocent"
+        );
+    }
+}

@@ -1,0 +1,275 @@
+//! Exec events of fanotify: the kernel hands over an open file of what is being executed, whether its process still
+//! lives or not, and the filesystem of that file tells the container. Innocent files are ignored by the kernel itself
+//! after their first exec; what is left goes to detection as attempts.
+
+pub mod group;
+pub mod innocents;
+
+use std::num::NonZeroUsize;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use lru::LruCache;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::fanotify::MaskFlags;
+
+use self::group::Group;
+use self::innocents::Innocents;
+use crate::event::{Attempt, Fact, FileId, Lost, Monotonic, Pid, SensorKind};
+use crate::host::clock;
+use crate::host::process::{Proc, file_id, file_status};
+use crate::sensor::mounts::Mounts;
+use crate::sensor::pace::{Mode, Pace};
+use crate::sensor::{Control, ControlInlet, FileIs, FileTriage, Outlet};
+use crate::sys::fanotify::Event;
+use crate::sys::process::{run_at_once, thread_cpu_ns};
+
+/// Our own exec must be reported within this time.
+const CANARY: Duration = Duration::from_secs(2);
+/// A file is handed over open, to be read, once in this time.
+const OPEN_AGAIN: Duration = Duration::from_secs(30);
+const HANDED: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
+/// Detection may be so late before attempts are dropped; until then the kernel's queue holds them.
+const PATIENCE: Duration = Duration::from_millis(200);
+/// Attempts handed over at once.
+const BATCH: usize = 256;
+
+/// The reader's state; [`Reader::run`] is its thread.
+pub struct Reader {
+    group: Arc<Group>,
+    mounts: Arc<Mounts>,
+    proc: Arc<Proc>,
+    triage: Arc<dyn FileTriage>,
+    outlet: Outlet,
+    control: ControlInlet,
+    innocents: Innocents,
+    /// Files handed over open, and when.
+    handed: LruCache<FileId, Monotonic>,
+    events: Vec<Event>,
+    pace: Pace,
+    cpu: u64,
+    /// When there was no event left to read.
+    empty: Monotonic,
+    losses: Vec<Lost>,
+    /// The canary's pid, while it is awaited.
+    canary: Option<Pid>,
+    own: Pid,
+}
+
+impl Reader {
+    /// Takes over the group's events.
+    pub fn new(
+        group: Arc<Group>,
+        mounts: Arc<Mounts>,
+        proc: Arc<Proc>,
+        triage: Arc<dyn FileTriage>,
+        outlet: Outlet,
+        control: ControlInlet,
+    ) -> Self {
+        let now = clock::now();
+        Self {
+            group,
+            mounts,
+            proc,
+            triage,
+            outlet,
+            control,
+            innocents: Innocents::default(),
+            handed: LruCache::new(HANDED),
+            events: Vec::new(),
+            pace: Pace::new(Mode::Lazy, now),
+            cpu: 0,
+            empty: now,
+            losses: Vec::new(),
+            canary: None,
+            own: Pid(nix::unistd::getpid().as_raw()),
+        }
+    }
+
+    /// Waits until the kernel has reported an exec of our own; what else arrives is handled meanwhile.
+    ///
+    /// # Errors
+    /// One sentence: none was reported.
+    pub fn prove(&mut self) -> Result<(), String> {
+        let mut child = canary().map_err(|e| format!("start the canary: {e}"))?;
+        self.canary = Some(Pid(child.id().cast_signed()));
+        let deadline = clock::now().plus(CANARY);
+        while self.canary.is_some() && clock::now() < deadline {
+            let left = deadline.since(clock::now()) + Duration::from_millis(1);
+            let mut fds = [PollFd::new(self.group.fd(), PollFlags::POLLIN)];
+            let _ = poll(&mut fds, PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX));
+            self.drain();
+        }
+        let _ = child.kill();
+        let _ = child.wait();
+        if self.canary.take().is_some() { Err("the marks are set, but no exec is reported".into()) } else { Ok(()) }
+    }
+
+    /// Reads until told to stop.
+    pub fn run(mut self) {
+        if let Err(e) = run_at_once() {
+            log::warn!("fanotify's reader runs like any other thread: {e}");
+        }
+        while !self.turn() {}
+    }
+
+    fn turn(&mut self) -> bool {
+        let timeout = if self.losses.is_empty() { PollTimeout::NONE } else { PollTimeout::from(10u8) };
+        let mut fds = [
+            PollFd::new(self.group.fd(), PollFlags::POLLIN),
+            PollFd::new(self.control.wake.as_fd(), PollFlags::POLLIN),
+        ];
+        let _ = poll(&mut fds, timeout);
+        let [_, orders] = fds;
+        if orders.any().unwrap_or(false) && self.control.drain().contains(&Control::Stop) {
+            return true;
+        }
+        let count = self.drain();
+        self.tell();
+        let cpu = thread_cpu_ns().unwrap_or(self.cpu);
+        let spent = cpu.saturating_sub(std::mem::replace(&mut self.cpu, cpu));
+        let rest = self.pace.rest(clock::now(), count, spent);
+        if !rest.is_zero() {
+            std::thread::sleep(rest);
+        }
+        false
+    }
+
+    /// Handles all that is there; how many events.
+    fn drain(&mut self) -> usize {
+        let mut count = 0;
+        let mut attempts = Vec::new();
+        loop {
+            let began = clock::now();
+            let mut events = std::mem::take(&mut self.events);
+            if let Err(e) = self.group.read(&mut events)
+                && e.kind() != std::io::ErrorKind::Interrupted
+            {
+                log::debug!("read fanotify events: {e}");
+                self.lose(1, "an event whose file could not be opened");
+                self.events = events;
+                break;
+            }
+            let read = events.len();
+            if read == 0 {
+                self.events = events;
+                self.empty = began;
+                break;
+            }
+            count += read;
+            let at = clock::now();
+            for event in events.drain(..) {
+                attempts.extend(self.event(event, at));
+            }
+            self.events = events;
+            if attempts.len() >= BATCH {
+                self.hand_over(std::mem::take(&mut attempts));
+            }
+        }
+        self.hand_over(attempts);
+        count
+    }
+
+    fn event(&mut self, event: Event, at: Monotonic) -> Option<Attempt> {
+        let mask = MaskFlags::from_bits_retain(event.mask);
+        if mask.contains(MaskFlags::FAN_Q_OVERFLOW) {
+            self.lose(1, "the kernel's queue");
+            return None;
+        }
+        let pid = Pid(event.pid);
+        let Some(file) = event.file else {
+            self.lose(1, "an event whose file could not be opened");
+            return None;
+        };
+        if pid == self.own {
+            return None;
+        }
+        if self.canary == Some(pid) {
+            self.canary = None;
+        }
+        let status = file_status(file.as_fd(), c"").ok()?;
+        let (id, links) = (file_id(status), status.nlink);
+        if mask.contains(MaskFlags::FAN_CLOSE_WRITE) {
+            self.innocents.written(&self.group, file.as_fd(), id.inode());
+        }
+        if !mask.contains(MaskFlags::FAN_OPEN_EXEC) {
+            return None;
+        }
+        let mounted = self.mounts.of(id.dev);
+        let path = path_of(&file);
+        match self.triage.judge(&path) {
+            FileIs::Innocent => {
+                if let Some(on) = &mounted {
+                    self.innocents.ignore(&self.group, file.as_fd(), id, links, &path, on);
+                }
+                None
+            }
+            FileIs::ByArguments => None,
+            FileIs::Toolchain => {
+                let mounted = mounted.map(|m| m.id);
+                let is_known = mounted.is_some_and(|id| self.triage.owns(id));
+                let look = (!is_known).then(|| Arc::new(self.proc.look(pid, at)));
+                let open = self.is_to_be_read(id, at).then(|| Arc::new(file));
+                Some(Attempt { pid, after: self.empty, at, file: id, path: path.into(), open, mounted, look })
+            }
+        }
+    }
+
+    /// Whether a file's content is to be read: not handed over lately.
+    fn is_to_be_read(&mut self, id: FileId, at: Monotonic) -> bool {
+        if self.handed.get(&id).is_some_and(|handed| at.since(*handed) < OPEN_AGAIN) {
+            return false;
+        }
+        self.handed.put(id, at);
+        true
+    }
+
+    /// Waits for room as long as detection may be late: what is not read yet is safe in the kernel's queue.
+    fn hand_over(&mut self, attempts: Vec<Attempt>) {
+        if attempts.is_empty() {
+            return;
+        }
+        let count = attempts.len() as u64;
+        let mut fact = Fact::Attempts(attempts);
+        let deadline = clock::now().plus(PATIENCE);
+        loop {
+            match self.outlet.try_tell(fact) {
+                Ok(()) => return,
+                Err(back) if clock::now() < deadline => fact = *back,
+                Err(_) => return self.lose(count, "the channel to detection"),
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    fn lose(&mut self, count: u64, at: &'static str) {
+        match self.losses.iter_mut().find(|l| l.at == at) {
+            Some(known) => known.count += count,
+            None => self.losses.push(Lost { sensor: SensorKind::Fanotify, count, since: self.empty, at }),
+        }
+    }
+
+    fn tell(&mut self) {
+        while let Some(lost) = self.losses.last().cloned() {
+            if self.outlet.try_tell(Fact::Lost(lost)).is_err() {
+                return;
+            }
+            self.losses.pop();
+        }
+    }
+}
+
+/// An exec of our own executable, which is marked.
+fn canary() -> std::io::Result<Child> {
+    let quiet = Stdio::null;
+    Command::new("/proc/self/exe").arg("canary").stdin(quiet()).stdout(quiet()).stderr(quiet()).spawn()
+}
+
+/// Where an open file lies, as the root of its mount or our own shows it; empty where the kernel does not say.
+fn path_of(file: &OwnedFd) -> Vec<u8> {
+    let link = format!("/proc/self/fd/{}", file.as_raw_fd());
+    nix::fcntl::readlink(link.as_str()).map(OsStringExt::into_vec).unwrap_or_default()
+}

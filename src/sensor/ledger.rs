@@ -1,0 +1,160 @@
+//! The execs that the connector counted and could not, or need not, tell of: dead before their look, or settled by it.
+//! Whoever has attempts of fanotify to confirm takes them from here; what nobody wants grows old and is counted as
+//! unexamined. So a storm of innocent programs costs no message.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::event::{Inode, Monotonic, Pid};
+use crate::sensor::counters::Counters;
+
+/// An EXEC older than this has no attempt that is still on its way: the kernel's queue, the reader's patience and
+/// detection's channel hold less.
+pub const OLD: Duration = Duration::from_secs(1);
+/// A storm of 20,000 execs a second for so long.
+const ROOM: usize = 20_000;
+
+/// What the look told of an exec.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Image {
+    /// It was dead, or another image had taken its place.
+    Unknown,
+    /// It had ended, under a name that is no compiler's.
+    Ended,
+    /// Another file than any that fanotify reports: of the host.
+    Host,
+    /// This file.
+    File(Inode),
+}
+
+/// One EXEC of the connector.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Counted {
+    /// The host's pid.
+    pub pid: Pid,
+    /// The kernel's time stamp.
+    pub at: Monotonic,
+    /// What became of it.
+    pub image: Image,
+}
+
+/// Shared by the connector's reader and detection.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    entries: Mutex<VecDeque<Counted>>,
+    /// Somebody waits for the next entry.
+    wanted: AtomicBool,
+    /// fanotify runs: without it there is nothing to confirm.
+    kept: AtomicBool,
+    /// The connector runs: without it nothing is ever confirmed.
+    connected: AtomicBool,
+}
+
+impl Ledger {
+    fn lock(&self) -> MutexGuard<'_, VecDeque<Counted>> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From now on entries are kept for a while.
+    pub fn keep(&self) {
+        self.kept.store(true, Ordering::Release);
+    }
+
+    /// The connector runs, or does not.
+    pub fn set_connected(&self, connected: bool) {
+        self.connected.store(connected, Ordering::Release);
+    }
+
+    /// Whether the connector runs.
+    pub fn is_connected(&self) -> bool {
+        self.connected.load(Ordering::Acquire)
+    }
+
+    /// Whether entries are kept.
+    pub fn is_kept(&self) -> bool {
+        self.kept.load(Ordering::Acquire)
+    }
+
+    /// Adds what one drain found; true where somebody waits for it.
+    pub fn add(&self, counted: &[Counted], now: Monotonic, counters: &Counters) -> bool {
+        if counted.is_empty() {
+            return false;
+        }
+        if !self.is_kept() {
+            counters.add_unexamined(unexamined(counted), now);
+            return false;
+        }
+        let mut entries = self.lock();
+        let old = entries.iter().take_while(|e| now.since(e.at) > OLD).count();
+        let beyond = (entries.len() + counted.len()).saturating_sub(ROOM).min(entries.len());
+        let gone: Vec<Counted> = entries.drain(..old.max(beyond)).collect();
+        entries.extend(counted);
+        // Under the lock, so that whoever asks sees the entries or is told of them.
+        let wanted = self.wanted.swap(false, Ordering::AcqRel);
+        drop(entries);
+        counters.add_unexamined(unexamined(&gone), now);
+        wanted
+    }
+
+    /// Takes all entries.
+    pub fn take(&self) -> VecDeque<Counted> {
+        std::mem::take(&mut *self.lock())
+    }
+
+    /// Asks to be told of the next entry; false where there is one already.
+    pub fn is_waited_for(&self) -> bool {
+        let entries = self.lock();
+        self.wanted.store(entries.is_empty(), Ordering::Release);
+        entries.is_empty()
+    }
+}
+
+/// How many of them nobody saw.
+pub fn unexamined<'a>(counted: impl IntoIterator<Item = &'a Counted>) -> u64 {
+    counted.into_iter().filter(|c| c.image == Image::Unknown).count() as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(ms: u64, image: Image) -> Counted {
+        Counted { pid: Pid(1), at: Monotonic(ms * 1_000_000), image }
+    }
+
+    #[test]
+    fn what_nobody_wants_is_unexamined_when_it_is_old() {
+        let (ledger, counters) = (Ledger::default(), Counters::default());
+        ledger.keep();
+        let now = Monotonic(2_000_000_000);
+        assert!(!ledger.add(&[at(950, Image::Unknown), at(980, Image::Host)], now, &counters));
+        assert_eq!(counters.unexamined(Monotonic(2_000_000_000)).total, 0);
+        ledger.add(&[at(1999, Image::Unknown)], now, &counters);
+        assert_eq!(counters.unexamined(Monotonic(2_000_000_000)).total, 1);
+        assert!(!ledger.is_waited_for());
+        assert_eq!(ledger.take().len(), 1);
+        assert!(ledger.is_waited_for());
+        assert!(ledger.add(&[at(2000, Image::Unknown)], now, &counters), "somebody waits");
+        assert!(!ledger.add(&[at(2000, Image::Unknown)], now, &counters), "and was told");
+    }
+
+    #[test]
+    fn without_fanotify_each_counts_at_once() {
+        let (ledger, counters) = (Ledger::default(), Counters::default());
+        ledger.add(&[at(1, Image::Unknown), at(1, Image::Host)], Monotonic(0), &counters);
+        assert_eq!(counters.unexamined(Monotonic(2_000_000_000)).total, 1);
+        assert!(ledger.take().is_empty());
+    }
+
+    #[test]
+    fn it_is_bounded() {
+        let (ledger, counters) = (Ledger::default(), Counters::default());
+        ledger.keep();
+        let many = vec![at(0, Image::Unknown); ROOM];
+        ledger.add(&many, Monotonic(0), &counters);
+        ledger.add(&many, Monotonic(0), &counters);
+        assert_eq!((ledger.take().len(), counters.unexamined(Monotonic(2_000_000_000)).total), (ROOM, ROOM as u64));
+    }
+}

@@ -1,0 +1,117 @@
+//! Where an overlay's layers lie on the host, and whether a file in it is still the image's own: then nobody can have
+//! written to it.
+
+use std::ffi::OsStr;
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use nix::sys::stat::{FileStat, SFlag, fstat};
+
+use crate::event::Missing;
+use crate::host::{bounded, rooted};
+use crate::sensor::mounts::mountinfo::{Mount, lower_directories};
+
+/// The layers of one overlay.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layers {
+    /// Where it is mounted on the host.
+    point: Vec<u8>,
+    /// The writable layer.
+    upper: PathBuf,
+    /// The others, the uppermost first.
+    lowers: Vec<PathBuf>,
+}
+
+impl Layers {
+    /// The layers of an overlay that has a writable one; `None` for any other mount, or where a layer's place cannot be
+    /// told.
+    pub fn of(mount: &Mount) -> Option<Self> {
+        if mount.fs_type != b"overlay" || mount.root != b"/" {
+            return None;
+        }
+        // Docker gives relative layers where the options would exceed a page: they start two above `<id>/merged`
+        // (daemon/graphdriver/overlay2/overlay.go).
+        let base = Path::new(OsStr::from_bytes(&mount.point)).ancestors().nth(2)?.to_owned();
+        let place = |path: Vec<u8>| base.join(OsStr::from_bytes(&path));
+        let upper = place(mount.option(b"upperdir")?);
+        let lowers: Vec<PathBuf> = lower_directories(mount).into_iter().map(place).collect();
+        (!lowers.is_empty()).then(|| Self { point: mount.point.clone(), upper, lowers })
+    }
+
+    /// Whether the file with this inode number is an image layer's, and has never been copied up. `path` is what
+    /// /proc/self/fd/N shows of it: from the container's root or from ours. False when in doubt: the path may lead through
+    /// a bind mount, or the layers lie on several filesystems, where inode numbers say nothing.
+    pub fn are_original(&self, path: &[u8], ino: u64) -> bool {
+        let inside = path.strip_prefix(self.point.as_slice()).filter(|rest| rest.starts_with(b"/")).unwrap_or(path);
+        let Some(inside) = inside.strip_prefix(b"/") else { return false };
+        if stat(&self.upper, inside).err() != Some(Missing::Absent) {
+            return false;
+        }
+        let found =
+            self.lowers.iter().map(|lower| stat(lower, inside)).find(|s| s.as_ref().err() != Some(&Missing::Absent));
+        found
+            .is_some_and(|s| s.is_ok_and(|s| s.st_ino == ino && s.st_nlink == 1 && bounded::kind(&s) == SFlag::S_IFREG))
+    }
+}
+
+/// The state of a file in a layer; no link in it leads out.
+fn stat(layer: &Path, inside: &[u8]) -> Result<FileStat, Missing> {
+    let root = rooted::open_root(layer)?;
+    let file = rooted::locate(root.as_fd(), Path::new(OsStr::from_bytes(inside)))?;
+    fstat(file).map_err(bounded::missing)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::os::unix::fs::MetadataExt;
+
+    use super::*;
+
+    #[test]
+    fn a_file_is_original_until_the_writable_layer_has_it() {
+        let top = tempfile::tempdir().unwrap();
+        let dir = |name: &str| {
+            let path = top.path().join(name);
+            std::fs::create_dir_all(path.join("usr/bin")).unwrap();
+            path
+        };
+        let (upper, one, two) = (dir("upper"), dir("one"), dir("two"));
+        let put = |layer: &Path, name: &str| {
+            let path = layer.join("usr/bin").join(name);
+            std::fs::write(&path, name).unwrap();
+            std::fs::metadata(path).unwrap().ino()
+        };
+        let layers =
+            Layers { point: b"/host/merged".to_vec(), upper: upper.clone(), lowers: vec![one.clone(), two.clone()] };
+        let tool = put(&two, "tool");
+        assert!(layers.are_original(b"/usr/bin/tool", tool));
+        assert!(layers.are_original(b"/host/merged/usr/bin/tool", tool));
+        assert!(!layers.are_original(b"/host/merged2/usr/bin/tool", tool));
+        assert!(!layers.are_original(b"/usr/bin/tool", tool + 1), "another file");
+        assert!(!layers.are_original(b"/mnt/tool", tool), "through a bind mount");
+        assert!(!layers.are_original(b"(deleted)", tool));
+        put(&upper, "tool");
+        assert!(!layers.are_original(b"/usr/bin/tool", tool), "copied up");
+        let hidden = put(&two, "hidden");
+        put(&one, "hidden");
+        assert!(!layers.are_original(b"/usr/bin/hidden", hidden), "hidden by a layer above");
+        let linked = put(&two, "linked");
+        std::fs::hard_link(two.join("usr/bin/linked"), two.join("usr/bin/gcc")).unwrap();
+        assert!(!layers.are_original(b"/usr/bin/linked", linked), "has another name");
+        std::fs::remove_dir_all(&upper).unwrap();
+        assert!(!layers.are_original(b"/usr/bin/linked", linked), "no upper directory, no word on it");
+    }
+
+    #[test]
+    fn relative_layers_start_two_above() {
+        let text = b"1 0 0:9 / /data/overlay2/abc/merged rw - overlay overlay rw,lowerdir=l/A:l/B,upperdir=abc/diff,workdir=abc/work";
+        let mount = crate::sensor::mounts::mountinfo::parse(text).remove(0);
+        let layers = Layers::of(&mount).unwrap();
+        assert_eq!(layers.upper, Path::new("/data/overlay2/abc/diff"));
+        assert_eq!(layers.lowers, [Path::new("/data/overlay2/l/A"), Path::new("/data/overlay2/l/B")]);
+        let read_only = b"1 0 0:9 / /m rw - overlay overlay ro,lowerdir=/a:/b";
+        assert_eq!(Layers::of(&crate::sensor::mounts::mountinfo::parse(read_only).remove(0)), None);
+    }
+}

@@ -1,0 +1,196 @@
+//! The lines of /proc/PID/mountinfo (proc(5), Documentation/filesystems/proc.rst 3.5). Pure.
+
+/// One mount, as one process' namespace shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mount {
+    /// Used again as soon as the mount is gone.
+    pub id: u64,
+    /// `st_dev` of its files, as makedev(3) packs it. Also used again at once where it is anonymous (major 0).
+    pub dev: u64,
+    /// The directory of the filesystem that is mounted.
+    pub root: Vec<u8>,
+    /// Where, as the reader's root directory shows it.
+    pub point: Vec<u8>,
+    /// Its own options forbid execution.
+    pub noexec: bool,
+    /// `overlay`, `ext4`, `fuse.sshfs`, ...
+    pub fs_type: Vec<u8>,
+    /// The super block's options: `lowerdir=...,upperdir=...` of an overlay.
+    pub options: Vec<u8>,
+}
+
+impl Mount {
+    /// An option of the super block, unescaped.
+    pub fn option(&self, name: &[u8]) -> Option<Vec<u8>> {
+        split_options(&self.options)
+            .find_map(|option| option.strip_prefix(name)?.strip_prefix(b"=").map(unescape_backslash))
+    }
+
+    /// Whether a server that somebody else controls answers for its files, or may never answer.
+    pub fn may_hang(&self) -> bool {
+        const REMOTE: [&[u8]; 9] = [b"nfs", b"nfs4", b"cifs", b"smb3", b"9p", b"virtiofs", b"ceph", b"afs", b"lustre"];
+        REMOTE.contains(&self.fs_type.as_slice()) || self.fs_type.starts_with(b"fuse")
+    }
+}
+
+/// All mounts; a line that is not one is left out.
+pub fn parse(text: &[u8]) -> Vec<Mount> {
+    text.split(|b| *b == b'\n').filter_map(line).collect()
+}
+
+/// `36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw,errors=continue`
+fn line(line: &[u8]) -> Option<Mount> {
+    let mut fields = line.split(|b| *b == b' ');
+    let mut next = || fields.next();
+    let id = number(next()?)?;
+    next()?;
+    let device = next()?;
+    let colon = device.iter().position(|b| *b == b':')?;
+    let (major, minor) = (number(device.get(..colon)?)?, number(device.get(colon + 1..)?)?);
+    let (root, point, own) = (next()?, next()?, next()?);
+    // Optional fields end at the separator.
+    while next()? != b"-" {}
+    let (fs_type, _source, options) = (next()?, next()?, next().unwrap_or_default());
+    let dev = libc::makedev(u32::try_from(major).ok()?, u32::try_from(minor).ok()?);
+    Some(Mount {
+        id,
+        dev,
+        root: unescape(root),
+        point: unescape(point),
+        noexec: own.split(|b| *b == b',').any(|option| option == b"noexec"),
+        fs_type: unescape(fs_type),
+        options: unescape(options),
+    })
+}
+
+fn number(text: &[u8]) -> Option<u64> {
+    std::str::from_utf8(text).ok()?.parse().ok()
+}
+
+/// `\040` for a space and so on (fs/seq_file.c, `mangle_path`).
+fn unescape(text: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((first, after)) = rest.split_first() {
+        rest = after;
+        let octal = after
+            .first_chunk::<3>()
+            .filter(|digits| *first == b'\\' && digits.iter().all(|d| (b'0'..=b'7').contains(d)));
+        match octal {
+            Some(digits) => {
+                let value = digits.iter().fold(0u32, |value, digit| value * 8 + u32::from(digit - b'0'));
+                plain.push(u8::try_from(value & 0xff).unwrap_or(0));
+                rest = after.get(3..).unwrap_or_default();
+            }
+            None => plain.push(*first),
+        }
+    }
+    plain
+}
+
+/// Overlayfs shows a comma or a backslash in a path with a backslash before it (fs/overlayfs/params.c).
+fn split_options(options: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut escaped = false;
+    options.split(move |b| {
+        let separates = *b == b',' && !escaped;
+        escaped = *b == b'\\' && !escaped;
+        separates
+    })
+}
+
+fn unescape_backslash(text: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::with_capacity(text.len());
+    let mut bytes = text.iter();
+    while let Some(byte) = bytes.next() {
+        plain.extend(if *byte == b'\\' { bytes.next() } else { Some(byte) });
+    }
+    plain
+}
+
+/// The directories of a list such as `lowerdir`; a colon within one has a backslash before it, which is kept here and
+/// taken away by the caller's [`Mount::option`] for all others.
+pub fn lower_directories(mount: &Mount) -> Vec<Vec<u8>> {
+    // Linux 6.5 and newer show each layer for itself where they were given so: `lowerdir+=`.
+    let single: Vec<Vec<u8>> = split_options(&mount.options)
+        .filter_map(|option| option.strip_prefix(b"lowerdir+=").map(unescape_backslash))
+        .collect();
+    if !single.is_empty() {
+        return single;
+    }
+    let Some(list) = split_options(&mount.options).find_map(|option| option.strip_prefix(b"lowerdir=")) else {
+        return Vec::new();
+    };
+    let mut escaped = false;
+    let parts = list.split(move |b| {
+        let separates = *b == b':' && !escaped;
+        escaped = *b == b'\\' && !escaped;
+        separates
+    });
+    // `a::b` parts the layers from those that hold data alone.
+    parts.filter(|part| !part.is_empty()).map(unescape_backslash).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn an_overlay_of_docker() {
+        let text = b"46 52 0:39 / /data/overlay2/dbee/merged rw,relatime shared:2 - overlay overlay rw,lowerdir=/data/overlay2/l/AJ:/data/overlay2/l/ZN,upperdir=/data/overlay2/dbee/diff,workdir=/data/overlay2/dbee/work\n";
+        let all = parse(text);
+        let [mount] = all.as_slice() else { unreachable!("{all:?}") };
+        assert_eq!((mount.id, mount.dev), (46, libc::makedev(0, 39)));
+        assert_eq!(mount.point, b"/data/overlay2/dbee/merged");
+        assert_eq!(mount.fs_type, b"overlay");
+        assert_eq!(mount.option(b"upperdir").unwrap(), b"/data/overlay2/dbee/diff");
+        assert_eq!(mount.option(b"upper"), None);
+        assert_eq!(lower_directories(mount), [b"/data/overlay2/l/AJ".to_vec(), b"/data/overlay2/l/ZN".to_vec()]);
+        assert!(!mount.noexec && !mount.may_hang());
+    }
+
+    #[test]
+    fn every_other_kind_of_line() {
+        let text = b"36 35 98:0 /mnt1 /a\\040b\\134c rw,noexec,nosuid master:1 propagate_from:2 - fuse.sshfs x@y: rw\n\
+            37 35 0:4 net:[4026532181] /run/netns/x rw - nsfs nsfs rw\n\
+            38 35 259:1048575 / /big rw unbindable - ext4 /dev/nvme0n1p1\n\
+            nonsense\n39 35 0:5 / /no-separator rw\n40 x 0:x / / rw - a b c\n\n";
+        let all = parse(text);
+        let points: Vec<&[u8]> = all.iter().map(|m| m.point.as_slice()).collect();
+        assert_eq!(points, [&b"/a b\\c"[..], b"/run/netns/x", b"/big"]);
+        assert!(all.first().unwrap().noexec && all.first().unwrap().may_hang());
+        assert_eq!(all.last().unwrap().dev, libc::makedev(259, 1_048_575));
+        assert_eq!(all.last().unwrap().options, b"");
+    }
+
+    #[test]
+    fn escapes_within_overlay_options() {
+        // A layer `/a,b:c` and a layer `/d\e`, as overlayfs shows them and mountinfo escapes them once more.
+        let text =
+            br"1 0 0:9 / /m rw - overlay overlay rw,lowerdir=/a\134,b\134:c:/d\134\134e::/data,upperdir=/u\134,v";
+        let all = parse(text);
+        let mount = all.first().unwrap();
+        assert_eq!(lower_directories(mount), [b"/a,b:c".to_vec(), br"/d\e".to_vec(), b"/data".to_vec()]);
+        assert_eq!(mount.option(b"upperdir").unwrap(), b"/u,v");
+        let text = b"1 0 0:9 / /m rw - overlay overlay rw,lowerdir+=/a,lowerdir+=/b,upperdir=/u";
+        assert_eq!(lower_directories(parse(text).first().unwrap()), [b"/a".to_vec(), b"/b".to_vec()]);
+    }
+
+    #[test]
+    fn noise_is_survived() {
+        let mut state = 1u64;
+        for _ in 0..20_000 {
+            let mut text = b"36 35 98:0 / /m\\04 rw - overlay o rw,lowerdir=/a:\\,x".to_vec();
+            for _ in 0..6 {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                let at = usize::try_from(state >> 33).unwrap() % text.len();
+                if let Some(byte) = text.get_mut(at) {
+                    *byte = state.to_le_bytes()[1];
+                }
+            }
+            for mount in parse(&text) {
+                let _ = (lower_directories(&mount), mount.option(b"upperdir"), mount.may_hang());
+            }
+        }
+    }
+}
