@@ -52,6 +52,10 @@ struct Tally {
     before: HashMap<ContainerKey, u64>,
 }
 
+fn container(look: &Look) -> Option<ContainerKey> {
+    look.cgroup.as_ref().ok().and_then(|bytes| cgroup::identify(bytes).inner().cloned())
+}
+
 /// What a look tells of an exec before its arguments are known.
 pub fn invocation(look: &Look) -> Invocation<'_> {
     Invocation {
@@ -119,15 +123,15 @@ impl Triage for Screen {
         is_host(look, &self.host)
     }
 
+    fn is_innocent(&self, look: &Look) -> bool {
+        if let Some(key) = container(look) {
+            self.count(look, &key);
+        }
+        self.database.candidate(&invocation(look)) == Candidate::No
+    }
+
     fn wants(&self, look: &Look) -> Option<BegunReads> {
-        if is_host(look, &self.host) {
-            return None;
-        }
-        let container = look.cgroup.as_ref().ok().and_then(|bytes| cgroup::identify(bytes).inner().cloned());
-        if let Some(key) = &container {
-            self.count(look, key);
-        }
-        let wanted = self.database.candidate(&invocation(look)) != Candidate::No;
-        wanted.then(|| self.begin(look, container))
+        let wanted = !is_host(look, &self.host) && self.database.candidate(&invocation(look)) != Candidate::No;
+        wanted.then(|| self.begin(look, container(look)))
     }
 }

@@ -109,7 +109,7 @@ impl Proc {
         stat.is_ok_and(|s| s.start == process.start && !s.is_dead())
     }
 
-    /// The first half of the look: what tells a process of the host from one of a container.
+    /// The first part of the look: what tells a process of the host from one of a container.
     pub fn begin_look(&self, pid: Pid, at: Monotonic) -> Look {
         let dir = match self.process(pid) {
             Ok(dir) => dir,
@@ -126,10 +126,14 @@ impl Proc {
         Look { dir: Ok(dir.0), exe, cgroup, mnt_ns, ..Look::nothing(at, Missing::Gone) }
     }
 
-    /// The second half: stat, the executed file, the other namespaces.
+    /// The second part: who it is.
+    pub fn name_look(&self, look: &mut Look) {
+        look.stat = look.dir.clone().and_then(|dir| ProcessDir(dir).stat());
+    }
+
+    /// The third: the executed file, and where its root directory and its pid namespace are.
     pub fn complete_look(&self, look: &mut Look) {
         let Ok(dir) = look.dir.clone().map(ProcessDir) else { return };
-        look.stat = dir.stat();
         if let Ok(exe) = &mut look.exe {
             exe.file = dir.exe_file();
             let status = match &exe.file {
@@ -150,6 +154,7 @@ impl Proc {
     /// The whole look at one process.
     pub fn look(&self, pid: Pid, at: Monotonic) -> Look {
         let mut look = self.begin_look(pid, at);
+        self.name_look(&mut look);
         self.complete_look(&mut look);
         look
     }

@@ -59,10 +59,14 @@ impl ExecLook {
         if self.triage.is_host(&look) {
             return Seen::Settled;
         }
-        self.proc.complete_look(&mut look);
+        self.proc.name_look(&mut look);
         if (look.exe.is_err() && look.stat.is_err()) || self.is_another(&look, at) || self.is_known_image(pid, &look) {
             return Seen::Dead;
         }
+        if self.triage.is_innocent(&look) {
+            return Seen::Settled;
+        }
+        self.proc.complete_look(&mut look);
         let Some(begun) = self.triage.wants(&look) else { return Seen::Settled };
         let known_by = SensorKind::Connector;
         Seen::Wanted(Box::new(Sighting { pid, at, known_by, look, parent: None, begun }))

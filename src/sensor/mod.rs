@@ -23,8 +23,10 @@ const CHANNEL: usize = 256;
 
 /// What is known before detection is asked: cheap, and without I/O of its own.
 pub trait Triage: Send + Sync {
-    /// Whether the first half of a look shows a process of the host.
+    /// Whether the first part of a look shows a process of the host.
     fn is_host(&self, look: &Look) -> bool;
+    /// Counts an exec of a container; whether its name and its path say that detection will not want it.
+    fn is_innocent(&self, look: &Look) -> bool;
     /// Whether detection wants this exec; then what else dies with the process is being read from now on.
     fn wants(&self, look: &Look) -> Option<BegunReads>;
 }
@@ -144,6 +146,10 @@ pub(crate) mod tests {
 
     impl Triage for Everything {
         fn is_host(&self, _: &Look) -> bool {
+            false
+        }
+
+        fn is_innocent(&self, _: &Look) -> bool {
             false
         }
 

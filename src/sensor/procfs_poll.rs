@@ -108,10 +108,11 @@ impl Walker {
         if self.triage.is_host(&look) {
             return Ok(None);
         }
-        self.proc.complete_look(&mut look);
+        self.proc.name_look(&mut look);
         if look.stat.as_ref().is_ok_and(Stat::is_dead) {
             return Ok(None);
         }
+        self.proc.complete_look(&mut look);
         let known_by = SensorKind::Poll;
         Ok(self.triage.wants(&look).map(|begun| Sighting { pid, at, known_by, look, parent: None, begun }))
     }
