@@ -46,10 +46,10 @@ pub(super) fn target(text: &str) -> Option<&Path> {
     text.strip_prefix("unix:").map(Path::new).filter(|path| path.is_absolute() && path.file_name().is_some())
 }
 
-/// Whether a tag is one that every receiver reads as such (RFC 3164, section 4.1.3; with the `-`, `_` and `.` that
-/// daemons use): 1 to 32 characters.
+/// Whether a tag is one that receivers read as such: 1 to 32 characters (RFC 3164, section 4.1.3), and nothing that ends
+/// it. RFC 3164 has letters and digits only; everybody takes `postfix/smtpd` too.
 pub(super) fn is_tag(text: &str) -> bool {
-    (1..=32).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+    (1..=32).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic() && b != b'[' && b != b':')
 }
 
 /// Whether a cookie can stand before the body: at most 16 printable ASCII characters, or none.
@@ -101,7 +101,7 @@ mod tests {
 
     #[test]
     fn tags_and_cookies_that_a_receiver_reads_as_such() {
-        assert!(is_tag("ccwatch") && is_tag("a.b-c_1"));
+        assert!(is_tag("ccwatch") && is_tag("a/b.c-d_e"));
         assert!(!is_tag("") && !is_tag("a b") && !is_tag("a[1]") && !is_tag(&"x".repeat(33)));
         assert!(is_cookie("") && is_cookie("@cee:"));
         assert!(!is_cookie("a b") && !is_cookie(&"x".repeat(17)));

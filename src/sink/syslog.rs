@@ -76,7 +76,7 @@ impl Syslog {
         let facility =
             facility(&section.facility).ok_or_else(|| wrong("facility", &section.facility, "no such facility"))?;
         if !is_tag(&section.tag) {
-            return Err(wrong("tag", &section.tag, "not 1 to 32 letters, digits, - _ ."));
+            return Err(wrong("tag", &section.tag, "not 1 to 32 printable ASCII characters without [ and :"));
         }
         if !is_cookie(&section.cookie) {
             return Err(wrong("cookie", &section.cookie, "not up to 16 printable ASCII characters"));
@@ -284,6 +284,17 @@ mod tests {
             let _ = ended_in.send(());
         });
         ended
+    }
+
+    #[test]
+    fn what_the_configuration_may_say_can_be_used() {
+        let mut config = config::Config::default();
+        for (tag, facility, cookie) in [("a/b.c-d_e", "local7", "@cee:"), ("x", "ftp", ""), ("!", "uucp", "")] {
+            (config.syslog.tag, config.syslog.facility, config.syslog.cookie) =
+                (tag.into(), facility.into(), cookie.into());
+            assert_eq!(config.check(), []);
+            assert!(Syslog::new(&config.syslog).is_ok(), "{tag} {facility} {cookie}");
+        }
     }
 
     #[test]
