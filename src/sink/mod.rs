@@ -9,6 +9,7 @@
 
 pub mod dispatch;
 pub mod file;
+mod header;
 pub mod queue;
 mod running;
 mod socket;

@@ -7,13 +7,14 @@
 
 use std::ops::ControlFlow;
 use std::os::fd::AsFd;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags};
-use syslog::{Facility, Formatter3164, LogFormat};
+use syslog::Formatter3164;
 
+use super::header::{facility, is_cookie, is_tag, prefix, target};
 use super::queue::{Message, Next, Queue};
 use super::socket::{Outcome, Socket};
 use super::watch::Watch;
@@ -36,56 +37,6 @@ const BACKOFF_APPEARED: Duration = Duration::from_millis(5);
 /// Between two tries where poll(2) says writable and send(2) does not agree, doubled up to the latter.
 const STALL: Duration = Duration::from_millis(10);
 const STALL_MAX: Duration = Duration::from_secs(1);
-
-/// syslog.h's facilities by the names of RFC 5424 and syslog.conf(5), for configuration and its messages.
-pub const FACILITIES: [(&str, Facility); 25] = [
-    ("kern", Facility::LOG_KERN),
-    ("user", Facility::LOG_USER),
-    ("mail", Facility::LOG_MAIL),
-    ("daemon", Facility::LOG_DAEMON),
-    ("auth", Facility::LOG_AUTH),
-    ("security", Facility::LOG_AUTH),
-    ("syslog", Facility::LOG_SYSLOG),
-    ("lpr", Facility::LOG_LPR),
-    ("news", Facility::LOG_NEWS),
-    ("uucp", Facility::LOG_UUCP),
-    ("cron", Facility::LOG_CRON),
-    ("authpriv", Facility::LOG_AUTHPRIV),
-    ("ftp", Facility::LOG_FTP),
-    ("ntp", Facility::LOG_NTP),
-    ("audit", Facility::LOG_AUDIT),
-    ("alert", Facility::LOG_ALERT),
-    ("clock", Facility::LOG_CLOCK_DAEMON),
-    ("local0", Facility::LOG_LOCAL0),
-    ("local1", Facility::LOG_LOCAL1),
-    ("local2", Facility::LOG_LOCAL2),
-    ("local3", Facility::LOG_LOCAL3),
-    ("local4", Facility::LOG_LOCAL4),
-    ("local5", Facility::LOG_LOCAL5),
-    ("local6", Facility::LOG_LOCAL6),
-    ("local7", Facility::LOG_LOCAL7),
-];
-
-/// The facility of this name.
-pub fn facility(name: &str) -> Option<Facility> {
-    FACILITIES.iter().find(|(known, _)| *known == name).map(|(_, facility)| *facility)
-}
-
-/// The path of a target `unix:PATH`, which must be absolute.
-pub fn target(text: &str) -> Option<&Path> {
-    text.strip_prefix("unix:").map(Path::new).filter(|path| path.is_absolute() && path.file_name().is_some())
-}
-
-/// Whether a tag is one that every receiver reads as such (RFC 3164, section 4.1.3; with the `-`, `_` and `.` that
-/// daemons use): 1 to 32 characters.
-pub fn is_tag(text: &str) -> bool {
-    (1..=32).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
-}
-
-/// Whether a cookie can stand before the body: at most 16 printable ASCII characters, or none.
-pub fn is_cookie(text: &str) -> bool {
-    text.len() <= 16 && text.bytes().all(|b| b.is_ascii_graphic())
-}
 
 /// The sink.
 #[derive(Debug)]
@@ -125,7 +76,7 @@ impl Syslog {
         let facility =
             facility(&section.facility).ok_or_else(|| wrong("facility", &section.facility, "no such facility"))?;
         if !is_tag(&section.tag) {
-            return Err(wrong("tag", &section.tag, "not 1 to 32 letters, digits, - _ ."));
+            return Err(wrong("tag", &section.tag, "not 1 to 32 printable ASCII characters without [ and :"));
         }
         if !is_cookie(&section.cookie) {
             return Err(wrong("cookie", &section.cookie, "not up to 16 printable ASCII characters"));
@@ -293,33 +244,12 @@ impl Sink for Syslog {
     }
 }
 
-/// `<PRI>Mmm dd hh:mm:ss tag[pid]: ` and the cookie. The time is UTC, as the formatter has it; local daemons use their
-/// own, and the body has the alert's.
-fn prefix(header: &Formatter3164, cookie: &str, severity: Severity) -> Vec<u8> {
-    let severity = match severity {
-        Severity::Low => syslog::Severity::LOG_NOTICE,
-        Severity::Medium => syslog::Severity::LOG_WARNING,
-        Severity::High => syslog::Severity::LOG_ERR,
-        Severity::Critical => syslog::Severity::LOG_CRIT,
-    };
-    let mut out = Vec::with_capacity(MESSAGE_LIMIT);
-    // A Vec takes everything.
-    let _ = header.format(&mut out, severity, "");
-    // RFC 3164, section 4.1.2: the first nine days of a month have a blank and no zero.
-    if let Some(day) = out.iter().position(|b| *b == b'>').and_then(|end| out.get_mut(end + 5))
-        && *day == b'0'
-    {
-        *day = b' ';
-    }
-    out.extend_from_slice(cookie.as_bytes());
-    out
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
 
     use std::os::unix::net::UnixDatagram;
+    use std::path::Path;
     use std::sync::Arc;
     use std::thread;
 
@@ -354,6 +284,17 @@ mod tests {
             let _ = ended_in.send(());
         });
         ended
+    }
+
+    #[test]
+    fn what_the_configuration_may_say_can_be_used() {
+        let mut config = config::Config::default();
+        for (tag, facility, cookie) in [("a/b.c-d_e", "local7", "@cee:"), ("x", "ftp", ""), ("!", "uucp", "")] {
+            (config.syslog.tag, config.syslog.facility, config.syslog.cookie) =
+                (tag.into(), facility.into(), cookie.into());
+            assert_eq!(config.check(), []);
+            assert!(Syslog::new(&config.syslog).is_ok(), "{tag} {facility} {cookie}");
+        }
     }
 
     #[test]
