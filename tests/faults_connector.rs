@@ -6,6 +6,7 @@ mod common;
 
 use std::process::Command;
 
+use common::watcher::Setup;
 use common::{Alert, Container, Watcher, program};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -13,6 +14,11 @@ use nix::unistd::Pid;
 fn change_sockets(act: &str, watcher: &Watcher) {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/common/connector.pl");
     common::run(Command::new("perl").arg(script).arg(act).arg(watcher.pid().to_string()));
+}
+
+/// Without fanotify, which sees what the connector misses.
+fn start() -> Watcher {
+    Setup::new().set("sensors", "fanotify", "off").start()
 }
 
 fn is(action: &'static str) -> impl Fn(&Alert) -> bool {
@@ -23,7 +29,7 @@ fn is(action: &'static str) -> impl Fn(&Alert) -> bool {
 fn a_stream_that_falls_silent_is_told_and_opened_anew() {
     let container = Container::start();
     container.put("a.c", "int a;\n");
-    let watcher = Watcher::start();
+    let watcher = start();
     change_sockets("silence", &watcher);
     // Nobody hears of this one; it lives until the sweep finds it.
     let mut gcc = container.hold(&["gcc", "-x", "c", "-c", "-", "-o", "/tmp/a.o"]);
@@ -50,7 +56,7 @@ fn dropped_messages_are_counted_and_told() {
     let container = Container::start();
     std::fs::copy(program::storm(), container.work().join("storm")).unwrap();
     std::fs::copy(program::tiny(), container.work().join("tool")).unwrap();
-    let watcher = Watcher::start();
+    let watcher = start();
     change_sockets("shrink", &watcher);
     let pid = Pid::from_raw(watcher.pid());
     kill(pid, Signal::SIGSTOP).unwrap();
