@@ -88,13 +88,13 @@ impl Merge {
         let lane = self.lane(attempt.pid, attempt.at);
         let same = |look: &Looked| look.at > attempt.after && is_of(&attempt, look);
         if let Some(index) = lane.looks.iter().position(same) {
-            lane.looks.remove(index);
+            take(&mut lane.looks, index);
             lane.succeeded = Some(attempt.at);
             return None;
         }
         let confirms = |exec: &Counted| exec.at > attempt.after && may_be(&attempt, exec.image);
         if let Some(index) = lane.execs.iter().position(confirms) {
-            lane.execs.remove(index);
+            take(&mut lane.execs, index);
             lane.succeeded = Some(attempt.at);
             return Some(Merged::Confirmed(attempt));
         }
@@ -116,7 +116,7 @@ impl Merge {
         let lane = self.lane(exec.pid, exec.at);
         let confirmed = |w: &Waiting| w.attempt.after < exec.at && may_be(&w.attempt, exec.image);
         if let Some(index) = lane.attempts.iter().position(confirmed)
-            && let Some(Waiting { attempt, told }) = lane.attempts.remove(index)
+            && let Some(Waiting { attempt, told }) = take(&mut lane.attempts, index)
         {
             lane.succeeded = Some(attempt.at);
             self.waiting -= usize::from(!told);
@@ -137,7 +137,7 @@ impl Merge {
     pub fn look(&mut self, look: Looked) -> Option<Attempt> {
         let lane = self.lane(look.pid, look.at);
         if let Some(index) = lane.attempts.iter().position(|w| w.attempt.after < look.at && is_of(&w.attempt, &look))
-            && let Some(Waiting { attempt, told }) = lane.attempts.remove(index)
+            && let Some(Waiting { attempt, told }) = take(&mut lane.attempts, index)
         {
             lane.succeeded = Some(attempt.at);
             self.waiting -= usize::from(!told);
@@ -184,6 +184,10 @@ impl Merge {
     }
 
     fn forget(&mut self, now: Monotonic) {
+        if self.lanes.is_empty() {
+            *self = Self { unexamined: self.unexamined, ..Self::default() };
+            return;
+        }
         while let Some((at, pid)) = self.ages.front().copied() {
             let crowded = self.lanes.len() > LANES;
             if !crowded && now.since(at) <= OLD {
@@ -209,6 +213,15 @@ impl Merge {
             }
         }
     }
+}
+
+/// Removes one; an empty queue gives its memory back, as a lane outlives what it held.
+fn take<T>(queue: &mut VecDeque<T>, index: usize) -> Option<T> {
+    let taken = queue.remove(index);
+    if queue.is_empty() {
+        *queue = VecDeque::new();
+    }
+    taken
 }
 
 /// Whether an EXEC may be this attempt's success.

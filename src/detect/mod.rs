@@ -43,6 +43,7 @@ use crate::sensor::CHANNEL;
 use crate::sensor::counters::Counters;
 use crate::sensor::ledger::Ledger;
 use crate::sensor::mounts::Mounts;
+use crate::sys::process::return_free_memory;
 
 /// An alert waits no longer for what must be read about its exec.
 const DEADLINE: Duration = Duration::from_millis(50);
@@ -55,6 +56,9 @@ const CONTENTS: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
 const RECENT: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
 /// Of these, what was read late is kept for their session's last alert.
 const UNFINISHED: NonZeroUsize = NonZeroUsize::new(256).unwrap();
+/// After so many execs, memory is given back once none has come for [`QUIET`].
+const MANY: u32 = 1000;
+const QUIET: Duration = Duration::from_secs(3);
 /// Rounds of taking in before others have their turn.
 const TURNS: usize = 4;
 /// Execs that wait for workers; beyond, they go on with what the look told.
@@ -139,6 +143,9 @@ pub struct Detection {
     /// Images of toolchain processes counted lately.
     recent: LruCache<(Pid, StartTime), (u64, SensorKind)>,
     next: u64,
+    /// Execs since memory was given back, and when the last one happened.
+    settled: u32,
+    last_settled: Monotonic,
 }
 
 impl Detection {
@@ -169,6 +176,8 @@ impl Detection {
             unfinished: LruCache::new(UNFINISHED),
             recent: LruCache::new(RECENT),
             next: 0,
+            settled: 0,
+            last_settled: Monotonic::default(),
         }
     }
 
@@ -479,6 +488,8 @@ impl Detection {
     /// Judges one exec with what is known by now, and hands it to its session.
     fn settle(&mut self, number: u64) {
         let Some(mut pending) = self.pending.remove(&number) else { return };
+        self.settled = self.settled.saturating_add(1);
+        self.last_settled = pending.at;
         let content = pending.file().and_then(|id| self.known_contents.get(&id)).cloned();
         let judged = self.judge(&pending, content.as_ref());
         if !judged.verdict.kind.is_toolchain() {
@@ -573,8 +584,15 @@ impl Detection {
         let pending = self.pending.values().map(|p| p.deadline).min();
         let reading = self.reading.values().map(|(_, hangs)| *hangs).min();
         let orphan = self.orphans.front().map(|(due, _)| *due);
-        let others =
-            [orphan, self.merge.next_due(), self.sessions.next_due(), self.limits.next_due(), self.telling.next_due()];
+        let trim = (self.settled >= MANY).then(|| self.last_settled.plus(QUIET));
+        let others = [
+            trim,
+            orphan,
+            self.merge.next_due(),
+            self.sessions.next_due(),
+            self.limits.next_due(),
+            self.telling.next_due(),
+        ];
         [pending, reading].into_iter().chain(others).flatten().min()
     }
 
@@ -611,6 +629,10 @@ impl Detection {
         self.carry_out(effects);
         self.tell_suppressed(false);
         self.telling.due(now, &self.registry);
+        if self.settled >= MANY && now.since(self.last_settled) >= QUIET {
+            self.settled = 0;
+            return_free_memory();
+        }
     }
 
     fn carry_out(&mut self, effects: Vec<Effect>) {

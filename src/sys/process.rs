@@ -9,6 +9,15 @@ pub fn limit_malloc_arenas(arenas: i32) {
     unsafe { libc::mallopt(libc::M_ARENA_MAX, arenas) };
 }
 
+/// Gives memory that is free back to the kernel: what a storm took would stay resident for ever (malloc_trim(3)).
+pub fn return_free_memory() {
+    // SAFETY: malloc_trim takes an integer and is thread-safe.
+    #[cfg(target_env = "gnu")]
+    unsafe {
+        libc::malloc_trim(0)
+    };
+}
+
 /// CPU time that the calling thread has used, nanoseconds.
 ///
 /// # Errors
