@@ -3,6 +3,7 @@
 
 pub mod enrich;
 pub mod exception;
+mod intake;
 pub mod limits;
 pub mod merge;
 pub mod pending;
@@ -10,34 +11,33 @@ pub mod policy;
 pub mod root_command;
 pub mod session;
 pub mod sessions;
+mod settle;
 pub mod telling;
 pub mod triage;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, select_biased};
 use lru::LruCache;
 
-use crate::alert::{ExecFacts, SessionState};
+use crate::alert::SessionState;
 use crate::config::Config;
 use crate::container::registry::Registry;
-use crate::container::{ContainerKey, Home, Runtime};
+use crate::container::{ContainerKey, Runtime};
 use crate::detect::enrich::{Job, Outcome};
-use crate::detect::exception::Subject;
 use crate::detect::limits::AlertLimits;
-use crate::detect::merge::{Looked, Merge, Merged};
-use crate::detect::pending::{Nested, Pending};
-use crate::detect::policy::{Case, Rules, Ruling};
-use crate::detect::session::Member;
-use crate::detect::sessions::{Draft, Effect, Sessions};
+use crate::detect::merge::Merge;
+use crate::detect::pending::Pending;
+use crate::detect::policy::Rules;
+use crate::detect::sessions::{Effect, Sessions};
 use crate::detect::telling::Telling;
 use crate::detect::triage::Screen;
-use crate::event::{Attempt, Fact, FileId, Monotonic, Pid, SensorKind, Sighting, StartTime};
-use crate::fingerprint::{Candidate, Content, Database, Judgement, Request};
-use crate::host::clock::{self, Ticks};
+use crate::event::{Fact, FileId, Monotonic, Pid, SensorKind, StartTime};
+use crate::fingerprint::{Content, Database};
+use crate::host::clock;
 use crate::host::worker::{Pool, Ticket};
 use crate::sensor::CHANNEL;
 use crate::sensor::counters::Counters;
@@ -267,186 +267,8 @@ impl Detection {
         }
     }
 
-    /// The attempt that belongs to a sighting, where it came first; else it is remembered for when it comes.
-    fn attempt_of(&mut self, sighting: &Sighting) -> Option<Attempt> {
-        let by_name = self.database.candidate(&triage::invocation(&sighting.look)) == Candidate::ByName;
-        if !by_name || !self.ledger.is_kept() {
-            return None;
-        }
-        let file = sighting.look.exe.as_ref().ok().and_then(|exe| exe.id.ok()).map(|id| id.inode());
-        let comm = sighting.look.stat.as_ref().map_or_else(|_| Vec::new(), |stat| stat.comm.clone());
-        // The image ran when it was looked at, of whichever exec it is.
-        self.merge.look(Looked { pid: sighting.pid, at: sighting.look.at, file, comm })
-    }
-
-    /// What fanotify saw: each waits for its EXEC.
-    fn attempts(&mut self, attempts: Vec<Attempt>) {
-        let connected = self.ledger.is_connected();
-        for attempt in attempts {
-            let merged = if connected { self.merge.attempt(attempt) } else { Some(Merged::Unconfirmed(attempt)) };
-            self.merged(merged);
-        }
-    }
-
-    fn merged(&mut self, merged: impl IntoIterator<Item = Merged>) {
-        for one in merged {
-            let (attempt, confirmed) = match one {
-                Merged::Confirmed(attempt) => (attempt, true),
-                Merged::Unconfirmed(attempt) => (attempt, false),
-            };
-            self.exec_unseen(attempt, confirmed);
-        }
-    }
-
-    /// An exec whose process nobody saw: its file and its filesystem are all that is known.
-    fn exec_unseen(&mut self, attempt: Attempt, confirmed: bool) {
-        let Some(nested) = self.owner_of(&attempt) else { return self.counters.add_unexamined(1, clock::now()) };
-        self.screen.count(attempt.at, &nested.0);
-        let known_by =
-            if confirmed { vec![SensorKind::Fanotify, SensorKind::Connector] } else { vec![SensorKind::Fanotify] };
-        let number = self.number();
-        let mut pending = Pending::of_attempt(attempt, known_by, nested, clock::now().plus(DEADLINE));
-        pending.confirmed = confirmed;
-        if self.pending.len() < PENDING {
-            self.ask_metadata(number, &mut pending);
-            self.ask_content(&mut pending);
-        }
-        self.pending.insert(number, pending);
-        self.settle_if_complete(number);
-    }
-
-    /// The containers of an attempt: by its filesystem, else by its process.
-    fn owner_of(&mut self, attempt: &Attempt) -> Option<Nested> {
-        if let Some(nested) = attempt.mounted.and_then(|id| self.screen.owner(id)) {
-            return Some(nested);
-        }
-        let look = attempt.look.as_deref()?;
-        let Home::Container { inner, outer, .. } = self.registry.place(look, None) else { return None };
-        // Its root directory lies there: so the filesystem is its container's.
-        if let Some(id) = attempt.mounted
-            && look.root.is_ok_and(|root| root.dev == attempt.file.dev)
-        {
-            self.screen.learn(id, (inner.clone(), outer.clone()));
-        }
-        Some((inner, outer))
-    }
-
     fn note_unexamined(&mut self) {
         self.sessions.set_unexamined(self.counters.unexamined(clock::now()));
-    }
-
-    /// One sighting: where it belongs, whether it is new, and which reads it waits for.
-    fn exec(&mut self, sighting: Sighting) {
-        let reading = self.screen.take(sighting.begun);
-        let ticket = reading.as_ref().and_then(|r| r.ticket);
-        let deadline = clock::now().plus(DEADLINE);
-        let attempt = self.attempt_of(&sighting);
-        let Some((nested, candidate)) = self.new_candidate(&sighting) else {
-            // Nobody waits for it; if it hangs, it must not keep its thread.
-            return self.orphans.extend(ticket.map(|ticket| (deadline, ticket)));
-        };
-        let slate = reading.map_or_else(Arc::default, |r| r.slate);
-        let number = self.number();
-        // What the mount says goes before what the process says; of the same container, that knows more.
-        let by_mount = attempt.as_ref().and_then(|a| self.screen.owner(a.mounted?));
-        let nested = by_mount.filter(|(inner, _)| inner.id != nested.0.id).unwrap_or(nested);
-        let mut pending = Pending::new(sighting, slate, nested, deadline);
-        if attempt.is_some() {
-            pending.known_by.insert(0, SensorKind::Fanotify);
-        }
-        if self.pending.len() >= PENDING {
-            self.orphans.extend(ticket.map(|ticket| (deadline, ticket)));
-            self.pending.insert(number, pending);
-            return self.settle(number);
-        }
-        // Whatever ends from here on says so by an outcome, and that is handled after this.
-        if let Some(ticket) = ticket.filter(|_| !pending.slate.is_done()) {
-            self.jobs.insert(ticket, number);
-            pending.waiting.push(ticket);
-        }
-        self.ask_metadata(number, &mut pending);
-        self.ask_kin(number, &mut pending);
-        if candidate == Candidate::ByName {
-            self.ask_content(&mut pending);
-        }
-        self.pending.insert(number, pending);
-        self.settle_if_complete(number);
-    }
-
-    /// The containers of a sighting that may be a compiler's and that nobody counted before.
-    fn new_candidate(&mut self, sighting: &Sighting) -> Option<(Nested, Candidate)> {
-        let parent = sighting.parent.as_ref().and_then(|p| p.look.as_deref());
-        let nested = match self.registry.place(&sighting.look, parent) {
-            Home::Host => return None,
-            Home::Container { inner, outer, .. } => (inner, outer),
-            Home::Unknown => {
-                self.counters.add_unexamined(1, clock::now());
-                return None;
-            }
-        };
-        let candidate = self.database.candidate(&triage::invocation(&sighting.look));
-        let wanted = candidate != Candidate::No && !self.is_known(sighting);
-        wanted.then_some((nested, candidate))
-    }
-
-    fn number(&mut self) -> u64 {
-        self.next += 1;
-        self.next
-    }
-
-    /// Whether this very image was counted before: a sweep or the baseline adds nothing to what the connector saw,
-    /// and the connector nothing to what the baseline saw after the exec.
-    fn is_known(&mut self, sighting: &Sighting) -> bool {
-        let Ok(stat) = &sighting.look.stat else { return false };
-        let (key, image) = ((sighting.pid, stat.start), stat.start_stack);
-        let before = self.recent.put(key, (image, sighting.known_by));
-        let Some((seen, by)) = before else { return false };
-        seen == image && (sighting.known_by == SensorKind::Poll || by == SensorKind::Poll)
-    }
-
-    /// Has the runtimes' files read where the containers are not known, or not lately.
-    fn ask_metadata(&mut self, number: u64, pending: &mut Pending) {
-        let now = clock::now();
-        let keys = [Some(pending.inner.clone()), pending.outer.clone()];
-        let wanted: Vec<ContainerKey> = keys.into_iter().flatten().filter(|k| self.registry.wants(k, now)).collect();
-        if wanted.is_empty() {
-            return;
-        }
-        self.ask(number, pending, false, Job::Metadata(wanted));
-    }
-
-    /// Has the ancestors read for a session that was not reported yet.
-    fn ask_kin(&mut self, number: u64, pending: &mut Pending) {
-        let posix = pending.look.stat.as_ref().ok().and_then(|stat| stat.session);
-        if !self.sessions.is_reported(&pending.inner, posix) {
-            let job = Job::Kin(Arc::clone(&pending.look), Arc::clone(&pending.slate));
-            self.ask(number, pending, true, job);
-        }
-    }
-
-    fn ask(&mut self, number: u64, pending: &mut Pending, may_hang: bool, job: Job) {
-        if let Some(ticket) = self.reads.submit((pending.inner.clone(), may_hang), job) {
-            self.jobs.insert(ticket, number);
-            pending.waiting.push(ticket);
-        }
-    }
-
-    /// Has the executed file read, unless it was or is being read.
-    fn ask_content(&mut self, pending: &mut Pending) {
-        let Some((exe, id)) = pending.look.exe.as_ref().ok().and_then(|e| Some((e, e.id.ok()?))) else { return };
-        let Ok(file) = &exe.file else { return };
-        if self.known_contents.contains(&id) {
-            return;
-        }
-        if !self.reading.contains_key(&id) {
-            let job = Job::Content(id, Arc::clone(file), self.read_bytes);
-            let Some(ticket) = self.contents.submit((pending.inner.clone(), true), job) else { return };
-            self.reading.insert(id, (ticket, clock::now().plus(CONTENT_HANGS)));
-        }
-        pending.content = Some(id);
-        if id.size >= LARGE {
-            pending.deadline = pending.deadline.max(clock::now().plus(LARGE_DEADLINE));
-        }
     }
 
     fn outcome(&mut self, outcome: Outcome) {
@@ -476,108 +298,6 @@ impl Detection {
                 }
             }
         }
-    }
-
-    fn settle_if_complete(&mut self, number: u64) {
-        let complete = self.pending.get(&number).is_some_and(|p| p.waiting.is_empty() && p.content.is_none());
-        if complete {
-            self.settle(number);
-        }
-    }
-
-    /// Judges one exec with what is known by now, and hands it to its session.
-    fn settle(&mut self, number: u64) {
-        let Some(mut pending) = self.pending.remove(&number) else { return };
-        self.settled = self.settled.saturating_add(1);
-        self.last_settled = pending.at;
-        let content = pending.file().and_then(|id| self.known_contents.get(&id)).cloned();
-        let judged = self.judge(&pending, content.as_ref());
-        if !judged.verdict.kind.is_toolchain() {
-            return;
-        }
-        let late = clock::now() >= pending.deadline || self.pending.len() >= PENDING;
-        if content.is_none() && pending.content.is_none() && !late {
-            // A program that its arguments made a compiler: its file was not asked for yet.
-            self.ask_content(&mut pending);
-            if pending.content.is_some() {
-                self.pending.insert(number, pending);
-                return;
-            }
-        }
-        let outermost = pending.outer.as_ref().unwrap_or(&pending.inner);
-        let ticks = Ticks::read();
-        let assembled = pending.assemble(judged, content.as_ref(), ticks);
-        // Whatever the session did before the watcher began was seen by nobody.
-        let older = assembled.session_start.is_some_and(|start| ticks.moment(start) < self.began);
-        let mut facts = assembled.facts;
-        let severity = match self.rule(&facts, outermost) {
-            Ruling::Ignored => return,
-            Ruling::Silenced { .. } => return self.limits.hold_back(&pending.inner),
-            Ruling::Finding { severity, exception } => {
-                facts.exception = exception;
-                severity
-            }
-        };
-        let member = Member {
-            container: pending.inner.clone(),
-            outermost: outermost.clone(),
-            posix: assembled.posix,
-            pid: pending.pid,
-            start: pending.look.stat.as_ref().ok().map(|s| s.start),
-            parent: assembled.parent,
-            at: pending.at,
-            name: pending.name(),
-            severity,
-            inexact: older || pending.known_by == [SensorKind::Poll] || !self.ledger.is_connected(),
-            covered: pending.file().is_some_and(|file| self.mounts.covers(file.dev)),
-            counts: pending.confirmed || !self.ledger.is_connected(),
-            root_command: assembled.root_command,
-            file: pending.file(),
-            facts,
-        };
-        if pending.unfinished {
-            self.unfinished.put((pending.pid, pending.at), pending.keep());
-        }
-        self.note_unexamined();
-        let effects = self.sessions.add(member, clock::now());
-        self.carry_out(effects);
-    }
-
-    fn judge(&self, pending: &Pending, content: Option<&Content>) -> Judgement {
-        let mut judged = pending.invocation(|call| self.database.judge(call, content));
-        if pending.arguments_were_cut() {
-            // What makes it a compile may stand where nobody read.
-            judged.request = Request::Compile;
-        }
-        judged
-    }
-
-    /// A session's last alert shows what the workers have read of its lead since.
-    fn complete(&mut self, draft: &mut Draft) {
-        let Some(late) = self.unfinished.pop(&(draft.lead.pid, draft.lead.at)) else { return };
-        let content = draft.lead.file.and_then(|id| self.known_contents.peek(&id));
-        let assembled = late.assemble(self.judge(&late, content), content, Ticks::read());
-        let mut lead = Member::clone(&draft.lead);
-        if !assembled.facts.ancestors.is_empty() && draft.session.root_command == lead.root_command {
-            draft.session.root_command = assembled.root_command;
-        }
-        let exception = lead.facts.exception.take();
-        lead.facts = ExecFacts { exception, ..assembled.facts };
-        draft.lead = Arc::new(lead);
-    }
-
-    fn rule(&self, facts: &ExecFacts, outermost: &ContainerKey) -> Ruling {
-        let metadata = self.registry.metadata(outermost);
-        let subject = Subject {
-            container: metadata.and_then(|m| m.name.as_deref()),
-            image: metadata.and_then(|m| m.image_name.as_deref()),
-            labels: metadata.map(|m| &m.labels),
-            host_uid: facts.host_uid,
-            family: Some(&facts.verdict.family),
-            ..Subject::default()
-        };
-        let (query, origin, runtime) = (facts.query, facts.origin, outermost.runtime);
-        self.rules.rule(Case { verdict: &facts.verdict, query, origin, runtime }, &subject, SystemTime::now())
     }
 
     fn next_due(&self) -> Option<Monotonic> {

@@ -1,0 +1,192 @@
+//! What comes in: sightings and attempts, whose they are, whether they are new, and which reads each waits for.
+
+use std::sync::Arc;
+
+use crate::container::{ContainerKey, Home};
+use crate::detect::enrich::Job;
+use crate::detect::merge::{Looked, Merged};
+use crate::detect::pending::{Nested, Pending};
+use crate::detect::{CONTENT_HANGS, DEADLINE, Detection, LARGE, LARGE_DEADLINE, PENDING, triage};
+use crate::event::{Attempt, SensorKind, Sighting};
+use crate::fingerprint::Candidate;
+use crate::host::clock;
+
+impl Detection {
+    /// The attempt that belongs to a sighting, where it came first; else it is remembered for when it comes.
+    fn attempt_of(&mut self, sighting: &Sighting) -> Option<Attempt> {
+        let by_name = self.database.candidate(&triage::invocation(&sighting.look)) == Candidate::ByName;
+        if !by_name || !self.ledger.is_kept() {
+            return None;
+        }
+        let file = sighting.look.exe.as_ref().ok().and_then(|exe| exe.id.ok()).map(|id| id.inode());
+        let comm = sighting.look.stat.as_ref().map_or_else(|_| Vec::new(), |stat| stat.comm.clone());
+        // The image ran when it was looked at, of whichever exec it is.
+        self.merge.look(Looked { pid: sighting.pid, at: sighting.look.at, file, comm })
+    }
+
+    /// What fanotify saw: each waits for its EXEC.
+    pub(super) fn attempts(&mut self, attempts: Vec<Attempt>) {
+        let connected = self.ledger.is_connected();
+        for attempt in attempts {
+            let merged = if connected { self.merge.attempt(attempt) } else { Some(Merged::Unconfirmed(attempt)) };
+            self.merged(merged);
+        }
+    }
+
+    pub(super) fn merged(&mut self, merged: impl IntoIterator<Item = Merged>) {
+        for one in merged {
+            let (attempt, confirmed) = match one {
+                Merged::Confirmed(attempt) => (attempt, true),
+                Merged::Unconfirmed(attempt) => (attempt, false),
+            };
+            self.exec_unseen(attempt, confirmed);
+        }
+    }
+
+    /// An exec whose process nobody saw: its file and its filesystem are all that is known.
+    fn exec_unseen(&mut self, attempt: Attempt, confirmed: bool) {
+        let Some(nested) = self.owner_of(&attempt) else { return self.counters.add_unexamined(1, clock::now()) };
+        self.screen.count(attempt.at, &nested.0);
+        let known_by =
+            if confirmed { vec![SensorKind::Fanotify, SensorKind::Connector] } else { vec![SensorKind::Fanotify] };
+        let number = self.number();
+        let mut pending = Pending::of_attempt(attempt, known_by, nested, clock::now().plus(DEADLINE));
+        pending.confirmed = confirmed;
+        if self.pending.len() < PENDING {
+            self.ask_metadata(number, &mut pending);
+            self.ask_content(&mut pending);
+        }
+        self.pending.insert(number, pending);
+        self.settle_if_complete(number);
+    }
+
+    /// The containers of an attempt: by its filesystem, else by its process.
+    fn owner_of(&mut self, attempt: &Attempt) -> Option<Nested> {
+        if let Some(nested) = attempt.mounted.and_then(|id| self.screen.owner(id)) {
+            return Some(nested);
+        }
+        let look = attempt.look.as_deref()?;
+        let Home::Container { inner, outer, .. } = self.registry.place(look, None) else { return None };
+        // Its root directory lies there: so the filesystem is its container's.
+        if let Some(id) = attempt.mounted
+            && look.root.is_ok_and(|root| root.dev == attempt.file.dev)
+        {
+            self.screen.learn(id, (inner.clone(), outer.clone()));
+        }
+        Some((inner, outer))
+    }
+
+    /// One sighting: where it belongs, whether it is new, and which reads it waits for.
+    pub(super) fn exec(&mut self, sighting: Sighting) {
+        let reading = self.screen.take(sighting.begun);
+        let ticket = reading.as_ref().and_then(|r| r.ticket);
+        let deadline = clock::now().plus(DEADLINE);
+        let attempt = self.attempt_of(&sighting);
+        let Some((nested, candidate)) = self.new_candidate(&sighting) else {
+            // Nobody waits for it; if it hangs, it must not keep its thread.
+            return self.orphans.extend(ticket.map(|ticket| (deadline, ticket)));
+        };
+        let slate = reading.map_or_else(Arc::default, |r| r.slate);
+        let number = self.number();
+        // What the mount says goes before what the process says; of the same container, that knows more.
+        let by_mount = attempt.as_ref().and_then(|a| self.screen.owner(a.mounted?));
+        let nested = by_mount.filter(|(inner, _)| inner.id != nested.0.id).unwrap_or(nested);
+        let mut pending = Pending::new(sighting, slate, nested, deadline);
+        if attempt.is_some() {
+            pending.known_by.insert(0, SensorKind::Fanotify);
+        }
+        if self.pending.len() >= PENDING {
+            self.orphans.extend(ticket.map(|ticket| (deadline, ticket)));
+            self.pending.insert(number, pending);
+            return self.settle(number);
+        }
+        // Whatever ends from here on says so by an outcome, and that is handled after this.
+        if let Some(ticket) = ticket.filter(|_| !pending.slate.is_done()) {
+            self.jobs.insert(ticket, number);
+            pending.waiting.push(ticket);
+        }
+        self.ask_metadata(number, &mut pending);
+        self.ask_kin(number, &mut pending);
+        if candidate == Candidate::ByName {
+            self.ask_content(&mut pending);
+        }
+        self.pending.insert(number, pending);
+        self.settle_if_complete(number);
+    }
+
+    /// The containers of a sighting that may be a compiler's and that nobody counted before.
+    fn new_candidate(&mut self, sighting: &Sighting) -> Option<(Nested, Candidate)> {
+        let parent = sighting.parent.as_ref().and_then(|p| p.look.as_deref());
+        let nested = match self.registry.place(&sighting.look, parent) {
+            Home::Host => return None,
+            Home::Container { inner, outer, .. } => (inner, outer),
+            Home::Unknown => {
+                self.counters.add_unexamined(1, clock::now());
+                return None;
+            }
+        };
+        let candidate = self.database.candidate(&triage::invocation(&sighting.look));
+        let wanted = candidate != Candidate::No && !self.is_known(sighting);
+        wanted.then_some((nested, candidate))
+    }
+
+    pub(super) fn number(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+
+    /// Whether this very image was counted before: a sweep or the baseline adds nothing to what the connector saw,
+    /// and the connector nothing to what the baseline saw after the exec.
+    fn is_known(&mut self, sighting: &Sighting) -> bool {
+        let Ok(stat) = &sighting.look.stat else { return false };
+        let (key, image) = ((sighting.pid, stat.start), stat.start_stack);
+        let before = self.recent.put(key, (image, sighting.known_by));
+        let Some((seen, by)) = before else { return false };
+        seen == image && (sighting.known_by == SensorKind::Poll || by == SensorKind::Poll)
+    }
+
+    /// Has the runtimes' files read where the containers are not known, or not lately.
+    fn ask_metadata(&mut self, number: u64, pending: &mut Pending) {
+        let now = clock::now();
+        let keys = [Some(pending.inner.clone()), pending.outer.clone()];
+        let wanted: Vec<ContainerKey> = keys.into_iter().flatten().filter(|k| self.registry.wants(k, now)).collect();
+        if wanted.is_empty() {
+            return;
+        }
+        self.ask(number, pending, false, Job::Metadata(wanted));
+    }
+
+    /// Has the ancestors read for a session that was not reported yet.
+    fn ask_kin(&mut self, number: u64, pending: &mut Pending) {
+        let posix = pending.look.stat.as_ref().ok().and_then(|stat| stat.session);
+        if !self.sessions.is_reported(&pending.inner, posix) {
+            let job = Job::Kin(Arc::clone(&pending.look), Arc::clone(&pending.slate));
+            self.ask(number, pending, true, job);
+        }
+    }
+
+    fn ask(&mut self, number: u64, pending: &mut Pending, may_hang: bool, job: Job) {
+        if let Some(ticket) = self.reads.submit((pending.inner.clone(), may_hang), job) {
+            self.jobs.insert(ticket, number);
+            pending.waiting.push(ticket);
+        }
+    }
+
+    /// Has the executed file read, unless it was or is being read.
+    pub(super) fn ask_content(&mut self, pending: &mut Pending) {
+        let Some((exe, id)) = pending.look.exe.as_ref().ok().and_then(|e| Some((e, e.id.ok()?))) else { return };
+        let Ok(file) = &exe.file else { return };
+        if self.known_contents.contains(&id) {
+            return;
+        }
+        if !self.reading.contains_key(&id) {
+            let job = Job::Content(id, Arc::clone(file), self.read_bytes);
+            let Some(ticket) = self.contents.submit((pending.inner.clone(), true), job) else { return };
+            self.reading.insert(id, (ticket, clock::now().plus(CONTENT_HANGS)));
+        }
+        pending.content = Some(id);
+        if id.size >= LARGE {
+            pending.deadline = pending.deadline.max(clock::now().plus(LARGE_DEADLINE));
+        }
+    }
+}

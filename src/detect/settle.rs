@@ -1,0 +1,120 @@
+//! From what was read of an exec to its session: judged, weighed, counted; and a session's last alert completed.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use crate::alert::ExecFacts;
+use crate::container::ContainerKey;
+use crate::detect::exception::Subject;
+use crate::detect::pending::Pending;
+use crate::detect::policy::{Case, Ruling};
+use crate::detect::session::Member;
+use crate::detect::sessions::Draft;
+use crate::detect::{Detection, PENDING};
+use crate::event::SensorKind;
+use crate::fingerprint::{Content, Judgement, Request};
+use crate::host::clock::{self, Ticks};
+
+impl Detection {
+    pub(super) fn settle_if_complete(&mut self, number: u64) {
+        let complete = self.pending.get(&number).is_some_and(|p| p.waiting.is_empty() && p.content.is_none());
+        if complete {
+            self.settle(number);
+        }
+    }
+
+    /// Judges one exec with what is known by now, and hands it to its session.
+    pub(super) fn settle(&mut self, number: u64) {
+        let Some(mut pending) = self.pending.remove(&number) else { return };
+        self.settled = self.settled.saturating_add(1);
+        self.last_settled = pending.at;
+        let content = pending.file().and_then(|id| self.known_contents.get(&id)).cloned();
+        let judged = self.judge(&pending, content.as_ref());
+        if !judged.verdict.kind.is_toolchain() {
+            return;
+        }
+        let late = clock::now() >= pending.deadline || self.pending.len() >= PENDING;
+        if content.is_none() && pending.content.is_none() && !late {
+            // A program that its arguments made a compiler: its file was not asked for yet.
+            self.ask_content(&mut pending);
+            if pending.content.is_some() {
+                self.pending.insert(number, pending);
+                return;
+            }
+        }
+        let outermost = pending.outer.as_ref().unwrap_or(&pending.inner);
+        let ticks = Ticks::read();
+        let assembled = pending.assemble(judged, content.as_ref(), ticks);
+        // Whatever the session did before the watcher began was seen by nobody.
+        let older = assembled.session_start.is_some_and(|start| ticks.moment(start) < self.began);
+        let mut facts = assembled.facts;
+        let severity = match self.rule(&facts, outermost) {
+            Ruling::Ignored => return,
+            Ruling::Silenced { .. } => return self.limits.hold_back(&pending.inner),
+            Ruling::Finding { severity, exception } => {
+                facts.exception = exception;
+                severity
+            }
+        };
+        let member = Member {
+            container: pending.inner.clone(),
+            outermost: outermost.clone(),
+            posix: assembled.posix,
+            pid: pending.pid,
+            start: pending.look.stat.as_ref().ok().map(|s| s.start),
+            parent: assembled.parent,
+            at: pending.at,
+            name: pending.name(),
+            severity,
+            inexact: older || pending.known_by == [SensorKind::Poll] || !self.ledger.is_connected(),
+            covered: pending.file().is_some_and(|file| self.mounts.covers(file.dev)),
+            counts: pending.confirmed || !self.ledger.is_connected(),
+            root_command: assembled.root_command,
+            file: pending.file(),
+            facts,
+        };
+        if pending.unfinished {
+            self.unfinished.put((pending.pid, pending.at), pending.keep());
+        }
+        self.note_unexamined();
+        let effects = self.sessions.add(member, clock::now());
+        self.carry_out(effects);
+    }
+
+    fn judge(&self, pending: &Pending, content: Option<&Content>) -> Judgement {
+        let mut judged = pending.invocation(|call| self.database.judge(call, content));
+        if pending.arguments_were_cut() {
+            // What makes it a compile may stand where nobody read.
+            judged.request = Request::Compile;
+        }
+        judged
+    }
+
+    /// A session's last alert shows what the workers have read of its lead since.
+    pub(super) fn complete(&mut self, draft: &mut Draft) {
+        let Some(late) = self.unfinished.pop(&(draft.lead.pid, draft.lead.at)) else { return };
+        let content = draft.lead.file.and_then(|id| self.known_contents.peek(&id));
+        let assembled = late.assemble(self.judge(&late, content), content, Ticks::read());
+        let mut lead = Member::clone(&draft.lead);
+        if !assembled.facts.ancestors.is_empty() && draft.session.root_command == lead.root_command {
+            draft.session.root_command = assembled.root_command;
+        }
+        let exception = lead.facts.exception.take();
+        lead.facts = ExecFacts { exception, ..assembled.facts };
+        draft.lead = Arc::new(lead);
+    }
+
+    fn rule(&self, facts: &ExecFacts, outermost: &ContainerKey) -> Ruling {
+        let metadata = self.registry.metadata(outermost);
+        let subject = Subject {
+            container: metadata.and_then(|m| m.name.as_deref()),
+            image: metadata.and_then(|m| m.image_name.as_deref()),
+            labels: metadata.map(|m| &m.labels),
+            host_uid: facts.host_uid,
+            family: Some(&facts.verdict.family),
+            ..Subject::default()
+        };
+        let (query, origin, runtime) = (facts.query, facts.origin, outermost.runtime);
+        self.rules.rule(Case { verdict: &facts.verdict, query, origin, runtime }, &subject, SystemTime::now())
+    }
+}
