@@ -210,6 +210,19 @@ pub struct Look {
 }
 
 impl Look {
+    /// Identity of the executed file.
+    pub fn file(&self) -> Option<FileId> {
+        self.exe.as_ref().ok().and_then(|exe| exe.id.ok())
+    }
+
+    /// Closes its descriptors: a look that is kept must keep nobody's mount alive. `why` the file is not open any more.
+    pub fn let_go(&mut self, why: Missing) {
+        self.dir = Err(Missing::Gone);
+        if let Ok(exe) = &mut self.exe {
+            exe.file = Err(why);
+        }
+    }
+
     /// The look at a process of which nothing is known.
     pub fn nothing(at: Monotonic, why: Missing) -> Self {
         Self {

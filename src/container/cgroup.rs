@@ -4,6 +4,7 @@
 pub(super) mod shape;
 
 use super::ContainerKey;
+use crate::event::Look;
 use shape::{Above, Found, is_host_side, namespaced};
 
 /// What the cgroups of a process say of its container.
@@ -36,6 +37,11 @@ impl Membership {
             _ => None,
         }
     }
+}
+
+/// The innermost container that the cgroup in a look names.
+pub fn container_of(look: &Look) -> Option<ContainerKey> {
+    identify(look.cgroup.as_deref().ok()?).inner().cloned()
 }
 
 /// Reads the bytes of /proc/PID/cgroup, of version 1, version 2 or both. The paths are relative to the reader's cgroup

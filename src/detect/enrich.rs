@@ -207,7 +207,7 @@ impl Reads {
 
     fn climb(&self, look: &Look, each: impl FnMut(&ProcessDir, &mut Kin)) -> Vec<Kin> {
         let Ok(stat) = &look.stat else { return Vec::new() };
-        let home = look.cgroup.as_ref().ok().and_then(|c| cgroup::identify(c).inner().cloned());
+        let home = cgroup::container_of(look);
         // In the host's pid namespace the cgroup tells where the container ends.
         let inside = |dir: &ProcessDir| match &home {
             Some(key) => dir.small_file(c"cgroup").is_ok_and(|c| cgroup::identify(&c).inner() == Some(key)),

@@ -13,12 +13,11 @@ use crate::host::clock;
 
 impl Detection {
     /// The attempt that belongs to a sighting, where it came first; else it is remembered for when it comes.
-    fn attempt_of(&mut self, sighting: &Sighting) -> Option<Attempt> {
-        let by_name = self.database.candidate(&triage::invocation(&sighting.look)) == Candidate::ByName;
-        if !by_name || !self.ledger.is_kept() {
+    fn attempt_of(&mut self, sighting: &Sighting, candidate: Candidate) -> Option<Attempt> {
+        if candidate != Candidate::ByName || !self.ledger.is_kept() {
             return None;
         }
-        let file = sighting.look.exe.as_ref().ok().and_then(|exe| exe.id.ok()).map(|id| id.inode());
+        let file = sighting.look.file().map(|id| id.inode());
         let comm = sighting.look.stat.as_ref().map_or_else(|_| Vec::new(), |stat| stat.comm.clone());
         // The image ran when it was looked at, of whichever exec it is.
         self.merge.look(Looked { pid: sighting.pid, at: sighting.look.at, file, comm })
@@ -46,12 +45,9 @@ impl Detection {
     /// An exec whose process nobody saw: its file and its filesystem are all that is known.
     fn exec_unseen(&mut self, attempt: Attempt, confirmed: bool) {
         let Some(nested) = self.owner_of(&attempt) else { return self.counters.add_unexamined(1, clock::now()) };
-        self.screen.count(attempt.at, &nested.0);
-        let known_by =
-            if confirmed { vec![SensorKind::Fanotify, SensorKind::Connector] } else { vec![SensorKind::Fanotify] };
+        self.screen.tally(attempt.at, &nested.0);
         let number = self.number();
-        let mut pending = Pending::of_attempt(attempt, known_by, nested, clock::now().plus(DEADLINE));
-        pending.confirmed = confirmed;
+        let mut pending = Pending::of_attempt(attempt, confirmed, nested, clock::now().plus(DEADLINE));
         if self.pending.len() < PENDING {
             self.ask_metadata(number, &mut pending);
             self.ask_content(&mut pending);
@@ -81,8 +77,9 @@ impl Detection {
         let reading = self.screen.take(sighting.begun);
         let ticket = reading.as_ref().and_then(|r| r.ticket);
         let deadline = clock::now().plus(DEADLINE);
-        let attempt = self.attempt_of(&sighting);
-        let Some((nested, candidate)) = self.new_candidate(&sighting) else {
+        let candidate = self.database.candidate(&triage::invocation(&sighting.look));
+        let attempt = self.attempt_of(&sighting, candidate);
+        let Some(nested) = self.home_of_new(&sighting, candidate) else {
             // Nobody waits for it; if it hangs, it must not keep its thread.
             return self.orphans.extend(ticket.map(|ticket| (deadline, ticket)));
         };
@@ -115,7 +112,7 @@ impl Detection {
     }
 
     /// The containers of a sighting that may be a compiler's and that nobody counted before.
-    fn new_candidate(&mut self, sighting: &Sighting) -> Option<(Nested, Candidate)> {
+    fn home_of_new(&mut self, sighting: &Sighting, candidate: Candidate) -> Option<Nested> {
         let parent = sighting.parent.as_ref().and_then(|p| p.look.as_deref());
         let nested = match self.registry.place(&sighting.look, parent) {
             Home::Host => return None,
@@ -125,9 +122,8 @@ impl Detection {
                 return None;
             }
         };
-        let candidate = self.database.candidate(&triage::invocation(&sighting.look));
         let wanted = candidate != Candidate::No && !self.is_known(sighting);
-        wanted.then_some((nested, candidate))
+        wanted.then_some(nested)
     }
 
     pub(super) fn number(&mut self) -> u64 {

@@ -63,54 +63,18 @@ pub struct Assembled {
 }
 
 impl Pending {
-    /// Takes in a sighting whose container is known.
-    pub fn new(sighting: Sighting, slate: Arc<Slate>, (inner, outer): Nested, deadline: Monotonic) -> Self {
-        let parent_look = sighting.parent.as_ref().and_then(|p| p.look.as_ref());
-        let parent_session = parent_look.and_then(|l| l.stat.as_ref().ok()).and_then(|s| s.session);
-        Self {
-            pid: sighting.pid,
-            at: sighting.at,
-            known_by: vec![sighting.known_by],
-            confirmed: true,
-            look: Arc::new(sighting.look),
-            parent_session,
-            inner,
-            outer,
-            slate,
-            waiting: Vec::new(),
-            content: None,
-            deadline,
-            unfinished: false,
-        }
-    }
-
-    /// What is kept of it for its session's end: no descriptor, as that would keep a mount alive.
-    pub fn keep(mut self) -> Self {
-        let look = Arc::make_mut(&mut self.look);
-        look.dir = Err(Missing::Gone);
-        if let Ok(exe) = &mut look.exe {
-            exe.file = Err(Missing::Deadline);
-        }
-        self
-    }
-
-    /// Takes in an attempt whose process was not seen.
-    pub fn of_attempt(
-        attempt: Attempt,
-        known_by: Vec<SensorKind>,
+    fn begin(
+        (pid, at): (Pid, Monotonic),
+        known_by: SensorKind,
+        look: Look,
+        slate: Arc<Slate>,
         (inner, outer): Nested,
         deadline: Monotonic,
     ) -> Self {
-        let mut look = Look::nothing(attempt.at, Missing::Gone);
-        let file = attempt.open.ok_or(Missing::Gone);
-        look.exe = Ok(Exe { path: attempt.path.to_vec(), deleted: false, id: Ok(attempt.file), file });
-        let slate: Arc<Slate> = Arc::default();
-        slate.refuse_facts(Missing::Gone);
-        slate.refuse_memory(Missing::Gone);
         Self {
-            pid: attempt.pid,
-            at: attempt.at,
-            known_by,
+            pid,
+            at,
+            known_by: vec![known_by],
             confirmed: true,
             look: Arc::new(look),
             parent_session: None,
@@ -124,9 +88,40 @@ impl Pending {
         }
     }
 
+    /// Takes in a sighting whose container is known.
+    pub fn new(sighting: Sighting, slate: Arc<Slate>, nested: Nested, deadline: Monotonic) -> Self {
+        let parent_look = sighting.parent.as_ref().and_then(|p| p.look.as_ref());
+        let parent_session = parent_look.and_then(|l| l.stat.as_ref().ok()).and_then(|s| s.session);
+        let who = (sighting.pid, sighting.at);
+        Self { parent_session, ..Self::begin(who, sighting.known_by, sighting.look, slate, nested, deadline) }
+    }
+
+    /// Takes in an attempt whose process was not seen; `confirmed` by the connector's EXEC.
+    pub fn of_attempt(attempt: Attempt, confirmed: bool, nested: Nested, deadline: Monotonic) -> Self {
+        let mut look = Look::nothing(attempt.at, Missing::Gone);
+        let file = attempt.open.ok_or(Missing::Gone);
+        look.exe = Ok(Exe { path: attempt.path.to_vec(), deleted: false, id: Ok(attempt.file), file });
+        let slate: Arc<Slate> = Arc::default();
+        slate.refuse_facts(Missing::Gone);
+        slate.refuse_memory(Missing::Gone);
+        let who = (attempt.pid, attempt.at);
+        let mut pending = Self::begin(who, SensorKind::Fanotify, look, slate, nested, deadline);
+        pending.confirmed = confirmed;
+        if confirmed {
+            pending.known_by.push(SensorKind::Connector);
+        }
+        pending
+    }
+
+    /// What is kept of it for its session's end.
+    pub fn keep(mut self) -> Self {
+        Arc::make_mut(&mut self.look).let_go(Missing::Deadline);
+        self
+    }
+
     /// Identity of the executed file.
     pub fn file(&self) -> Option<FileId> {
-        self.look.exe.as_ref().ok().and_then(|exe| exe.id.ok())
+        self.look.file()
     }
 
     /// Whether there are more arguments than were kept.

@@ -160,8 +160,7 @@ impl Telling {
 
     /// A walk over /proc has ended.
     pub fn swept(&mut self, after: Option<SensorKind>, seen: Field<u64>) {
-        let lost = |sensor| self.unrepaired.iter().filter(|(s, _)| Some(*s) == sensor).map(|(_, count)| count).sum();
-        let count = lost(after);
+        let count = self.unrepaired.iter().filter(|(s, _)| Some(*s) == after).map(|(_, count)| count).sum();
         self.unrepaired.retain(|(s, _)| Some(*s) != after);
         let seen = match seen {
             Ok(seen) => seen,

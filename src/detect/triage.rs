@@ -58,10 +58,6 @@ struct Tally {
     before: HashMap<ContainerKey, u64>,
 }
 
-fn container(look: &Look) -> Option<ContainerKey> {
-    look.cgroup.as_ref().ok().and_then(|bytes| cgroup::identify(bytes).inner().cloned())
-}
-
 /// What a look tells of an exec before its arguments are known.
 pub fn invocation(look: &Look) -> Invocation<'_> {
     Invocation {
@@ -84,28 +80,6 @@ impl Screen {
         self.begun.lock().unwrap_or_else(PoisonError::into_inner).pop(&begun)
     }
 
-    /// Has the workers read what dies with the process.
-    fn begin(&self, look: &Look, container: Option<ContainerKey>) -> BegunReads {
-        let begun = BegunReads(self.next.fetch_add(1, Ordering::Relaxed));
-        let nobody = || ContainerKey { runtime: Runtime::Unknown, id: "".into() };
-        let (look, key) = (Arc::new(look.clone()), container.unwrap_or_else(nobody));
-        let slate: Arc<Slate> = Arc::default();
-        let whole = self.reads.submit((key.clone(), true), Job::Process(Arc::clone(&look), Arc::clone(&slate)));
-        let ticket = whole.or_else(|| {
-            slate.refuse_memory(Missing::Busy);
-            self.reads.submit((key, false), Job::Facts(look, Arc::clone(&slate)))
-        });
-        if ticket.is_none() {
-            slate.refuse_facts(Missing::Busy);
-        }
-        let reading = Reading { slate, ticket };
-        let pushed_out = self.begun.lock().unwrap_or_else(PoisonError::into_inner).push(begun, reading);
-        if let Some(ticket) = pushed_out.and_then(|(_, reading)| reading.ticket) {
-            self.reads.abandon(ticket);
-        }
-        begun
-    }
-
     /// The container with most execs lately.
     pub fn busiest(&self) -> Option<ContainerKey> {
         let tally = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
@@ -124,7 +98,7 @@ impl Screen {
     }
 
     /// Counts an exec of a container, for the case of a loss.
-    pub fn count(&self, at: Monotonic, key: &ContainerKey) {
+    pub fn tally(&self, at: Monotonic, key: &ContainerKey) {
         let mut tally = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
         if at.since(tally.began) > WINDOW {
             tally.before = std::mem::take(&mut tally.now);
@@ -141,16 +115,35 @@ impl Triage for Screen {
         is_host(look, &self.host)
     }
 
-    fn is_innocent(&self, look: &Look) -> bool {
-        if let Some(key) = container(look) {
-            self.count(look.at, &key);
+    fn count(&self, look: &Look) {
+        if let Some(key) = cgroup::container_of(look) {
+            self.tally(look.at, &key);
         }
+    }
+
+    fn is_innocent(&self, look: &Look) -> bool {
         self.database.candidate(&invocation(look)) == Candidate::No
     }
 
-    fn wants(&self, look: &Look) -> Option<BegunReads> {
-        let wanted = !is_host(look, &self.host) && self.database.candidate(&invocation(look)) != Candidate::No;
-        wanted.then(|| self.begin(look, container(look)))
+    fn begin(&self, look: &Look) -> BegunReads {
+        let begun = BegunReads(self.next.fetch_add(1, Ordering::Relaxed));
+        let nobody = || ContainerKey { runtime: Runtime::Unknown, id: "".into() };
+        let (look, key) = (Arc::new(look.clone()), cgroup::container_of(look).unwrap_or_else(nobody));
+        let slate: Arc<Slate> = Arc::default();
+        let whole = self.reads.submit((key.clone(), true), Job::Process(Arc::clone(&look), Arc::clone(&slate)));
+        let ticket = whole.or_else(|| {
+            slate.refuse_memory(Missing::Busy);
+            self.reads.submit((key, false), Job::Facts(look, Arc::clone(&slate)))
+        });
+        if ticket.is_none() {
+            slate.refuse_facts(Missing::Busy);
+        }
+        let reading = Reading { slate, ticket };
+        let pushed_out = self.begun.lock().unwrap_or_else(PoisonError::into_inner).push(begun, reading);
+        if let Some(ticket) = pushed_out.and_then(|(_, reading)| reading.ticket) {
+            self.reads.abandon(ticket);
+        }
+        begun
     }
 }
 

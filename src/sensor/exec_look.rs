@@ -80,23 +80,26 @@ impl ExecLook {
         if let Some(earlier) = self.known_image(pid, &look, at) {
             return Seen::Earlier(earlier);
         }
-        let file = look.exe.as_ref().ok().and_then(|exe| exe.id.ok());
+        let file = look.file();
         let settled = || Seen::Settled(file.map_or(Image::Ended, |file| Image::File(file.inode())));
-        if self.triage.is_innocent(&look) {
-            self.note_uncovered(&look);
+        self.triage.count(&look);
+        let innocent = self.triage.is_innocent(&look);
+        if !innocent {
+            self.proc.complete_look(&mut look);
+        }
+        self.note_uncovered(&look);
+        // The root directory may tell what the first part of the look did not.
+        if innocent || self.triage.is_host(&look) {
             return settled();
         }
-        self.proc.complete_look(&mut look);
-        self.note_uncovered(&look);
-        let Some(begun) = self.triage.wants(&look) else { return settled() };
+        let begun = self.triage.begin(&look);
         let known_by = SensorKind::Connector;
         Seen::Wanted(Box::new(Sighting { pid, at, known_by, look, parent: None, begun }))
     }
 
     /// Counts an exec within a container's root directory on a filesystem that fanotify does not cover.
     fn note_uncovered(&mut self, look: &Look) {
-        let file = look.exe.as_ref().ok().and_then(|exe| exe.id.ok());
-        if !self.mounts.are_watched() || file.is_none_or(|file| self.mounts.covers(file.dev)) {
+        if !self.mounts.are_watched() || look.file().is_none_or(|file| self.mounts.covers(file.dev)) {
             return;
         }
         // A runtime that enters a container still has the host's root directory.

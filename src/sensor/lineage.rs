@@ -95,11 +95,7 @@ impl Lineage {
             return Some(Parent { pid: parent, look: known });
         }
         let mut look = proc.look(parent, now);
-        // What is kept must keep nobody's mount alive.
-        look.dir = Err(Missing::Gone);
-        if let Ok(exe) = &mut look.exe {
-            exe.file = Err(Missing::Gone);
-        }
+        look.let_go(Missing::Gone);
         // Where it has died meanwhile, it is known as it was.
         let look = if look.stat.is_ok() { Some(Arc::new(look)) } else { known };
         if let Some(look) = &look {

@@ -7,6 +7,7 @@ pub mod exec_look;
 pub mod fanotify;
 pub mod ledger;
 pub mod lineage;
+pub mod losses;
 pub mod mounts;
 pub mod pace;
 pub mod proc_connector;
@@ -14,6 +15,7 @@ pub mod proc_event;
 pub mod proc_socket;
 pub mod procfs_poll;
 
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
@@ -30,10 +32,12 @@ pub const CHANNEL: usize = 256;
 pub trait Triage: Send + Sync {
     /// Whether the first part of a look shows a process of the host.
     fn is_host(&self, look: &Look) -> bool;
-    /// Counts an exec of a container; whether its name and its path say that detection will not want it.
+    /// Counts an exec, for its container.
+    fn count(&self, look: &Look);
+    /// Whether its name and its path say that detection will not want it.
     fn is_innocent(&self, look: &Look) -> bool;
-    /// Whether detection wants this exec; then what else dies with the process is being read from now on.
-    fn wants(&self, look: &Look) -> Option<BegunReads>;
+    /// Detection wants this exec: what else dies with the process is being read from now on.
+    fn begin(&self, look: &Look) -> BegunReads;
 }
 
 /// What a file is, as far as its exec is concerned.
@@ -78,6 +82,12 @@ pub enum Control {
     Sweep(SensorKind),
     /// End.
     Stop,
+}
+
+/// Starts an exec of our own that a sensor must report; it ends at once.
+fn canary() -> std::io::Result<Child> {
+    let quiet = Stdio::null;
+    Command::new("/proc/self/exe").arg("canary").stdin(quiet()).stdout(quiet()).stderr(quiet()).spawn()
 }
 
 /// Where a sensor puts what it saw. Never blocks: what does not fit is counted and told as a loss.
@@ -177,12 +187,14 @@ pub(crate) mod tests {
             false
         }
 
+        fn count(&self, _: &Look) {}
+
         fn is_innocent(&self, _: &Look) -> bool {
             false
         }
 
-        fn wants(&self, _: &Look) -> Option<BegunReads> {
-            Some(BegunReads(0))
+        fn begin(&self, _: &Look) -> BegunReads {
+            BegunReads(0)
         }
     }
 }

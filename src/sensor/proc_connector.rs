@@ -3,13 +3,13 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::os::fd::AsFd;
-use std::process::{Child, Command, Stdio};
+use std::process::Child;
 use std::sync::Arc;
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use crate::event::{Fact, Look, Lost, Monotonic, Pid, SensorKind, Sighting};
+use crate::event::{Fact, Look, Monotonic, Pid, SensorKind, Sighting};
 use crate::host::clock;
 use crate::host::process::Proc;
 use crate::sensor::counters::Counters;
@@ -17,11 +17,12 @@ use crate::sensor::coverage::Coverage;
 use crate::sensor::exec_look::{ExecLook, Seen};
 use crate::sensor::ledger::{Counted, Image, Ledger};
 use crate::sensor::lineage::Lineage;
+use crate::sensor::losses::Losses;
 use crate::sensor::mounts::Mounts;
 use crate::sensor::pace::{Mode, Pace};
 use crate::sensor::proc_event::ProcEvent;
 use crate::sensor::proc_socket::{Listener, Purpose};
-use crate::sensor::{Control, ControlInlet, Outlet, Triage};
+use crate::sensor::{Control, ControlInlet, Outlet, Triage, canary};
 use crate::sys::netlink::BATCH;
 use crate::sys::process::{run_at_once, thread_cpu_ns};
 
@@ -62,8 +63,7 @@ pub struct Reader {
     /// CPU time of this thread at the end of the last turn, nanoseconds.
     cpu: u64,
     canary: Option<(Child, Monotonic)>,
-    /// Losses not yet told, by the place where they happened.
-    losses: Vec<Lost>,
+    losses: Losses,
     /// What else is not yet told, in order.
     health: VecDeque<Fact>,
     degraded: bool,
@@ -101,7 +101,7 @@ impl Reader {
             last_event: now,
             cpu: 0,
             canary: None,
-            losses: Vec::new(),
+            losses: Losses::new(SensorKind::Connector),
             health: VecDeque::new(),
             degraded: false,
             in_arrears: None,
@@ -308,21 +308,13 @@ impl Reader {
     }
 
     fn lose(&mut self, count: u64, at: &'static str) {
-        match self.losses.iter_mut().find(|l| l.at == at) {
-            Some(known) => known.count += count,
-            None => {
-                self.losses.push(Lost { sensor: SensorKind::Connector, count, since: self.last_event, at });
-            }
-        }
+        self.losses.add(count, at, self.last_event);
     }
 
     /// Tells losses and health; what finds no room is told in a later turn.
     fn tell(&mut self) {
-        while let Some(lost) = self.losses.last().cloned() {
-            if self.outlet.try_tell(Fact::Lost(lost)).is_err() {
-                return;
-            }
-            self.losses.pop();
+        if !self.losses.tell(&self.outlet) {
+            return;
         }
         while let Some(fact) = self.health.pop_front() {
             if let Err(fact) = self.outlet.try_tell(fact) {
@@ -333,10 +325,7 @@ impl Reader {
     }
 
     fn release_canary(&mut self, now: Monotonic) {
-        let quiet = || Stdio::null();
-        let spawned =
-            Command::new("/proc/self/exe").arg("canary").stdin(quiet()).stdout(quiet()).stderr(quiet()).spawn();
-        match spawned {
+        match canary() {
             Ok(child) => self.canary = Some((child, now.plus(CANARY))),
             Err(e) => {
                 log::warn!("start the canary: {e}");
@@ -381,7 +370,7 @@ impl Reader {
         let since = std::mem::replace(&mut self.last_event, now);
         if !self.degraded {
             self.degraded = true;
-            self.losses.push(Lost { sensor: SensorKind::Connector, count: 0, since, at: "the stream fell silent" });
+            self.losses.add(0, "the stream fell silent", since);
             let reason = opened.as_ref().err().cloned().unwrap_or_else(|| why.to_owned());
             self.health.push_back(Fact::Health { sensor: SensorKind::Connector, degraded: Some(reason) });
         }

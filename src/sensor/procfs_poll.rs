@@ -109,12 +109,15 @@ impl Walker {
             return Ok(None);
         }
         self.proc.name_look(&mut look);
-        if look.stat.as_ref().is_ok_and(Stat::is_dead) {
+        if look.stat.as_ref().is_ok_and(Stat::is_dead) || self.triage.is_innocent(&look) {
             return Ok(None);
         }
         self.proc.complete_look(&mut look);
-        let known_by = SensorKind::Poll;
-        Ok(self.triage.wants(&look).map(|begun| Sighting { pid, at, known_by, look, parent: None, begun }))
+        if self.triage.is_host(&look) {
+            return Ok(None);
+        }
+        let (known_by, begun) = (SensorKind::Poll, self.triage.begin(&look));
+        Ok(Some(Sighting { pid, at, known_by, look, parent: None, begun }))
     }
 
     /// One round: new processes, the young again, some of the old.
@@ -196,6 +199,8 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
     use std::path::Path;
 
+    use crossbeam_channel::Receiver;
+
     use super::*;
     use crate::sensor::tests::Everything;
     use crate::sensor::{channel, controls};
@@ -208,13 +213,18 @@ mod tests {
         std::fs::write(dir.join("stat"), text).unwrap();
     }
 
+    /// A walker over a tree, and what it tells. Nobody gives it orders.
+    fn walker(tree: &Path) -> (Walker, Receiver<Fact>) {
+        let (outlet, facts) = channel();
+        let (_, inlet) = controls().unwrap();
+        let proc = Arc::new(Proc::open(tree).unwrap());
+        (Walker::new(proc, Arc::new(Everything), outlet, inlet), facts)
+    }
+
     #[test]
     fn a_round_reports_new_processes_and_new_images_once() {
         let tree = tempfile::tempdir().unwrap();
-        let (outlet, facts) = channel();
-        let (_controls, inlet) = controls().unwrap();
-        let proc = Arc::new(Proc::open(tree.path()).unwrap());
-        let mut walker = Walker::new(proc, Arc::new(Everything), outlet, inlet);
+        let (mut walker, facts) = walker(tree.path());
         let seen = |walker: &mut Walker| -> Vec<i32> {
             walker.round();
             let pids = facts.try_iter().map(|f| match f {
@@ -242,10 +252,7 @@ mod tests {
     #[test]
     fn a_sweep_passes_over_the_dead_and_says_when_it_failed() {
         let tree = tempfile::tempdir().unwrap();
-        let (outlet, facts) = channel();
-        let (_controls, inlet) = controls().unwrap();
-        let proc = Arc::new(Proc::open(tree.path()).unwrap());
-        let mut walker = Walker::new(proc, Arc::new(Everything), outlet, inlet);
+        let (mut walker, facts) = walker(tree.path());
         put(tree.path(), 10, 5, 100);
         let zombie = tree.path().join("10/stat");
         std::fs::write(&zombie, std::fs::read_to_string(&zombie).unwrap().replace(" S ", " Z ")).unwrap();
@@ -263,10 +270,7 @@ mod tests {
     #[test]
     fn the_old_are_visited_in_turn() {
         let tree = tempfile::tempdir().unwrap();
-        let (outlet, _facts) = channel();
-        let (_controls, inlet) = controls().unwrap();
-        let proc = Arc::new(Proc::open(tree.path()).unwrap());
-        let mut walker = Walker::new(proc, Arc::new(Everything), outlet, inlet);
+        let (mut walker, _facts) = walker(tree.path());
         let pids: Vec<Pid> = (1..=200).map(Pid).collect();
         for pid in &pids {
             walker.known.insert(*pid, Known { start: None, image: 0, rounds: 9 });

@@ -2,15 +2,15 @@
 //! must not hide. A written file loses its mark in the kernel, but not by a store through a shared mapping or by native
 //! AIO; so a mark for writes stands first, and what was ever written to is never ignored again.
 
-use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::os::fd::BorrowedFd;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use lru::LruCache;
 
 use super::group::Group;
-use crate::event::{FileId, Inode, MountedId};
+use crate::event::{FileId, Inode};
 use crate::sensor::mounts::Mounted;
 
 /// Marks set for one filesystem: a container cannot use up the kernel's, or ours.
@@ -23,7 +23,6 @@ const SETTLED: Duration = Duration::from_millis(20);
 /// What was decided of which file.
 #[derive(Debug)]
 pub struct Innocents {
-    marks: HashMap<MountedId, u32>,
     /// Files that somebody wrote to.
     written: LruCache<Inode, ()>,
     /// Files in this state cannot be ignored: asked once.
@@ -32,7 +31,7 @@ pub struct Innocents {
 
 impl Default for Innocents {
     fn default() -> Self {
-        Self { marks: HashMap::new(), written: LruCache::new(WRITTEN), refused: LruCache::new(REFUSED) }
+        Self { written: LruCache::new(WRITTEN), refused: LruCache::new(REFUSED) }
     }
 }
 
@@ -43,15 +42,14 @@ impl Innocents {
             return;
         }
         let Some(layers) = &on.layers else { return };
-        let marks = self.marks.entry(on.id).or_default();
-        if *marks >= PER_FILESYSTEM {
+        if on.ignored.load(Ordering::Relaxed) >= PER_FILESYSTEM {
             return;
         }
         if !layers.are_original(path, id.ino) {
             self.refused.put(id, ());
             return;
         }
-        *marks += 1;
+        on.ignored.fetch_add(1, Ordering::Relaxed);
         let done = group.watch_writes(file).and_then(|()| {
             // Asked again: it may have been written to before that mark stood.
             if layers.are_original(path, id.ino) { group.ignore(file) } else { Ok(()) }
@@ -66,11 +64,6 @@ impl Innocents {
         self.written.put(inode, ());
         // ENOENT: the kernel has taken the mark away already.
         let _ = group.regard(file);
-    }
-
-    /// A filesystem is gone, and its marks with it.
-    pub fn forget(&mut self, id: MountedId) {
-        self.marks.remove(&id);
     }
 }
 

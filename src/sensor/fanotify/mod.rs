@@ -8,7 +8,6 @@ pub mod innocents;
 use std::num::NonZeroUsize;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,12 +17,13 @@ use nix::sys::fanotify::MaskFlags;
 
 use self::group::Group;
 use self::innocents::Innocents;
-use crate::event::{Attempt, Fact, FileId, Lost, Monotonic, Pid, SensorKind};
+use crate::event::{Attempt, Fact, FileId, Monotonic, Pid, SensorKind};
 use crate::host::clock;
 use crate::host::process::{Proc, file_id, file_status};
+use crate::sensor::losses::Losses;
 use crate::sensor::mounts::Mounts;
 use crate::sensor::pace::{Mode, Pace};
-use crate::sensor::{Control, ControlInlet, FileIs, FileTriage, Outlet};
+use crate::sensor::{Control, ControlInlet, FileIs, FileTriage, Outlet, canary};
 use crate::sys::fanotify::Event;
 use crate::sys::process::{run_at_once, thread_cpu_ns};
 
@@ -53,7 +53,7 @@ pub struct Reader {
     cpu: u64,
     /// When there was no event left to read.
     empty: Monotonic,
-    losses: Vec<Lost>,
+    losses: Losses,
     /// The canary's pid, while it is awaited.
     canary: Option<Pid>,
     own: Pid,
@@ -83,7 +83,7 @@ impl Reader {
             pace: Pace::new(Mode::Lazy, now),
             cpu: 0,
             empty: now,
-            losses: Vec::new(),
+            losses: Losses::new(SensorKind::Fanotify),
             canary: None,
             own: Pid(nix::unistd::getpid().as_raw()),
         }
@@ -94,6 +94,7 @@ impl Reader {
     /// # Errors
     /// One sentence: none was reported.
     pub fn prove(&mut self) -> Result<(), String> {
+        // Our own executable is marked.
         let mut child = canary().map_err(|e| format!("start the canary: {e}"))?;
         self.canary = Some(Pid(child.id().cast_signed()));
         let deadline = clock::now().plus(CANARY);
@@ -128,7 +129,7 @@ impl Reader {
             return true;
         }
         let count = self.drain();
-        self.tell();
+        self.losses.tell(&self.outlet);
         let cpu = thread_cpu_ns().unwrap_or(self.cpu);
         let spent = cpu.saturating_sub(std::mem::replace(&mut self.cpu, cpu));
         let rest = self.pace.rest(clock::now(), count, spent);
@@ -246,26 +247,8 @@ impl Reader {
     }
 
     fn lose(&mut self, count: u64, at: &'static str) {
-        match self.losses.iter_mut().find(|l| l.at == at) {
-            Some(known) => known.count += count,
-            None => self.losses.push(Lost { sensor: SensorKind::Fanotify, count, since: self.empty, at }),
-        }
+        self.losses.add(count, at, self.empty);
     }
-
-    fn tell(&mut self) {
-        while let Some(lost) = self.losses.last().cloned() {
-            if self.outlet.try_tell(Fact::Lost(lost)).is_err() {
-                return;
-            }
-            self.losses.pop();
-        }
-    }
-}
-
-/// An exec of our own executable, which is marked.
-fn canary() -> std::io::Result<Child> {
-    let quiet = Stdio::null;
-    Command::new("/proc/self/exe").arg("canary").stdin(quiet()).stdout(quiet()).stderr(quiet()).spawn()
 }
 
 /// Where an open file lies, as the root of its mount or our own shows it; empty where the kernel does not say.

@@ -7,7 +7,7 @@ pub mod watch;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -29,6 +29,8 @@ pub struct Mounted {
     pub layers: Option<Layers>,
     /// All execs on it are reported.
     pub marked: bool,
+    /// Its files whose execs are ignored: the marks go with it, and so does their number.
+    pub ignored: Arc<AtomicU32>,
     /// When it was seen to be gone.
     pub gone: Option<Monotonic>,
 }

@@ -113,7 +113,8 @@ impl Watcher {
         }
         for gone in self.known.values() {
             if let Some(entry) = table.get_mut(&gone.dev).filter(|entry| entry.id == gone.id) {
-                *entry = Arc::new(Mounted { gone: Some(clock::now()), layers: None, id: gone.id, ..**gone });
+                let (layers, ignored) = (None, Arc::clone(&gone.ignored));
+                *entry = Arc::new(Mounted { gone: Some(clock::now()), layers, ignored, ..**gone });
             }
         }
         self.known = now_known;
@@ -122,17 +123,23 @@ impl Watcher {
             self.next += 1;
             // Whose it is has to be known before its first exec is reported.
             self.triage.mounted(id, &mount);
-            let layers = Layers::of(&mount);
-            table.insert(
-                mount.dev,
-                Arc::new(Mounted { id, dev: mount.dev, layers: layers.clone(), marked: false, gone: None }),
-            );
+            let unmarked = Mounted {
+                id,
+                dev: mount.dev,
+                layers: Layers::of(&mount),
+                marked: false,
+                ignored: Arc::default(),
+                gone: None,
+            };
+            let (layers, ignored) = (unmarked.layers.clone(), Arc::clone(&unmarked.ignored));
+            table.insert(mount.dev, Arc::new(unmarked));
             self.mounts.publish(table.clone());
             let marked = self.group.mark_filesystem(&mount);
             if let Err(e) = &marked {
                 log::debug!("mark {}: {e}", String::from_utf8_lossy(&mount.point));
             }
-            let mounted = Arc::new(Mounted { id, dev: mount.dev, layers, marked: marked.is_ok(), gone: None });
+            let (dev, marked) = (mount.dev, marked.is_ok());
+            let mounted = Arc::new(Mounted { id, dev, layers, marked, ignored, gone: None });
             table.insert(mount.dev, Arc::clone(&mounted));
             self.known.insert(place, mounted);
         }
