@@ -100,7 +100,7 @@ fn unfit_target(target: &str) -> Option<String> {
 }
 
 /// Why `tag` would not survive syslog: receivers end it at the first `[`, `:` or blank.
-fn unfit_tag(tag: &str) -> Option<String> {
+pub(crate) fn unfit_tag(tag: &str) -> Option<String> {
     if tag.is_empty() || tag.len() > MAX_TAG {
         return Some(format!("must have 1 to {MAX_TAG} characters"));
     }

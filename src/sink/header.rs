@@ -6,6 +6,7 @@ use std::path::Path;
 use syslog::{Facility, Formatter3164, LogFormat};
 
 use crate::alert::Severity;
+use crate::config;
 
 /// syslog.h's facilities by the names of RFC 5424 and syslog.conf(5), for configuration and its messages.
 const FACILITIES: [(&str, Facility); 25] = [
@@ -46,10 +47,10 @@ pub(super) fn target(text: &str) -> Option<&Path> {
     text.strip_prefix("unix:").map(Path::new).filter(|path| path.is_absolute() && path.file_name().is_some())
 }
 
-/// Whether a tag is one that receivers read as such: 1 to 32 characters (RFC 3164, section 4.1.3), and nothing that ends
-/// it. RFC 3164 has letters and digits only; everybody takes `postfix/smtpd` too.
+/// Whether a tag is one that receivers read as such. RFC 3164 has letters and digits only; everybody takes
+/// `postfix/smtpd` too.
 pub(super) fn is_tag(text: &str) -> bool {
-    (1..=32).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic() && b != b'[' && b != b':')
+    config::unfit_tag(text).is_none()
 }
 
 /// Whether a cookie can stand before the body: at most 16 printable ASCII characters, or none.
