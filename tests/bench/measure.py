@@ -2,7 +2,7 @@
 """Measure the watcher's own figures on this machine and print them beside their budgets.
 
     cargo build --release
-    tests/bench/measure.py [--ccwatch target/release/ccwatch] [--only ready,latency,...] [--json]
+    tests/bench/measure.py [--ccwatch target/release/ccwatch] [--fanotify auto|on|off] [--only ready,latency,...] [--json]
 
 Needs root, a running Docker Engine (without one: `dockerd --bridge none --iptables=false &`), gcc, and a machine that
 does nothing else. Takes about three minutes. It is no test: it judges nothing and its exit code says only whether it
@@ -66,11 +66,12 @@ class Syslog:
 
 
 class Watcher:
-    def __init__(self, binary, directory, syslog, gap="1s"):
+    def __init__(self, binary, directory, syslog, fanotify, gap="1s"):
         config = directory / "ccwatch.toml"
         config.write_text(
             f'[state]\ndirectory = "{directory}/state"\n[alert-file]\npath = "{directory}/alerts.json"\n'
             f'[syslog]\ntarget = "unix:{syslog}"\n[session]\ngap = "{gap}"\n'
+            f'[sensors]\nfanotify = "{fanotify}"\n'
         )
         begin = time.monotonic()
         self.process = subprocess.Popen(
@@ -242,6 +243,7 @@ def measure_idle(start, containers, syslog):
 def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ap.add_argument("--ccwatch", default=str(HERE.parent.parent / "target/release/ccwatch"))
+    ap.add_argument("--fanotify", default="auto", choices=["auto", "on", "off"])
     ap.add_argument("--only", default="ready,latency,cpu100,cpu1000,storm,memory,idle")
     ap.add_argument("--json", action="store_true")
     a = ap.parse_args()
@@ -272,7 +274,7 @@ def main():
             running = []
 
             def start():
-                running.append(Watcher(a.ccwatch, home, syslog.path))
+                running.append(Watcher(a.ccwatch, home, syslog.path, a.fanotify))
                 return running[-1]
 
             try:
