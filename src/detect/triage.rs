@@ -111,6 +111,10 @@ impl Screen {
 }
 
 impl Triage for Screen {
+    fn is_contained(&self, look: &Look) -> bool {
+        cgroup::container_of(look).is_some()
+    }
+
     fn is_host(&self, look: &Look) -> bool {
         is_host(look, &self.host)
     }

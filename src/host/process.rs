@@ -19,6 +19,11 @@ use crate::sys::file::{self, FileStatus};
 
 /// Larger than any stat, status, cgroup or uid_map that a sane system shows.
 const SMALL_FILE: usize = 64 << 10;
+/// What the kernel renders of a file of /proc at once.
+const PAGE: usize = 4096;
+/// A read ends before the file does only where the next line has no room (seq_read_iter in fs/seq_file.c), and none is
+/// longer than this.
+const LINE: usize = 1024;
 /// Arguments are counted up to here; the kernel allows a quarter of the stack limit, 2 MiB by default.
 const ARGUMENTS_COUNTED: usize = 4 << 20;
 /// And kept up to here.
@@ -122,8 +127,14 @@ impl Proc {
             file: Err(Missing::Gone),
         });
         let cgroup = dir.small_file(c"cgroup");
-        let mnt_ns = dir.namespace(c"ns/mnt");
-        Look { dir: Ok(dir.0), exe, cgroup, mnt_ns, ..Look::nothing(at, Missing::Gone) }
+        Look { dir: Ok(dir.0), exe, cgroup, ..Look::nothing(at, Missing::Gone) }
+    }
+
+    /// Its mount namespace, where the cgroup names no container; [`Proc::complete_look`] does so for the others.
+    pub fn place_look(&self, look: &mut Look) {
+        if let Ok(dir) = look.dir.clone().map(ProcessDir) {
+            look.mnt_ns = dir.namespace(c"ns/mnt");
+        }
     }
 
     /// The second part: who it is, and which file it executes, without opening that.
@@ -154,6 +165,7 @@ impl Proc {
         }
         look.root = dir.root();
         look.pid_ns = dir.namespace(c"ns/pid");
+        look.mnt_ns = look.mnt_ns.or_else(|_| dir.namespace(c"ns/mnt"));
     }
 
     /// The whole look at one process.
@@ -209,14 +221,20 @@ impl ProcessDir {
         openat(self.as_fd(), name, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()).map(Into::into).map_err(os)
     }
 
-    /// One of the small files, whole.
+    /// One of the small files, whole: most by one read.
     ///
     /// # Errors
     /// `TooLarge` beyond 64 KiB.
     pub fn small_file(&self, name: &CStr) -> Field<Vec<u8>> {
-        let mut bytes = Vec::with_capacity(512);
-        let limit = SMALL_FILE as u64 + 1;
-        self.open_file(name)?.take(limit).read_to_end(&mut bytes).map_err(|e| Missing::from_os(&e))?;
+        let mut file = self.open_file(name)?;
+        let mut first = [0; PAGE];
+        let got = file.read(&mut first).map_err(|e| Missing::from_os(&e))?;
+        let mut bytes = first.get(..got).unwrap_or(&[]).to_vec();
+        if got + LINE < PAGE {
+            return Ok(bytes);
+        }
+        let limit = (SMALL_FILE + 1 - got) as u64;
+        file.take(limit).read_to_end(&mut bytes).map_err(|e| Missing::from_os(&e))?;
         if bytes.len() > SMALL_FILE { Err(Missing::TooLarge) } else { Ok(bytes) }
     }
 

@@ -70,8 +70,11 @@ impl ExecLook {
             Err(Missing::Gone) => return Seen::Dead,
             Err(_) => return Seen::Refused,
         }
-        if self.triage.is_host(&look) {
-            return Seen::Settled(Image::Host);
+        if !self.triage.is_contained(&look) {
+            self.proc.place_look(&mut look);
+            if self.triage.is_host(&look) {
+                return Seen::Settled(Image::Host);
+            }
         }
         self.proc.name_look(&mut look);
         if (look.exe.is_err() && look.stat.is_err()) || self.is_another(&look, at) {

@@ -30,7 +30,9 @@ pub const CHANNEL: usize = 256;
 
 /// What is known before detection is asked: cheap, and without I/O of its own.
 pub trait Triage: Send + Sync {
-    /// Whether the first part of a look shows a process of the host.
+    /// Whether the cgroup of a look names a container.
+    fn is_contained(&self, look: &Look) -> bool;
+    /// Whether the first part of a look, and its place, show a process of the host.
     fn is_host(&self, look: &Look) -> bool;
     /// Counts an exec, for its container.
     fn count(&self, look: &Look);
@@ -183,6 +185,10 @@ pub(crate) mod tests {
     pub(crate) struct Everything;
 
     impl Triage for Everything {
+        fn is_contained(&self, _: &Look) -> bool {
+            false
+        }
+
         fn is_host(&self, _: &Look) -> bool {
             false
         }

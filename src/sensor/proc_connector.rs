@@ -114,7 +114,10 @@ impl Reader {
         self.mode = mode;
         self.pace.set_mode(mode);
         match mode {
-            Mode::Eager => self.lineage.open(),
+            Mode::Eager => {
+                self.cpu = thread_cpu_ns().unwrap_or(self.cpu);
+                self.lineage.open();
+            }
             Mode::Lazy => self.lineage.close(),
         }
     }
@@ -177,15 +180,22 @@ impl Reader {
         }
         self.watch_silence();
         self.tell();
-        // A thread that waits uses no time: what was used since the last turn was used by this one.
-        let cpu = thread_cpu_ns().unwrap_or(self.cpu);
-        let spent = cpu.saturating_sub(std::mem::replace(&mut self.cpu, cpu));
+        let spent = self.cpu_spent();
         let rest = self.pace.rest(clock::now(), count, spent);
         if !rest.is_zero() {
             self.say_if_in_arrears();
             std::thread::sleep(rest);
         }
         false
+    }
+
+    /// CPU time since the last turn, nanoseconds; a thread that waits uses none. Only eagerness has a budget.
+    fn cpu_spent(&mut self) -> u64 {
+        if self.mode == Mode::Lazy {
+            return 0;
+        }
+        let cpu = thread_cpu_ns().unwrap_or(self.cpu);
+        cpu.saturating_sub(std::mem::replace(&mut self.cpu, cpu))
     }
 
     fn say_if_in_arrears(&mut self) {
