@@ -305,6 +305,8 @@ pub struct Attempt {
     pub path: Arc<[u8]>,
     /// The file, open for reading, where its content may not be known yet. Keeps its mount alive until it is closed.
     pub open: Option<Arc<OwnedFd>>,
+    /// Its name says nothing, and its content is not known yet.
+    pub unjudged: bool,
     /// The filesystem on which it lies.
     pub mounted: Option<MountedId>,
     /// The process, where the filesystem does not tell whose it is.

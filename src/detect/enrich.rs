@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use crossbeam_channel::Sender;
 use lru::LruCache;
@@ -15,7 +15,7 @@ use crate::container::runtimes::Runtimes;
 use crate::container::{ContainerKey, Metadata, cgroup, passwd};
 use crate::detect::sessions::SessionNumber;
 use crate::event::{Field, FileId, Look, Missing, Monotonic, Namespace, Pid, ProcessId};
-use crate::fingerprint::{Content, content};
+use crate::fingerprint::{Content, ContentSays, Database, content};
 use crate::host::ancestry::{Kin, climb};
 use crate::host::clock;
 use crate::host::process::{Arguments, Proc, ProcessDir};
@@ -119,14 +119,15 @@ pub enum Outcome {
     Metadata(ContainerKey, Field<Metadata>),
     /// These live.
     Alive(SessionNumber, Vec<ProcessId>),
-    /// An executable's content.
-    Content(FileId, Field<Content>),
+    /// An executable's content, what it says, and when reading it began.
+    Content(FileId, Field<Content>, ContentSays, SystemTime),
 }
 
 /// What the jobs need.
 pub struct Reads {
     proc: Arc<Proc>,
     runtimes: Runtimes,
+    database: Arc<Database>,
     outcomes: Sender<Outcome>,
     names: Mutex<Names>,
 }
@@ -138,9 +139,9 @@ const NAMES: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
 const NAME_FRESH: Duration = Duration::from_secs(30);
 
 impl Reads {
-    /// Reads processes from `proc` and containers from `runtimes`.
-    pub fn new(proc: Arc<Proc>, runtimes: Runtimes, outcomes: Sender<Outcome>) -> Self {
-        Self { proc, runtimes, outcomes, names: Mutex::new(LruCache::new(NAMES)) }
+    /// Reads processes from `proc` and containers from `runtimes`, and judges files by `database`.
+    pub fn new(proc: Arc<Proc>, runtimes: Runtimes, database: Arc<Database>, outcomes: Sender<Outcome>) -> Self {
+        Self { proc, runtimes, database, outcomes, names: Mutex::new(LruCache::new(NAMES)) }
     }
 
     /// Does one job.
@@ -176,7 +177,15 @@ impl Reads {
                 let alive = processes.into_iter().filter(|p| self.proc.lives(*p)).collect();
                 say(Outcome::Alive(session, alive));
             }
-            Job::Content(id, file, limit) => say(Outcome::Content(id, read_content(&file, limit))),
+            Job::Content(id, file, limit) => {
+                let began = SystemTime::now();
+                let content = read_content(&file, limit);
+                // Its mount is kept no longer than that.
+                drop(file);
+                let says =
+                    content.as_ref().map_or(ContentSays::Innocent, |content| self.database.content_says(content));
+                say(Outcome::Content(id, content, says, began));
+            }
         }
         say(Outcome::Done(ticket));
     }

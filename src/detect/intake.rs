@@ -1,20 +1,23 @@
 //! What comes in: sightings and attempts, whose they are, whether they are new, and which reads each waits for.
 
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use crate::container::{ContainerKey, Home};
 use crate::detect::enrich::Job;
+use crate::detect::held::Unjudged;
 use crate::detect::merge::{Looked, Merged};
 use crate::detect::pending::{Nested, Pending};
+use crate::detect::triage::Reading;
 use crate::detect::{CONTENT_HANGS, DEADLINE, Detection, LARGE, LARGE_DEADLINE, PENDING, triage};
-use crate::event::{Attempt, SensorKind, Sighting};
-use crate::fingerprint::Candidate;
+use crate::event::{Attempt, FileId, SensorKind, Sighting};
+use crate::fingerprint::{Candidate, ContentSays};
 use crate::host::clock;
 
 impl Detection {
     /// The attempt that belongs to a sighting, where it came first; else it is remembered for when it comes.
-    fn attempt_of(&mut self, sighting: &Sighting, candidate: Candidate) -> Option<Attempt> {
-        if candidate != Candidate::ByName || !self.ledger.is_kept() {
+    fn attempt_of(&mut self, sighting: &Sighting) -> Option<Attempt> {
+        if !self.ledger.is_kept() {
             return None;
         }
         let file = sighting.look.file().map(|id| id.inode());
@@ -38,12 +41,25 @@ impl Detection {
                 Merged::Confirmed(attempt) => (attempt, true),
                 Merged::Unconfirmed(attempt) => (attempt, false),
             };
-            self.exec_unseen(attempt, confirmed);
+            match self.judged.says(attempt.file).filter(|_| attempt.unjudged) {
+                Some(ContentSays::Innocent) => {}
+                None if attempt.unjudged => self.hold_unseen(attempt, confirmed),
+                Some(ContentSays::Toolchain) | None => self.exec_unseen(attempt, confirmed),
+            }
         }
     }
 
+    fn hold_unseen(&mut self, mut attempt: Attempt, confirmed: bool) {
+        if let Some(file) = attempt.open.take()
+            && let Some((inner, _)) = self.owner_of(&attempt)
+        {
+            self.read_content(attempt.file, &file, inner);
+        }
+        self.hold(attempt.file, Unjudged::Unseen { attempt, confirmed });
+    }
+
     /// An exec whose process nobody saw: its file and its filesystem are all that is known.
-    fn exec_unseen(&mut self, attempt: Attempt, confirmed: bool) {
+    pub(super) fn exec_unseen(&mut self, attempt: Attempt, confirmed: bool) {
         let Some(nested) = self.owner_of(&attempt) else { return self.counters.add_unexamined(1, clock::now()) };
         self.screen.tally(attempt.at, &nested.0);
         let number = self.number();
@@ -75,21 +91,44 @@ impl Detection {
     /// One sighting: where it belongs, whether it is new, and which reads it waits for.
     pub(super) fn exec(&mut self, sighting: Sighting) {
         let reading = self.screen.take(sighting.begun);
-        let ticket = reading.as_ref().and_then(|r| r.ticket);
-        let deadline = clock::now().plus(DEADLINE);
         let candidate = self.database.candidate(&triage::invocation(&sighting.look));
-        let attempt = self.attempt_of(&sighting, candidate);
-        let Some(nested) = self.home_of_new(&sighting, candidate) else {
-            // Nobody waits for it; if it hangs, it must not keep its thread.
-            return self.orphans.extend(ticket.map(|ticket| (deadline, ticket)));
-        };
-        let slate = reading.map_or_else(Arc::default, |r| r.slate);
-        let number = self.number();
+        let attempt = self.attempt_of(&sighting);
+        let Some(nested) = self.home_of_new(&sighting) else { return self.leave(reading) };
         // What the mount says goes before what the process says; of the same container, that knows more.
         let by_mount = attempt.as_ref().and_then(|a| self.screen.owner(a.mounted?));
         let nested = by_mount.filter(|(inner, _)| inner.id != nested.0.id).unwrap_or(nested);
+        let attempted = attempt.is_some();
+        if candidate == Candidate::No {
+            let Some(id) = sighting.look.file() else { return self.leave(reading) };
+            match self.judged.says(id) {
+                Some(ContentSays::Innocent) => return self.leave(reading),
+                Some(ContentSays::Toolchain) => {}
+                None => {
+                    if let Some(Ok(file)) = sighting.look.exe.as_ref().ok().map(|exe| &exe.file) {
+                        self.read_content(id, file, nested.0.clone());
+                    }
+                    let sighting = Box::new(sighting);
+                    return self.hold(id, Unjudged::Seen { sighting, reading, attempted, nested });
+                }
+            }
+        }
+        self.admit(sighting, reading, attempted, nested);
+    }
+
+    /// Nobody waits for what is being read of an exec; if it hangs, it must not keep its thread.
+    pub(super) fn leave(&mut self, reading: Option<Reading>) {
+        let ticket = reading.and_then(|reading| reading.ticket);
+        self.orphans.extend(ticket.map(|ticket| (clock::now().plus(DEADLINE), ticket)));
+    }
+
+    /// An exec that may be a toolchain's goes on to its verdict.
+    pub(super) fn admit(&mut self, sighting: Sighting, reading: Option<Reading>, attempted: bool, nested: Nested) {
+        let deadline = clock::now().plus(DEADLINE);
+        let ticket = reading.as_ref().and_then(|r| r.ticket);
+        let slate = reading.map_or_else(Arc::default, |r| r.slate);
+        let number = self.number();
         let mut pending = Pending::new(sighting, slate, nested, deadline);
-        if attempt.is_some() {
+        if attempted {
             pending.known_by.insert(0, SensorKind::Fanotify);
         }
         if self.pending.len() >= PENDING {
@@ -104,15 +143,13 @@ impl Detection {
         }
         self.ask_metadata(number, &mut pending);
         self.ask_kin(number, &mut pending);
-        if candidate == Candidate::ByName {
-            self.ask_content(&mut pending);
-        }
+        self.ask_content(&mut pending);
         self.pending.insert(number, pending);
         self.settle_if_complete(number);
     }
 
-    /// The containers of a sighting that may be a compiler's and that nobody counted before.
-    fn home_of_new(&mut self, sighting: &Sighting, candidate: Candidate) -> Option<Nested> {
+    /// The containers of a sighting that nobody counted before.
+    fn home_of_new(&mut self, sighting: &Sighting) -> Option<Nested> {
         let parent = sighting.parent.as_ref().and_then(|p| p.look.as_deref());
         let nested = match self.registry.place(&sighting.look, parent) {
             Home::Host => return None,
@@ -122,8 +159,7 @@ impl Detection {
                 return None;
             }
         };
-        let wanted = candidate != Candidate::No && !self.is_known(sighting);
-        wanted.then_some(nested)
+        (!self.is_known(sighting)).then_some(nested)
     }
 
     pub(super) fn number(&mut self) -> u64 {
@@ -172,17 +208,26 @@ impl Detection {
     pub(super) fn ask_content(&mut self, pending: &mut Pending) {
         let Some((exe, id)) = pending.look.exe.as_ref().ok().and_then(|e| Some((e, e.id.ok()?))) else { return };
         let Ok(file) = &exe.file else { return };
-        if self.known_contents.contains(&id) {
+        if self.judged.says(id).is_some() {
             return;
         }
-        if !self.reading.contains_key(&id) {
-            let job = Job::Content(id, Arc::clone(file), self.read_bytes);
-            let Some(ticket) = self.contents.submit((pending.inner.clone(), true), job) else { return };
-            self.reading.insert(id, (ticket, clock::now().plus(CONTENT_HANGS)));
+        if !self.read_content(id, &Arc::clone(file), pending.inner.clone()) {
+            return;
         }
         pending.content = Some(id);
         if id.size >= LARGE {
             pending.deadline = pending.deadline.max(clock::now().plus(LARGE_DEADLINE));
         }
+    }
+
+    /// Has a file of a container read, unless it is being read; whether somebody does.
+    fn read_content(&mut self, id: FileId, file: &Arc<OwnedFd>, container: ContainerKey) -> bool {
+        if self.reading.contains_key(&id) {
+            return true;
+        }
+        let job = Job::Content(id, Arc::clone(file), self.read_bytes);
+        let Some(ticket) = self.contents.submit((container, true), job) else { return false };
+        self.reading.insert(id, (ticket, clock::now().plus(CONTENT_HANGS)));
+        true
     }
 }

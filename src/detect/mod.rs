@@ -3,7 +3,9 @@
 
 pub mod enrich;
 pub mod exception;
+mod held;
 mod intake;
+pub mod judged;
 pub mod limits;
 pub mod merge;
 pub mod pending;
@@ -28,6 +30,8 @@ use crate::config::Config;
 use crate::container::registry::Registry;
 use crate::container::{ContainerKey, Runtime};
 use crate::detect::enrich::{Job, Outcome};
+use crate::detect::held::Held;
+use crate::detect::judged::Judged;
 use crate::detect::limits::AlertLimits;
 use crate::detect::merge::Merge;
 use crate::detect::pending::Pending;
@@ -36,7 +40,7 @@ use crate::detect::sessions::{Effect, Sessions};
 use crate::detect::telling::Telling;
 use crate::detect::triage::Screen;
 use crate::event::{Fact, FileId, Monotonic, Pid, SensorKind, StartTime};
-use crate::fingerprint::{Content, Database};
+use crate::fingerprint::Database;
 use crate::host::clock;
 use crate::host::worker::{Pool, Ticket};
 use crate::sensor::CHANNEL;
@@ -52,7 +56,6 @@ const LARGE_DEADLINE: Duration = Duration::from_millis(200);
 const LARGE: u64 = 8 << 20;
 /// A read of a whole file that takes longer hangs.
 const CONTENT_HANGS: Duration = Duration::from_secs(30);
-const CONTENTS: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
 const RECENT: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
 /// Of these, what was read late is kept for their session's last alert.
 const UNFINISHED: NonZeroUsize = NonZeroUsize::new(256).unwrap();
@@ -86,6 +89,8 @@ pub struct Parts {
     pub registry: Registry,
     /// Where reads are begun.
     pub screen: Arc<Screen>,
+    /// What was read of files.
+    pub judged: Arc<Judged>,
     /// Threads for what is quick, or hangs.
     pub reads: Arc<Pool<Share, Job>>,
     /// Threads for whole files.
@@ -130,7 +135,8 @@ pub struct Detection {
     mounts: Arc<Mounts>,
     merge: Merge,
     telling: Telling,
-    known_contents: LruCache<FileId, Content>,
+    judged: Arc<Judged>,
+    held: Held,
     /// Files being read, and when that hangs.
     reading: HashMap<FileId, (Ticket, Monotonic)>,
     pending: BTreeMap<u64, Pending>,
@@ -168,7 +174,8 @@ impl Detection {
             mounts: parts.mounts,
             merge: Merge::default(),
             telling: parts.telling,
-            known_contents: LruCache::new(CONTENTS),
+            judged: parts.judged,
+            held: Held::default(),
             reading: HashMap::new(),
             pending: BTreeMap::new(),
             jobs: HashMap::new(),
@@ -283,11 +290,10 @@ impl Detection {
             }
             Outcome::Metadata(key, metadata) => self.registry.learn(&key, metadata, clock::now()),
             Outcome::Alive(session, alive) => self.sessions.answer(session, &alive, clock::now()),
-            Outcome::Content(id, content) => {
+            Outcome::Content(id, content, says, read) => {
                 self.reading.remove(&id);
-                if let Ok(content) = content {
-                    self.known_contents.put(id, content);
-                }
+                self.judged.learn(id, content, says, read);
+                self.release(id, says);
                 let waiting: Vec<u64> =
                     self.pending.iter().filter(|(_, p)| p.content == Some(id)).map(|(n, _)| *n).collect();
                 for number in waiting {
@@ -343,6 +349,7 @@ impl Detection {
             if let Some((ticket, _)) = self.reading.remove(&id) {
                 self.contents.abandon(ticket);
             }
+            self.give_up(id);
         }
         self.note_unexamined();
         let effects = self.sessions.due(now);
@@ -365,8 +372,8 @@ impl Detection {
                     } else if !self.limits.allow(&draft.lead.container) {
                         continue;
                     }
-                    let content = draft.lead.file.and_then(|id| self.known_contents.peek(&id));
-                    self.telling.session(*draft, content, &self.registry, suppressed);
+                    let content = draft.lead.file.and_then(|id| self.judged.content(id));
+                    self.telling.session(*draft, content.as_deref(), &self.registry, suppressed);
                 }
                 Effect::AskAlive(number, living) => self.ask_alive(number, living),
             }

@@ -5,12 +5,12 @@ use std::time::SystemTime;
 
 use crate::alert::ExecFacts;
 use crate::container::ContainerKey;
+use crate::detect::Detection;
 use crate::detect::exception::Subject;
 use crate::detect::pending::Pending;
 use crate::detect::policy::{Case, Ruling};
 use crate::detect::session::Member;
 use crate::detect::sessions::Draft;
-use crate::detect::{Detection, PENDING};
 use crate::event::SensorKind;
 use crate::fingerprint::{Content, Judgement, Request};
 use crate::host::clock::{self, Ticks};
@@ -25,26 +25,17 @@ impl Detection {
 
     /// Judges one exec with what is known by now, and hands it to its session.
     pub(super) fn settle(&mut self, number: u64) {
-        let Some(mut pending) = self.pending.remove(&number) else { return };
+        let Some(pending) = self.pending.remove(&number) else { return };
         self.settled = self.settled.saturating_add(1);
         self.last_settled = pending.at;
-        let content = pending.file().and_then(|id| self.known_contents.get(&id)).cloned();
-        let judged = self.judge(&pending, content.as_ref());
+        let content = pending.file().and_then(|id| self.judged.content(id));
+        let judged = self.judge(&pending, content.as_deref());
         if !judged.verdict.kind.is_toolchain() {
             return;
         }
-        let late = clock::now() >= pending.deadline || self.pending.len() >= PENDING;
-        if content.is_none() && pending.content.is_none() && !late {
-            // A program that its arguments made a compiler: its file was not asked for yet.
-            self.ask_content(&mut pending);
-            if pending.content.is_some() {
-                self.pending.insert(number, pending);
-                return;
-            }
-        }
         let outermost = pending.outer.as_ref().unwrap_or(&pending.inner);
         let ticks = Ticks::read();
-        let assembled = pending.assemble(judged, content.as_ref(), ticks);
+        let assembled = pending.assemble(judged, content.as_deref(), ticks);
         // Whatever the session did before the watcher began was seen by nobody.
         let older = assembled.session_start.is_some_and(|start| ticks.moment(start) < self.began);
         let mut facts = assembled.facts;
@@ -93,8 +84,9 @@ impl Detection {
     /// A session's last alert shows what the workers have read of its lead since.
     pub(super) fn complete(&mut self, draft: &mut Draft) {
         let Some(late) = self.unfinished.pop(&(draft.lead.pid, draft.lead.at)) else { return };
-        let content = draft.lead.file.and_then(|id| self.known_contents.peek(&id));
-        let assembled = late.assemble(self.judge(&late, content), content, Ticks::read());
+        let content = draft.lead.file.and_then(|id| self.judged.content(id));
+        let judged = self.judge(&late, content.as_deref());
+        let assembled = late.assemble(judged, content.as_deref(), Ticks::read());
         let mut lead = Member::clone(&draft.lead);
         if !assembled.facts.ancestors.is_empty() && draft.session.root_command == lead.root_command {
             draft.session.root_command = assembled.root_command;

@@ -15,9 +15,10 @@ use crate::container::registry::{HostIdentity, is_host};
 use crate::container::{ContainerKey, Runtime, cgroup};
 use crate::detect::Share;
 use crate::detect::enrich::{Job, Slate};
+use crate::detect::judged::Judged;
 use crate::detect::pending::Nested;
-use crate::event::{BegunReads, Look, Missing, Monotonic, MountedId};
-use crate::fingerprint::{Candidate, Database, Invocation};
+use crate::event::{BegunReads, FileId, Look, Missing, Monotonic, MountedId};
+use crate::fingerprint::{Candidate, ContentSays, Database, Invocation};
 use crate::host::worker::{Pool, Ticket};
 use crate::sensor::mounts::mountinfo::Mount;
 use crate::sensor::{FileIs, FileTriage, Triage};
@@ -33,6 +34,7 @@ const BEGUN: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
 pub struct Screen {
     host: HostIdentity,
     database: Arc<Database>,
+    judged: Arc<Judged>,
     reads: Arc<Pool<Share, Job>>,
     begun: Mutex<LruCache<BegunReads, Reading>>,
     next: AtomicU64,
@@ -68,11 +70,11 @@ pub fn invocation(look: &Look) -> Invocation<'_> {
 }
 
 impl Screen {
-    /// For this host, with this database and these workers.
-    pub fn new(host: HostIdentity, database: Arc<Database>, reads: Arc<Pool<Share, Job>>) -> Self {
+    /// For this host, with this database and these workers; `judged` by what was read before.
+    pub fn new(host: HostIdentity, database: Arc<Database>, judged: Arc<Judged>, reads: Arc<Pool<Share, Job>>) -> Self {
         let (begun, next) = (Mutex::new(LruCache::new(BEGUN)), AtomicU64::new(0));
         let (mount_owners, owned) = (MountOwners::default(), RwLock::default());
-        Self { host, database, reads, begun, next, tally: Mutex::default(), mount_owners, owned }
+        Self { host, database, judged, reads, begun, next, tally: Mutex::default(), mount_owners, owned }
     }
 
     /// The reads that were begun for an exec; `None` where they were given up.
@@ -126,7 +128,17 @@ impl Triage for Screen {
     }
 
     fn is_innocent(&self, look: &Look) -> bool {
-        self.database.candidate(&invocation(look)) == Candidate::No
+        if self.database.candidate(&invocation(look)) != Candidate::No {
+            return false;
+        }
+        // Whose file cannot be named cannot be read either.
+        look.file().is_none_or(|id| self.judged.says(id) == Some(ContentSays::Innocent))
+    }
+
+    fn is_entering(&self, look: &Look) -> bool {
+        let on_host = self.host.root.is_some_and(|root| look.root == Ok(root));
+        let unknown = || look.file().is_none_or(|id| self.judged.says(id).is_none());
+        on_host && self.database.candidate(&invocation(look)) == Candidate::No && unknown()
     }
 
     fn begin(&self, look: &Look) -> BegunReads {
@@ -152,11 +164,12 @@ impl Triage for Screen {
 }
 
 impl FileTriage for Screen {
-    fn judge(&self, path: &[u8]) -> FileIs {
-        match self.database.file_candidate(path) {
-            Candidate::No => FileIs::Innocent,
-            Candidate::IfArguments => FileIs::ByArguments,
-            Candidate::ByName => FileIs::Toolchain,
+    fn judge(&self, path: &[u8], id: FileId) -> FileIs {
+        match (self.database.file_candidate(path), self.judged.says(id)) {
+            (Candidate::ByName, _) | (_, Some(ContentSays::Toolchain)) => FileIs::Toolchain,
+            (_, None) => FileIs::Unjudged,
+            (Candidate::No, Some(ContentSays::Innocent)) => FileIs::Innocent,
+            (Candidate::IfArguments, Some(ContentSays::Innocent)) => FileIs::ByArguments,
         }
     }
 

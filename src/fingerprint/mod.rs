@@ -184,6 +184,15 @@ pub struct Invocation<'a> {
     pub args: Option<&'a [Vec<u8>]>,
 }
 
+/// What a file is by its content alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ContentSays {
+    /// A compiler, assembler or linker, or a part of one, whatever it is called.
+    Toolchain,
+    /// Nothing that is known.
+    Innocent,
+}
+
 /// What a worker read of a file's content.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Content {

@@ -92,7 +92,7 @@ impl ExecLook {
         }
         self.note_uncovered(&look);
         // The root directory may tell what the first part of the look did not.
-        if innocent || self.triage.is_host(&look) {
+        if innocent || self.triage.is_host(&look) || self.triage.is_entering(&look) {
             return settled();
         }
         let begun = self.triage.begin(&look);

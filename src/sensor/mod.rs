@@ -36,8 +36,11 @@ pub trait Triage: Send + Sync {
     fn is_host(&self, look: &Look) -> bool;
     /// Counts an exec, for its container.
     fn count(&self, look: &Look);
-    /// Whether its name and its path say that detection will not want it.
+    /// Whether its name, its path and what was read of its file say that detection will not want it.
     fn is_innocent(&self, look: &Look) -> bool;
+    /// Whether a whole look shows a runtime on its way into a container: its root directory still is the host's. It
+    /// copies itself anew for each, and nothing would be learned of reading that.
+    fn is_entering(&self, look: &Look) -> bool;
     /// Detection wants this exec: what else dies with the process is being read from now on.
     fn begin(&self, look: &Look) -> BegunReads;
 }
@@ -51,12 +54,14 @@ pub enum FileIs {
     ByArguments,
     /// A compiler, assembler or linker, or a part of one.
     Toolchain,
+    /// Its name says nothing, and its content is not known yet.
+    Unjudged,
 }
 
 /// What fanotify's threads ask, and tell.
 pub trait FileTriage: Send + Sync {
-    /// What the file of this path is. Without I/O.
-    fn judge(&self, path: &[u8]) -> FileIs;
+    /// What this file is, by its path and by what was read of it before. Without I/O.
+    fn judge(&self, path: &[u8], id: FileId) -> FileIs;
     /// A filesystem was mounted; it is marked when this returns. May read files.
     fn mounted(&self, id: MountedId, mount: &Mount);
     /// It is gone, and so is every exec on it.
@@ -196,6 +201,10 @@ pub(crate) mod tests {
         fn count(&self, _: &Look) {}
 
         fn is_innocent(&self, _: &Look) -> bool {
+            false
+        }
+
+        fn is_entering(&self, _: &Look) -> bool {
             false
         }
 

@@ -114,7 +114,7 @@ impl Walker {
             return Ok(None);
         }
         self.proc.complete_look(&mut look);
-        if self.triage.is_host(&look) {
+        if self.triage.is_host(&look) || self.triage.is_entering(&look) {
             return Ok(None);
         }
         let (known_by, begun) = (SensorKind::Poll, self.triage.begin(&look));

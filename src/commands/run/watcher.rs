@@ -15,6 +15,7 @@ use crate::config::{Config, Switch};
 use crate::container::registry::{HostIdentity, Registry};
 use crate::container::runtimes::Runtimes;
 use crate::detect::enrich::{Job, Outcome, Reads};
+use crate::detect::judged::Judged;
 use crate::detect::telling::{Telling, Walks};
 use crate::detect::triage::Screen;
 use crate::detect::{Command, Detection, Inlets, Parts, Share};
@@ -69,9 +70,10 @@ impl Watcher {
         let (outcome_sender, outcomes) = unbounded();
         let (commands, command_receiver) = bounded(16);
         let (walker_controls, walker_inlet) = controls()?;
-        let (reads, contents) = pools(&proc, outcome_sender);
+        let (reads, contents) = pools(&proc, &database, outcome_sender);
         let reads = Arc::new(reads);
-        let screen = Arc::new(Screen::new(host, Arc::clone(&database), Arc::clone(&reads)));
+        let judged: Arc<Judged> = Arc::default();
+        let screen = Arc::new(Screen::new(host, Arc::clone(&database), Arc::clone(&judged), Arc::clone(&reads)));
         let mut ids = IdSource::new();
         let always_in_rounds = config.sensors.procfs_poll == Switch::On;
         let walks = (config.sensors.procfs_poll != Switch::Off)
@@ -81,6 +83,7 @@ impl Watcher {
             database,
             registry: Registry::new(host),
             screen: Arc::clone(&screen),
+            judged,
             reads,
             contents,
             counters: Arc::clone(&counters),
@@ -193,9 +196,9 @@ impl Watcher {
 
 type Workers = Pool<Share, Job>;
 
-fn pools(proc: &Arc<Proc>, outcomes: Sender<Outcome>) -> (Workers, Workers) {
+fn pools(proc: &Arc<Proc>, database: &Arc<Database>, outcomes: Sender<Outcome>) -> (Workers, Workers) {
     let runtimes = Runtimes::new("/".into(), "/proc".into());
-    let reads = Arc::new(Reads::new(Arc::clone(proc), runtimes, outcomes));
+    let reads = Arc::new(Reads::new(Arc::clone(proc), runtimes, Arc::clone(database), outcomes));
     let files = Arc::clone(&reads);
     let quick = Pool::start("reads", READS, move |ticket, job| reads.run(ticket, job));
     (quick, Pool::start("contents", CONTENTS, move |ticket, job| files.run(ticket, job)))

@@ -17,6 +17,7 @@ fn attempt(pid: i32, ino: u64, after: u64, read: u64) -> Attempt {
         file: file(ino),
         path: format!("/usr/bin/prog-{ino}").into_bytes().into(),
         open: None,
+        unjudged: false,
         mounted: None,
         look: None,
     }

@@ -201,7 +201,7 @@ impl Reader {
         }
         let mounted = self.mounts.of(id.dev);
         let path = path_of(&file);
-        match self.triage.judge(&path) {
+        match self.triage.judge(&path, id) {
             FileIs::Innocent => {
                 if let Some(on) = &mounted {
                     self.innocents.ignore(&self.group, file.as_fd(), id, links, &path, on);
@@ -209,12 +209,14 @@ impl Reader {
                 None
             }
             FileIs::ByArguments => None,
-            FileIs::Toolchain => {
+            is @ (FileIs::Toolchain | FileIs::Unjudged) => {
+                let unjudged = is == FileIs::Unjudged;
                 let mounted = mounted.map(|m| m.id);
                 let is_known = mounted.is_some_and(|id| self.triage.owns(id));
                 let look = (!is_known).then(|| Arc::new(self.proc.look(pid, at)));
-                let open = self.is_to_be_read(id, at).then(|| Arc::new(file));
-                Some(Attempt { pid, after: self.empty, at, file: id, path: path.into(), open, mounted, look })
+                let open = (unjudged || self.is_to_be_read(id, at)).then(|| Arc::new(file));
+                let after = self.empty;
+                Some(Attempt { pid, after, at, file: id, path: path.into(), open, unjudged, mounted, look })
             }
         }
     }

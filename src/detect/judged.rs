@@ -1,0 +1,94 @@
+//! What was read of executables: asked by the sensors for each exec, told by the workers. A verdict on a content holds as
+//! long as the file's identity (device, inode, size, mtime, ctime) does.
+
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use lru::LruCache;
+
+use crate::event::{Field, FileId};
+use crate::fingerprint::{Content, ContentSays};
+
+const FILES: NonZeroUsize = NonZeroUsize::new(8192).unwrap();
+/// Two clock ticks at the slowest clock: a later change within one of them does not show in ctime.
+const SETTLED: Duration = Duration::from_millis(20);
+
+/// Files by their identity.
+#[derive(Debug)]
+pub struct Judged {
+    files: Mutex<LruCache<FileId, Known>>,
+}
+
+#[derive(Debug, Clone)]
+struct Known {
+    says: ContentSays,
+    content: Option<Arc<Content>>,
+    /// Whether a change since it was read would show.
+    settled: bool,
+}
+
+impl Default for Judged {
+    fn default() -> Self {
+        Self { files: Mutex::new(LruCache::new(FILES)) }
+    }
+}
+
+impl Judged {
+    fn files(&self) -> MutexGuard<'_, LruCache<FileId, Known>> {
+        self.files.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What a file is by its content; `None` where it is to be read, for the first time or again.
+    pub fn says(&self, id: FileId) -> Option<ContentSays> {
+        self.files().get(&id).filter(|known| known.settled).map(|known| known.says)
+    }
+
+    /// What was read of a file.
+    pub fn content(&self, id: FileId) -> Option<Arc<Content>> {
+        self.files().get(&id).and_then(|known| known.content.clone())
+    }
+
+    /// Takes in what a worker has read, begun at `read`. What cannot be read is asked for no more than any other file.
+    pub fn learn(&self, id: FileId, content: Field<Content>, says: ContentSays, read: SystemTime) {
+        let settled = is_settled(id, read);
+        let content = content.ok().map(Arc::new);
+        self.files().put(id, Known { says, content, settled });
+    }
+
+    /// Forgets all: the database has changed.
+    pub fn forget(&self) {
+        self.files().clear();
+    }
+}
+
+/// Whether any change to a file after `now` shows in its ctime.
+pub fn is_settled(id: FileId, now: SystemTime) -> bool {
+    let now = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
+    i128::try_from(now).is_ok_and(|now| now - id.ctime_ns > SETTLED.as_nanos().cast_signed())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn id(ctime_ns: i128) -> FileId {
+        FileId { dev: 1, ino: 2, size: 3, mtime_ns: 0, ctime_ns }
+    }
+
+    #[test]
+    fn a_file_changed_just_now_is_read_again() {
+        let (judged, now) = (Judged::default(), SystemTime::now());
+        let now_ns = i128::try_from(now.duration_since(UNIX_EPOCH).unwrap().as_nanos()).unwrap();
+        let (old, fresh) = (id(now_ns - 1_000_000_000), id(now_ns - 1_000_000));
+        for id in [old, fresh] {
+            judged.learn(id, Ok(Content::default()), ContentSays::Innocent, now);
+        }
+        assert_eq!(judged.says(old), Some(ContentSays::Innocent));
+        assert_eq!(judged.says(fresh), None);
+        assert!(judged.content(fresh).is_some());
+        judged.forget();
+        assert_eq!(judged.says(old), None);
+    }
+}
