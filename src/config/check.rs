@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::{Config, FINDINGS, FanotifySwitch, Switch, duration};
+use super::{Config, FINDINGS, FanotifySwitch, Switch, Syslog, duration};
 
 /// The facilities of syslog(3). `kern` is missing: daemons keep it for the kernel and rewrite it.
 const FACILITIES: [&str; 19] = [
@@ -69,22 +69,29 @@ impl Config {
             format!("{} is less than session.gap, {}", duration::format(max), duration::format(gap)),
         );
 
-        let syslog = &self.syslog;
-        let target = unfit_target(&syslog.target);
-        require(target.is_none(), "syslog.target", target.unwrap_or_default());
-        let facility = syslog.facility.as_str();
-        let known = FACILITIES.contains(&facility);
-        require(known, "syslog.facility", format!("{facility:?} is none of {}", FACILITIES.join(", ")));
-        let tag = unfit_tag(&syslog.tag);
-        require(tag.is_none(), "syslog.tag", tag.unwrap_or_default());
-        let cookie = syslog.cookie.as_str();
-        require(matches!(cookie, "" | "@cee:"), "syslog.cookie", format!("{cookie:?} is neither \"\" nor \"@cee:\""));
-
         for (key, path) in [("alert-file.path", &self.alert_file.path), ("state.directory", &self.state.directory)] {
             let reason = unfit_path(path);
             require(reason.is_none(), key, reason.unwrap_or_default());
         }
+        found.extend(self.syslog.check());
         found
+    }
+}
+
+impl Syslog {
+    /// What is wrong with this section's values.
+    pub fn check(&self) -> Vec<Invalid> {
+        let facility = self.facility.as_str();
+        let cookie = self.cookie.as_str();
+        let unknown = || format!("{facility:?} is none of {}", FACILITIES.join(", "));
+        let odd = || format!("{cookie:?} is neither \"\" nor \"@cee:\"");
+        let reasons = [
+            ("syslog.target", unfit_target(&self.target)),
+            ("syslog.facility", (!FACILITIES.contains(&facility)).then(unknown)),
+            ("syslog.tag", unfit_tag(&self.tag)),
+            ("syslog.cookie", (!matches!(cookie, "" | "@cee:")).then(odd)),
+        ];
+        reasons.into_iter().filter_map(|(key, reason)| Some(Invalid { key, reason: reason? })).collect()
     }
 }
 
@@ -93,6 +100,9 @@ fn unfit_target(target: &str) -> Option<String> {
     let Some(path) = target.strip_prefix("unix:") else {
         return Some(format!("{target:?}: this version sends to a local socket only, such as \"unix:/dev/log\""));
     };
+    if path == "/" {
+        return Some("names a directory, not a socket".into());
+    }
     if path.len() > MAX_SOCKET_PATH {
         return Some(format!("a socket's path has at most {MAX_SOCKET_PATH} bytes"));
     }
@@ -100,7 +110,7 @@ fn unfit_target(target: &str) -> Option<String> {
 }
 
 /// Why `tag` would not survive syslog: receivers end it at the first `[`, `:` or blank.
-pub(crate) fn unfit_tag(tag: &str) -> Option<String> {
+fn unfit_tag(tag: &str) -> Option<String> {
     if tag.is_empty() || tag.len() > MAX_TAG {
         return Some(format!("must have 1 to {MAX_TAG} characters"));
     }
@@ -165,7 +175,7 @@ mod tests {
 
     #[test]
     fn only_local_sockets_yet() {
-        for target in ["udp://10.0.0.1:514", "tls://log:6514", "/dev/log", "unix:dev/log", "unix:", "unix://x\0y", ""] {
+        for target in ["udp://10.0.0.1:514", "tls://log:6514", "/dev/log", "unix:dev/log", "unix:", "unix:/", "unix://x\0y", ""] {
             assert_eq!(keys(|c| c.syslog.target = target.into()), ["syslog.target"], "{target}");
         }
         assert_eq!(keys(|c| c.syslog.target = format!("unix:/{}", "x".repeat(106))), [""; 0]);

@@ -13,7 +13,6 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use check::Invalid;
-pub(crate) use check::unfit_tag;
 pub use load::Loaded;
 
 /// Read when no other file is named; it need not exist.

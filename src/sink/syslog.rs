@@ -14,14 +14,14 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags};
 use syslog::Formatter3164;
 
-use super::header::{facility, is_cookie, is_tag, prefix, target};
+use super::header::prefix;
 use super::queue::{Message, Next, Queue};
 use super::socket::{Outcome, Socket};
 use super::watch::Watch;
 use super::{Form, Sink};
 use crate::alert::ecs::Document;
 use crate::alert::{Severity, escape, fit};
-use crate::config::{self, Message as Body};
+use crate::config::{self, Invalid, Message as Body};
 use crate::error::{Error, Result};
 
 /// Bytes of a whole message: rsyslog cuts at 8,096 (imuxsock), and cut JSON is no JSON.
@@ -67,20 +67,12 @@ impl Syslog {
     /// From the section `[syslog]`. Fails where its target, facility, tag or cookie cannot be used; a socket that is not
     /// there is no failure.
     pub fn new(section: &config::Syslog) -> Result<Self> {
-        let wrong = |key: &str, value: &str, hint: &str| Error::Config {
-            act: "check",
-            object: format!("syslog.{key}"),
-            reason: format!("{}: {hint}", escape::word(value, 64)),
-        };
-        let path = target(&section.target).ok_or_else(|| wrong("target", &section.target, "not unix: and a path"))?;
-        let facility =
-            facility(&section.facility).ok_or_else(|| wrong("facility", &section.facility, "no such facility"))?;
-        if !is_tag(&section.tag) {
-            return Err(wrong("tag", &section.tag, "not 1 to 32 printable ASCII characters without [ and :"));
+        let wrong = |key: &str, reason: String| Error::Config { act: "check", object: key.to_owned(), reason };
+        if let Some(Invalid { key, reason }) = section.check().into_iter().next() {
+            return Err(wrong(key, reason));
         }
-        if !is_cookie(&section.cookie) {
-            return Err(wrong("cookie", &section.cookie, "not up to 16 printable ASCII characters"));
-        }
+        let path = section.socket().ok_or_else(|| wrong("syslog.target", "is no local socket".into()))?;
+        let facility = section.facility.parse().map_err(|()| wrong("syslog.facility", "is unknown".into()))?;
         let header = Formatter3164 {
             facility,
             // Local daemons take the host's name from themselves, and a word in its place for the tag.
