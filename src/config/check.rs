@@ -175,7 +175,9 @@ mod tests {
 
     #[test]
     fn only_local_sockets_yet() {
-        for target in ["udp://10.0.0.1:514", "tls://log:6514", "/dev/log", "unix:dev/log", "unix:", "unix:/", "unix://x\0y", ""] {
+        for target in
+            ["udp://10.0.0.1:514", "tls://log:6514", "/dev/log", "unix:dev/log", "unix:", "unix:/", "unix://x\0y", ""]
+        {
             assert_eq!(keys(|c| c.syslog.target = target.into()), ["syslog.target"], "{target}");
         }
         assert_eq!(keys(|c| c.syslog.target = format!("unix:/{}", "x".repeat(106))), [""; 0]);

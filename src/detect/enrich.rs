@@ -15,7 +15,7 @@ use crate::container::runtimes::Runtimes;
 use crate::container::{ContainerKey, Metadata, cgroup, passwd};
 use crate::detect::sessions::SessionNumber;
 use crate::event::{Field, FileId, Look, Missing, Monotonic, Namespace, Pid, ProcessId};
-use crate::fingerprint::{Content, ContentSays, Database, content};
+use crate::fingerprint::{Content, ContentSays, SharedDatabase, content};
 use crate::host::ancestry::{Kin, climb};
 use crate::host::clock;
 use crate::host::process::{Arguments, Proc, ProcessDir};
@@ -127,7 +127,7 @@ pub enum Outcome {
 pub struct Reads {
     proc: Arc<Proc>,
     runtimes: Runtimes,
-    database: Arc<Database>,
+    database: SharedDatabase,
     outcomes: Sender<Outcome>,
     names: Mutex<Names>,
 }
@@ -140,7 +140,7 @@ const NAME_FRESH: Duration = Duration::from_secs(30);
 
 impl Reads {
     /// Reads processes from `proc` and containers from `runtimes`, and judges files by `database`.
-    pub fn new(proc: Arc<Proc>, runtimes: Runtimes, database: Arc<Database>, outcomes: Sender<Outcome>) -> Self {
+    pub fn new(proc: Arc<Proc>, runtimes: Runtimes, database: SharedDatabase, outcomes: Sender<Outcome>) -> Self {
         Self { proc, runtimes, database, outcomes, names: Mutex::new(LruCache::new(NAMES)) }
     }
 
@@ -182,8 +182,9 @@ impl Reads {
                 let content = read_content(&file, limit);
                 // Its mount is kept no longer than that.
                 drop(file);
-                let says =
-                    content.as_ref().map_or(ContentSays::Innocent, |content| self.database.content_says(content));
+                let says = content
+                    .as_ref()
+                    .map_or(ContentSays::Innocent, |content| self.database.load().content_says(content));
                 say(Outcome::Content(id, content, says, began));
             }
         }

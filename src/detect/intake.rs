@@ -91,7 +91,7 @@ impl Detection {
     /// One sighting: where it belongs, whether it is new, and which reads it waits for.
     pub(super) fn exec(&mut self, sighting: Sighting) {
         let reading = self.screen.take(sighting.begun);
-        let candidate = self.database.candidate(&triage::invocation(&sighting.look));
+        let candidate = self.database.load().candidate(&triage::invocation(&sighting.look));
         let attempt = self.attempt_of(&sighting);
         let Some(nested) = self.home_of_new(&sighting) else { return self.leave(reading) };
         // What the mount says goes before what the process says; of the same container, that knows more.

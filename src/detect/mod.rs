@@ -40,7 +40,7 @@ use crate::detect::sessions::{Effect, Sessions};
 use crate::detect::telling::Telling;
 use crate::detect::triage::Screen;
 use crate::event::{Fact, FileId, Monotonic, Pid, SensorKind, StartTime};
-use crate::fingerprint::Database;
+use crate::fingerprint::SharedDatabase;
 use crate::host::clock;
 use crate::host::worker::{Pool, Ticket};
 use crate::sensor::CHANNEL;
@@ -84,7 +84,7 @@ pub struct Parts {
     /// The configuration at start.
     pub config: Config,
     /// Names.
-    pub database: Arc<Database>,
+    pub database: SharedDatabase,
     /// Containers.
     pub registry: Registry,
     /// Where reads are begun.
@@ -121,7 +121,7 @@ pub struct Inlets {
 pub struct Detection {
     /// When it began to watch.
     began: Monotonic,
-    database: Arc<Database>,
+    database: SharedDatabase,
     registry: Registry,
     rules: Rules,
     read_bytes: u64,

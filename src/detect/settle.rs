@@ -73,7 +73,7 @@ impl Detection {
     }
 
     fn judge(&self, pending: &Pending, content: Option<&Content>) -> Judgement {
-        let mut judged = pending.invocation(|call| self.database.judge(call, content));
+        let mut judged = pending.invocation(|call| self.database.load().judge(call, content));
         if pending.arguments_were_cut() {
             // What makes it a compile may stand where nobody read.
             judged.request = Request::Compile;

@@ -18,7 +18,7 @@ use crate::detect::enrich::{Job, Slate};
 use crate::detect::judged::Judged;
 use crate::detect::pending::Nested;
 use crate::event::{BegunReads, FileId, Look, Missing, Monotonic, MountedId};
-use crate::fingerprint::{Candidate, ContentSays, Database, Invocation};
+use crate::fingerprint::{Candidate, ContentSays, Invocation, SharedDatabase};
 use crate::host::worker::{Pool, Ticket};
 use crate::sensor::mounts::mountinfo::Mount;
 use crate::sensor::{FileIs, FileTriage, Triage};
@@ -33,7 +33,7 @@ const BEGUN: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
 /// The screen before detection.
 pub struct Screen {
     host: HostIdentity,
-    database: Arc<Database>,
+    database: SharedDatabase,
     judged: Arc<Judged>,
     reads: Arc<Pool<Share, Job>>,
     begun: Mutex<LruCache<BegunReads, Reading>>,
@@ -71,7 +71,12 @@ pub fn invocation(look: &Look) -> Invocation<'_> {
 
 impl Screen {
     /// For this host, with this database and these workers; `judged` by what was read before.
-    pub fn new(host: HostIdentity, database: Arc<Database>, judged: Arc<Judged>, reads: Arc<Pool<Share, Job>>) -> Self {
+    pub fn new(
+        host: HostIdentity,
+        database: SharedDatabase,
+        judged: Arc<Judged>,
+        reads: Arc<Pool<Share, Job>>,
+    ) -> Self {
         let (begun, next) = (Mutex::new(LruCache::new(BEGUN)), AtomicU64::new(0));
         let (mount_owners, owned) = (MountOwners::default(), RwLock::default());
         Self { host, database, judged, reads, begun, next, tally: Mutex::default(), mount_owners, owned }
@@ -128,7 +133,7 @@ impl Triage for Screen {
     }
 
     fn is_innocent(&self, look: &Look) -> bool {
-        if self.database.candidate(&invocation(look)) != Candidate::No {
+        if self.database.load().candidate(&invocation(look)) != Candidate::No {
             return false;
         }
         // Whose file cannot be named cannot be read either.
@@ -138,7 +143,7 @@ impl Triage for Screen {
     fn is_entering(&self, look: &Look) -> bool {
         let on_host = self.host.root.is_some_and(|root| look.root == Ok(root));
         let unknown = || look.file().is_none_or(|id| self.judged.says(id).is_none());
-        on_host && self.database.candidate(&invocation(look)) == Candidate::No && unknown()
+        on_host && self.database.load().candidate(&invocation(look)) == Candidate::No && unknown()
     }
 
     fn begin(&self, look: &Look) -> BegunReads {
@@ -165,7 +170,7 @@ impl Triage for Screen {
 
 impl FileTriage for Screen {
     fn judge(&self, path: &[u8], id: FileId) -> FileIs {
-        match (self.database.file_candidate(path), self.judged.says(id)) {
+        match (self.database.load().file_candidate(path), self.judged.says(id)) {
             (Candidate::ByName, _) | (_, Some(ContentSays::Toolchain)) => FileIs::Toolchain,
             (_, None) => FileIs::Unjudged,
             (Candidate::No, Some(ContentSays::Innocent)) => FileIs::Innocent,

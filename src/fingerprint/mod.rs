@@ -26,9 +26,15 @@ mod name_table;
 #[cfg(test)]
 mod noise;
 
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
 use serde::Deserialize;
 
 pub use database::Database;
+
+/// The database in use: replaced when it was read again.
+pub type SharedDatabase = Arc<ArcSwap<Database>>;
 
 /// What a program does, as far as the rule is concerned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize)]

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use crossbeam_channel::{Sender, bounded, unbounded};
 
 use super::sensors::Shared;
@@ -20,7 +21,7 @@ use crate::detect::telling::{Telling, Walks};
 use crate::detect::triage::Screen;
 use crate::detect::{Command, Detection, Inlets, Parts, Share};
 use crate::error::{Error, Result};
-use crate::fingerprint::Database;
+use crate::fingerprint::{Database, SharedDatabase};
 use crate::host::clock;
 use crate::host::identity::HostFacts;
 use crate::host::process::Proc;
@@ -62,7 +63,7 @@ impl Watcher {
         let proc_root = Path::new("/proc");
         let proc = Arc::new(Proc::open(proc_root)?);
         let host = HostIdentity::read(proc_root);
-        let database = Arc::new(Database::builtin()?);
+        let database = SharedDatabase::new(ArcSwap::from_pointee(Database::builtin()?));
         let dispatch = Dispatch::start(config, HostFacts::read(Path::new("/")), super::stdout_form(options))?;
         let counters = Arc::new(Counters::default());
         let (ledger, mounts): (Arc<Ledger>, Arc<Mounts>) = Default::default();
@@ -196,7 +197,7 @@ impl Watcher {
 
 type Workers = Pool<Share, Job>;
 
-fn pools(proc: &Arc<Proc>, database: &Arc<Database>, outcomes: Sender<Outcome>) -> (Workers, Workers) {
+fn pools(proc: &Arc<Proc>, database: &SharedDatabase, outcomes: Sender<Outcome>) -> (Workers, Workers) {
     let runtimes = Runtimes::new("/".into(), "/proc".into());
     let reads = Arc::new(Reads::new(Arc::clone(proc), runtimes, Arc::clone(database), outcomes));
     let files = Arc::clone(&reads);
