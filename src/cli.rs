@@ -1,6 +1,7 @@
 //! The command line: commands and options, with the texts that `--help` and the man pages show. What a command does is
 //! its file's affair under `commands`.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::builder::PossibleValue;
@@ -41,6 +42,11 @@ pub enum Command {
     /// configuration again if it has changed (what its sections sensors and state say holds from the next start); SIGTERM
     /// and SIGINT close the open sessions, send what is left, and end; a second one ends at once.
     Run(RunOptions),
+    /// Say what a file is: which compiler, or none, and why
+    ///
+    /// Judges as the watcher does, by content, name and arguments. A file that cannot be read is named on standard error,
+    /// and the exit code tells of it; the others are judged all the same.
+    Fingerprint(FingerprintOptions),
     /// Say what this host offers, which sensors will run, and what is not covered
     ///
     /// Exits with 0 where all is well, with 1 where something is degraded.
@@ -80,6 +86,26 @@ pub struct ConfigOption {
     pub config: Option<PathBuf>,
 }
 
+/// What `ccwatch fingerprint` can be told.
+#[derive(Debug, Clone, Default, Args)]
+pub struct FingerprintOptions {
+    /// Files to judge
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Print one JSON object a line
+    #[arg(long)]
+    pub json: bool,
+    /// Print the database entry that would recognise the file, for a file in /etc/ccwatch/fingerprints.d
+    #[arg(long, conflicts_with = "json")]
+    pub entry: bool,
+    /// Which configuration.
+    #[command(flatten)]
+    pub config: ConfigOption,
+    /// Arguments to judge with: `-- build ./...`
+    #[arg(last = true, value_name = "ARGUMENTS")]
+    pub args: Vec<OsString>,
+}
+
 /// What `ccwatch run` can be told.
 #[derive(Debug, Clone, Default, Args)]
 pub struct RunOptions {
@@ -95,6 +121,9 @@ pub struct RunOptions {
     /// stays.
     #[arg(long)]
     pub demo: bool,
+    /// Write the process id to this file once watching, and remove it at the end: for hosts without systemd
+    #[arg(long, value_name = "FILE")]
+    pub pid_file: Option<PathBuf>,
 }
 
 /// The processes of the demo's container.

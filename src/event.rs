@@ -88,6 +88,11 @@ pub struct Inode {
     pub ino: u64,
 }
 
+/// Names a mount as statx(2) does: for all time from Linux 6.8 on; before that numbers are used again, as soon as the
+/// mount is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct MountNumber(pub u64);
+
 /// Names a mounted filesystem for all time: mount ids and device numbers are used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct MountedId(pub u64);
@@ -183,6 +188,8 @@ pub struct Exe {
     pub deleted: bool,
     /// Identity of the file.
     pub id: Field<FileId>,
+    /// The mount through which it was executed, where the kernel says that at once (5.8).
+    pub mount: Option<MountNumber>,
     /// An `O_PATH` descriptor on it: pins the inode, asks no file server. Closed with its last owner.
     pub file: Field<Arc<OwnedFd>>,
 }
@@ -307,6 +314,10 @@ pub struct Attempt {
     pub open: Option<Arc<OwnedFd>>,
     /// Its name says nothing, and its content is not known yet.
     pub unjudged: bool,
+    /// It was opened, for whatever purpose: this kernel has no exec events.
+    pub by_open: bool,
+    /// The mount through which it was opened, where that is known.
+    pub mount: Option<MountNumber>,
     /// The filesystem on which it lies.
     pub mounted: Option<MountedId>,
     /// The process, where the filesystem does not tell whose it is.

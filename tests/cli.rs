@@ -157,6 +157,94 @@ fn without_privileges_one_sentence_and_77() {
     assert_eq!(stderr.lines().count(), 1, "{stderr}");
 }
 
+/// Exit code, stdout as JSON objects, and stderr.
+fn fingerprint(arguments: &[&str]) -> (i32, Vec<serde_json::Value>, String) {
+    let (_directory, path) = config("");
+    let output = ccwatch(&[&["fingerprint", "--json", "--config", &path], arguments].concat());
+    let (code, stdout, stderr) = outcome(&output);
+    (code, stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect(), stderr.to_owned())
+}
+
+#[test]
+fn fingerprint_judges_each_file_and_names_those_it_cannot_read() {
+    let directory = tempfile::tempdir().unwrap();
+    let script = directory.path().join("gcc-13");
+    fs::write(&script, "#!/bin/sh\n").unwrap();
+    let script = script.to_str().unwrap();
+    let (code, answers, stderr) =
+        fingerprint(&["/nonexistent/\u{1b}x", PROGRAM, "/dev/null", directory.path().to_str().unwrap(), script]);
+    assert_eq!(code, 70);
+    assert_eq!(
+        stderr,
+        format!(
+            "ccwatch: error: read /nonexistent/\\x1bx: No such file or directory (os error 2)\n\
+             ccwatch: error: read /dev/null: is no regular file, or changes while it is read\n\
+             ccwatch: error: read {}: is no regular file, or changes while it is read\n",
+            directory.path().display()
+        )
+    );
+    let [own, named] = &answers[..] else { panic!("{answers:?}") };
+    assert_eq!((&own["path"], &own["kind"]), (&PROGRAM.into(), &"not-compiler".into()));
+    for hash in ["sha256", "code_hash"] {
+        assert_eq!(own[hash].as_str().unwrap().len(), 64, "{own}");
+    }
+    assert_eq!((&named["family"], &named["confidence"]), (&"gcc-driver".into(), &"low".into()));
+    assert_eq!((&named["toolchain"], &named["version"]), (&"gnu".into(), &"13".into()));
+    assert_eq!(named["evidence"], serde_json::json!(["name"]));
+    assert!(named.get("code_hash").is_none() && named.get("query").is_none(), "{named}");
+}
+
+#[test]
+fn fingerprint_judges_arguments_and_follows_links() {
+    let directory = tempfile::tempdir().unwrap();
+    let (file, link) = (directory.path().join("rustc"), directory.path().join("any"));
+    fs::write(&file, "").unwrap();
+    std::os::unix::fs::symlink(&file, &link).unwrap();
+    let link = link.to_str().unwrap();
+    for (arguments, query) in [(&["--version"][..], true), (&["a.rs"], false)] {
+        let (code, answers, stderr) = fingerprint(&[&[link, "--"], arguments].concat());
+        assert_eq!((code, stderr.as_str()), (0, ""));
+        assert_eq!((&answers[0]["family"], &answers[0]["query"]), (&"rustc".into(), &query.into()));
+    }
+}
+
+#[test]
+fn fingerprint_prints_text_or_an_entry() {
+    let output = ccwatch(&["fingerprint", PROGRAM]);
+    let (code, stdout, stderr) = outcome(&output);
+    assert_eq!((code, stderr), (0, ""));
+    assert!(stdout.starts_with(&format!("{PROGRAM}: not-compiler\n  sha256: ")), "{stdout}");
+    let output = ccwatch(&["fingerprint", "--entry", PROGRAM]);
+    let (code, stdout, _) = outcome(&output);
+    assert_eq!(code, 0);
+    assert!(stdout.starts_with("schema = 1\n") && stdout.contains("\n[[content]]\nfamily = \"local-ccwatch\"\n"));
+    ccwatch::fingerprint::Database::parse(stdout).unwrap();
+    assert_eq!(ccwatch(&["fingerprint", "--entry", "--json", PROGRAM]).status.code(), Some(64));
+}
+
+#[test]
+fn fingerprints_beside_the_configuration_are_checked_and_used() {
+    let (directory, path) = config("");
+    let program = directory.path().join("report");
+    fs::copy(PROGRAM, &program).unwrap();
+    let entry = ccwatch(&["fingerprint", "--config", &path, "--entry", program.to_str().unwrap()]).stdout;
+    let beside = directory.path().join("fingerprints.d");
+    fs::create_dir(&beside).unwrap();
+    let file = beside.join("own.toml");
+    fs::write(&file, entry).unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+    let checked = ccwatch(&["config", "check", "--config", &path]);
+    assert_eq!(outcome(&checked), (0, format!("{path}: ok\n{}: ok, files: 1\n", beside.display()).as_str(), ""));
+    let judged = ccwatch(&["fingerprint", "--config", &path, "--json", program.to_str().unwrap()]);
+    let answer: serde_json::Value = serde_json::from_str(text(&judged.stdout)).unwrap();
+    assert_eq!((&answer["family"], &answer["confidence"]), (&"local-report".into(), &"certain".into()));
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o666)).unwrap();
+    let refused = ccwatch(&["config", "check", "--config", &path]);
+    let (code, stdout, stderr) = outcome(&refused);
+    assert_eq!((code, stdout), (78, ""));
+    assert!(stderr.starts_with(&format!("ccwatch: error: read {}: group or others may write", file.display())));
+}
+
 #[test]
 fn log_rotation_names_the_default_alert_file() {
     let rotation =

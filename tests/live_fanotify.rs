@@ -69,8 +69,8 @@ fn an_entrypoint_that_is_gone_at_once() {
     let watcher = Watcher::start();
     for _ in 0..5 {
         let container = tiny(&["/usr/bin/gcc"]);
-        let opened = watcher.await_opened(&container.id);
-        assert_eq!(opened.at("ccwatch.confirmed"), true, "{opened}");
+        // On a busy machine its EXEC may come after the alert has gone; it is counted all the same.
+        watcher.await_opened(&container.id);
         await_counted(&watcher, &container.id, 1);
     }
 }

@@ -107,13 +107,13 @@ fn opened_tells_who_ran_what_where() {
     assert_graded(&closed);
 }
 
-/// The word, the number and the log level of a severity agree, and a name alone is never more than low.
+/// The word, the number and the log level of a severity agree, and a name alone is never high.
 fn assert_graded(alert: &Alert) {
     let severity = alert.text("ccwatch.severity");
     let number = [("low", 21), ("medium", 47), ("high", 73), ("critical", 99)].iter().find(|(s, _)| *s == severity);
     assert_eq!(alert.number("event.severity"), number.unwrap().1, "{alert}");
     if alert.text("ccwatch.verdict.confidence") == "low" {
-        assert_eq!(severity, "low", "{alert}");
+        assert!(["low", "medium"].contains(&severity), "{alert}");
     }
 }
 

@@ -58,12 +58,13 @@ pub fn document(alert: &Alert, host: &HostFacts, stamp: Stamp) -> Document {
     document
 }
 
-/// What the watcher says of itself where no [`Alert`] was made: of alerts that a sink could not deliver.
+/// What the watcher says of itself where no [`Alert`] was made: of alerts that a sink could not deliver, and of its own
+/// start, stop and reload. Without a `lost` nothing was lost.
 pub fn health(
     action: Action,
     reason: &str,
     sentence: &str,
-    lost: Lost,
+    lost: Option<Lost>,
     made: SystemTime,
     host: &HostFacts,
     stamp: Stamp,
@@ -76,7 +77,7 @@ pub fn health(
         event: event(action, severity, reason, stamp),
         log: ecs::Log { level: severity.log_level().into() },
         host: host_of(host),
-        ccwatch: Own { schema: own::SCHEMA, severity: severity.as_str().into(), lost: Some(lost), ..Own::default() },
+        ccwatch: Own { schema: own::SCHEMA, severity: severity.as_str().into(), lost, ..Own::default() },
         ..Document::default()
     };
     fit::bound(&mut document);
@@ -106,7 +107,15 @@ fn event(action: Action, severity: Severity, reason: &str, stamp: Stamp) -> Even
         // ECS keeps `alert` for what a detection found; a sensor's state is an `event` of category host.
         kind: if finding { "alert" } else { "event" }.into(),
         category: vec![if finding { "process" } else { "host" }.into()],
-        kinds: vec!["info".into()],
+        kinds: vec![
+            match action {
+                Action::WatcherStarted => "start",
+                Action::WatcherStopped => "end",
+                Action::WatcherReloaded => "change",
+                _ => "info",
+            }
+            .into(),
+        ],
         action: action.as_str().into(),
         severity: severity.number(),
         id: stamp.id,
@@ -279,6 +288,7 @@ fn lost(facts: &LossFacts) -> Lost {
         count: (facts.count > 0).then_some(facts.count),
         since: facts.since.map(time::micros),
         recovered: facts.recovered,
+        gap_ms: None,
     }
 }
 

@@ -59,7 +59,7 @@ pub struct Event {
     pub kind: String,
     /// `process`, or `host`.
     pub category: Vec<String>,
-    /// `info`.
+    /// `info`; of the watcher's own life `start`, `end` or `change`.
     #[serde(rename = "type")]
     pub kinds: Vec<String>,
     /// `compiler-executed`, `events-lost`, ...

@@ -89,6 +89,12 @@ pub enum Action {
     SensorRecovered,
     /// Alerts were held back by a limit.
     Suppressed,
+    /// The watcher watches from now on.
+    WatcherStarted,
+    /// The watcher ends.
+    WatcherStopped,
+    /// The watcher took over a changed configuration, or refused it.
+    WatcherReloaded,
 }
 
 impl Action {
@@ -100,6 +106,9 @@ impl Action {
             Self::SensorDegraded => "sensor-degraded",
             Self::SensorRecovered => "sensor-recovered",
             Self::Suppressed => "suppressed",
+            Self::WatcherStarted => "watcher-started",
+            Self::WatcherStopped => "watcher-stopped",
+            Self::WatcherReloaded => "watcher-reloaded",
         }
     }
 
@@ -108,8 +117,9 @@ impl Action {
         match self {
             Self::CompilerExecuted => None,
             Self::EventsLost | Self::SensorDegraded => Some(Severity::High),
-            Self::SensorRecovered => Some(Severity::Low),
-            Self::Suppressed => Some(Severity::Medium),
+            Self::SensorRecovered | Self::WatcherStarted | Self::WatcherReloaded => Some(Severity::Low),
+            // From now on nobody watches.
+            Self::Suppressed | Self::WatcherStopped => Some(Severity::Medium),
         }
     }
 }

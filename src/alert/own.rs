@@ -195,9 +195,12 @@ pub struct Lost {
     /// How many events or alerts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub count: Option<u64>,
-    /// RFC 3339 with microseconds.
+    /// RFC 3339 with microseconds; of `watcher-started`, when a watcher was last known to watch.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub since: Option<String>,
+    /// Of `watcher-started`: for how long nobody watched, at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gap_ms: Option<u64>,
     /// How many processes the sweep looked at afterwards.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub recovered: Option<u64>,

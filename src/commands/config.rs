@@ -6,6 +6,7 @@ use super::print;
 use crate::cli::{ConfigCommand, ConfigOption};
 use crate::config::{Config, Loaded};
 use crate::error::{Error, Result};
+use crate::fingerprint::files::Files;
 
 /// Checks or prints the configuration.
 ///
@@ -22,8 +23,17 @@ pub fn run(command: &ConfigCommand) -> Result<ExitCode> {
 /// Says that all is well, or every error: the last of them is left to the caller, who has the exit code.
 fn check(options: &ConfigOption) -> Result<()> {
     match Config::load_all(options.config.as_deref()) {
-        Ok(loaded) if loaded.exists() => print(&format!("{}: ok\n", loaded.path().display())),
-        Ok(loaded) => print(&format!("{}: no such file, the defaults hold\n", loaded.path().display())),
+        Ok(loaded) => {
+            let directory = loaded.fingerprints();
+            let files = Files::read(&directory)?;
+            files.compile()?;
+            let what = if loaded.exists() { "ok" } else { "no such file, the defaults hold" };
+            let mut text = format!("{}: {what}\n", loaded.path().display());
+            if files.count() > 0 {
+                text.push_str(&format!("{}: ok, files: {}\n", directory.display(), files.count()));
+            }
+            print(&text)
+        }
         Err(mut errors) => {
             let last = errors.pop();
             for error in errors {

@@ -4,6 +4,7 @@
 pub mod config;
 pub mod demo;
 pub mod doctor;
+pub mod fingerprint;
 pub mod run;
 
 use std::ffi::OsString;
@@ -38,6 +39,7 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
     let done = match cli.command {
         Command::Run(options) => run::run(&options),
         Command::Doctor(options) => doctor::run(&options),
+        Command::Fingerprint(options) => fingerprint::run(&options),
         Command::Config { command } => config::run(&command),
         Command::Canary => Ok(ExitCode::SUCCESS),
         Command::DemoStage { stage } => Ok(demo::stage::run(&stage)),

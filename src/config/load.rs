@@ -16,6 +16,9 @@ const MAX_BYTES: u64 = 1 << 20;
 /// Group and others may write: anybody of them could switch the watcher off.
 const FOREIGN_WRITE: u32 = 0o022;
 
+/// Beside the configuration file.
+const FINGERPRINTS: &str = "fingerprints.d";
+
 /// A configuration, and enough of where it came from to tell later whether that has changed.
 #[derive(Debug, Clone)]
 pub struct Loaded {
@@ -52,10 +55,25 @@ impl Config {
     }
 }
 
+/// The bytes of a file that must exist, and that is held to what the configuration is held to: root's or ours, for
+/// nobody else to change. At most `max` bytes.
+///
+/// # Errors
+/// As [`Config::load`].
+pub(crate) fn read_trusted(path: &Path, max: u64) -> Result<Vec<u8>> {
+    let source = Source { path: path.to_path_buf(), named: true };
+    Ok(source.read_up_to(max)?.unwrap_or_default())
+}
+
 impl Loaded {
     /// The file that was read, or would have been.
     pub fn path(&self) -> &Path {
         &self.source.path
+    }
+
+    /// The directory beside it in which an operator adds to the database of compilers.
+    pub fn fingerprints(&self) -> PathBuf {
+        self.source.path.with_file_name(FINGERPRINTS)
     }
 
     /// Whether there was a file.
@@ -93,8 +111,12 @@ impl Source {
         }
     }
 
-    /// The file's bytes; `None` where it is missing and may be.
     fn read(&self) -> Result<Option<Vec<u8>>> {
+        self.read_up_to(MAX_BYTES)
+    }
+
+    /// The file's bytes; `None` where it is missing and may be.
+    fn read_up_to(&self, max: u64) -> Result<Option<Vec<u8>>> {
         let whole = |reason: String| self.refuse(&Problem { line: None, reason });
         let os = |error: std::io::Error| Error::file("read", &self.path, error);
         // O_NONBLOCK: a FIFO under this name must not hang the start. Symbolic links are followed: administrators use
@@ -115,7 +137,7 @@ impl Source {
         if let Some(reason) = distrust_way(&self.path, euid).map_err(os)? {
             return Err(whole(reason));
         }
-        read_bounded(file).map_err(os)?.map(Some).ok_or_else(|| whole(format!("larger than {MAX_BYTES} bytes")))
+        read_bounded(file, max).map_err(os)?.map(Some).ok_or_else(|| whole(format!("larger than {max} bytes")))
     }
 
     fn refuse(&self, problem: &Problem) -> Error {
@@ -181,10 +203,10 @@ fn foreign(what: &str, uid: u32, mode: u32, euid: u32) -> Option<String> {
 }
 
 /// `None` where it is too large.
-fn read_bounded(file: File) -> std::io::Result<Option<Vec<u8>>> {
+fn read_bounded(file: File, max: u64) -> std::io::Result<Option<Vec<u8>>> {
     let mut bytes = Vec::new();
-    file.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
-    Ok((bytes.len() as u64 <= MAX_BYTES).then_some(bytes))
+    file.take(max.saturating_add(1)).read_to_end(&mut bytes)?;
+    Ok((bytes.len() as u64 <= max).then_some(bytes))
 }
 
 #[cfg(test)]

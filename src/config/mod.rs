@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 pub use check::Invalid;
 pub use load::Loaded;
+pub(crate) use load::read_trusted;
 
 /// Read when no other file is named; it need not exist.
 pub const DEFAULT_PATH: &str = "/etc/ccwatch/ccwatch.toml";
@@ -81,6 +82,8 @@ pub enum FanotifySwitch {
     On,
     /// Never.
     Off,
+    /// By the method of kernels without exec events, and it must run.
+    Open,
 }
 
 /// `[sensors]`

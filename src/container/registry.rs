@@ -68,6 +68,24 @@ pub fn is_host(look: &Look, host: &HostIdentity) -> bool {
         && !matches!(cgroup::identify(cgroup), Membership::Container { .. } | Membership::Unreadable)
 }
 
+/// The containers in which a living process is, by what it shows of itself alone: its cgroup, or a mount namespace and a
+/// root directory of its own.
+pub fn nested_of(look: &Look, host: &HostIdentity) -> Option<(ContainerKey, Option<ContainerKey>)> {
+    let stands_alone = || {
+        let (ns, root) = (look.mnt_ns.ok()?, look.root.ok()?);
+        (host.mnt_ns? != ns && host.root? != root).then_some(ns)
+    };
+    match cgroup::identify(look.cgroup.as_deref().ok()?) {
+        Membership::Container { inner, outer } => Some((inner, outer)),
+        Membership::Candidate(key) => stands_alone().map(|_| (key, None)),
+        Membership::Unreadable => None,
+        Membership::RootOnly | Membership::NoContainer => {
+            let id = format!("mnt-{}", stands_alone()?.0).into();
+            Some((ContainerKey { runtime: Runtime::Sandbox, id }, None))
+        }
+    }
+}
+
 /// The containers that were met, and where their processes are to be found when their cgroup cannot be read.
 #[derive(Debug)]
 pub struct Registry {
@@ -116,6 +134,11 @@ impl Registry {
             by_pid: HashMap::new(),
             used: HashMap::new(),
         }
+    }
+
+    /// How many containers are remembered.
+    pub fn containers(&self) -> usize {
+        self.containers.len()
     }
 
     /// Where a process lives, by the first of: its cgroup, the container of its parent, a mount or pid namespace known to

@@ -15,7 +15,7 @@ use crate::container::runtimes::Runtimes;
 use crate::container::{ContainerKey, Metadata, cgroup, passwd};
 use crate::detect::sessions::SessionNumber;
 use crate::event::{Field, FileId, Look, Missing, Monotonic, Namespace, Pid, ProcessId};
-use crate::fingerprint::{Content, ContentSays, SharedDatabase, content};
+use crate::fingerprint::{Content, ContentSays, Database, Recognition, SharedDatabase, content, memory};
 use crate::host::ancestry::{Kin, climb};
 use crate::host::clock;
 use crate::host::process::{Arguments, Proc, ProcessDir};
@@ -107,8 +107,25 @@ pub enum Job {
     Metadata(Vec<ContainerKey>),
     /// Which of these live?
     Alive(SessionNumber, Vec<ProcessId>),
-    /// Read an executable's content, at most so many bytes.
-    Content(FileId, Arc<OwnedFd>, u64),
+    /// Read an executable's content, at most so many bytes; of a packed one, its process' memory.
+    Content(FileId, Arc<OwnedFd>, u64, Option<Image>),
+}
+
+/// A process that executes a file: its directory below /proc, and the file's path as it sees it.
+pub type Image = (Arc<OwnedFd>, Vec<u8>);
+
+/// What was read of a file.
+pub struct Finding {
+    /// Its content.
+    pub content: Field<Content>,
+    /// What that says.
+    pub says: ContentSays,
+    /// When reading began.
+    pub began: SystemTime,
+    /// Another process that executes it may tell more.
+    pub open: bool,
+    /// The database that judged it.
+    pub database: Arc<Database>,
 }
 
 /// What a worker has to say.
@@ -119,8 +136,8 @@ pub enum Outcome {
     Metadata(ContainerKey, Field<Metadata>),
     /// These live.
     Alive(SessionNumber, Vec<ProcessId>),
-    /// An executable's content, what it says, and when reading it began.
-    Content(FileId, Field<Content>, ContentSays, SystemTime),
+    /// An executable's content.
+    Content(FileId, Box<Finding>),
 }
 
 /// What the jobs need.
@@ -136,6 +153,9 @@ pub struct Reads {
 type Names = LruCache<(Namespace, u32), (Field<String>, Monotonic)>;
 
 const NAMES: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
+/// A packed program of some megabytes is unpacked in this time.
+const UNPACKING: u32 = 8;
+const UNPACKS: Duration = Duration::from_millis(10);
 const NAME_FRESH: Duration = Duration::from_secs(30);
 
 impl Reads {
@@ -177,18 +197,27 @@ impl Reads {
                 let alive = processes.into_iter().filter(|p| self.proc.lives(*p)).collect();
                 say(Outcome::Alive(session, alive));
             }
-            Job::Content(id, file, limit) => {
-                let began = SystemTime::now();
-                let content = read_content(&file, limit);
-                // Its mount is kept no longer than that.
-                drop(file);
-                let says = content
-                    .as_ref()
-                    .map_or(ContentSays::Innocent, |content| self.database.load().content_says(content));
-                say(Outcome::Content(id, content, says, began));
+            Job::Content(id, file, limit, image) => {
+                say(Outcome::Content(id, Box::new(self.content(&file, limit, image))))
             }
         }
         say(Outcome::Done(ticket));
+    }
+
+    fn content(&self, file: &OwnedFd, limit: u64, image: Option<Image>) -> Finding {
+        let (began, database) = (SystemTime::now(), self.database.load_full());
+        let mut content = read_content(file, limit, &database);
+        let mut open = matches!(content, Err(Missing::Malformed | Missing::Gone));
+        if let Ok(content) = &mut content
+            && content.packed
+            && content.recognised.is_none()
+        {
+            let unpacked = image.map_or(Err(Missing::Gone), |image| unpacked(&image, limit, &database));
+            open = unpacked.is_err();
+            content.recognised = unpacked.ok().flatten();
+        }
+        let says = content.as_ref().map_or(ContentSays::Unknown, |content| database.content_says(content));
+        Finding { content, says, began, open, database }
     }
 
     fn read_facts(&self, look: &Look, slate: &Slate) {
@@ -257,11 +286,28 @@ impl Reads {
     }
 }
 
+/// What a packed program turns out to be, asked for again while it unpacks itself; an error where it ended before.
+fn unpacked((dir, exe): &Image, limit: u64, database: &Database) -> Field<Option<Recognition>> {
+    let dir = ProcessDir(Arc::clone(dir));
+    for round in 0..UNPACKING {
+        if round > 0 {
+            std::thread::sleep(UNPACKS);
+        }
+        let (file, ranges) = dir.memory(exe)?;
+        let recognition = memory::recognise(&file, &ranges, limit, database);
+        if recognition.is_some() {
+            return Ok(recognition);
+        }
+    }
+    Ok(None)
+}
+
 /// Reopens the inode that the sensor pinned; no name is looked up. A device or a FIFO in its place must not block.
-fn read_content(file: &OwnedFd, limit: u64) -> Field<Content> {
+fn read_content(file: &OwnedFd, limit: u64, database: &Database) -> Field<Content> {
     let path = format!("/proc/self/fd/{}", file.as_raw_fd());
     let open = |flags| std::fs::OpenOptions::new().read(true).custom_flags(flags).open(&path);
     let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
     let opened = open(flags | libc::O_NOATIME).or_else(|_| open(flags)).map_err(|e| Missing::from_os(&e))?;
-    content::read(&opened, limit)
+    // Whoever unlinks a file that runs changes its ctime, and nothing else: the second time it stands still.
+    content::read(&opened, limit, database).or_else(|_| content::read(&opened, limit, database))
 }

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use crate::detect::Detection;
-use crate::detect::pending::Nested;
+use crate::detect::pending::{Nested, Standing};
 use crate::detect::triage::Reading;
 use crate::event::{Attempt, FileId, Sighting};
 use crate::fingerprint::ContentSays;
@@ -18,8 +18,8 @@ const HELD: usize = 1024;
 pub(super) enum Unjudged {
     /// Its process was seen, and perhaps the attempt before.
     Seen { sighting: Box<Sighting>, reading: Option<Reading>, attempted: bool, nested: Nested },
-    /// Nobody saw its process; whether its EXEC came.
-    Unseen { attempt: Attempt, confirmed: bool },
+    /// Nobody saw its process; what became of its attempt.
+    Unseen { attempt: Attempt, standing: Standing },
 }
 
 /// Execs by the file that they wait for.
@@ -51,14 +51,15 @@ impl Detection {
     pub(super) fn release(&mut self, id: FileId, says: ContentSays) {
         for exec in self.held.take(id) {
             match (says, exec) {
-                (ContentSays::Toolchain, Unjudged::Seen { sighting, reading, attempted, nested }) => {
-                    self.admit(*sighting, reading, attempted, nested);
+                (
+                    ContentSays::Toolchain | ContentSays::ByArguments,
+                    Unjudged::Seen { sighting, reading, attempted, nested },
+                ) => self.admit(*sighting, reading, attempted, nested),
+                (ContentSays::Toolchain, Unjudged::Unseen { attempt, standing }) => {
+                    self.exec_unseen(attempt, standing);
                 }
-                (ContentSays::Toolchain, Unjudged::Unseen { attempt, confirmed }) => {
-                    self.exec_unseen(attempt, confirmed);
-                }
-                (ContentSays::Innocent, Unjudged::Seen { reading, .. }) => self.leave(reading),
-                (ContentSays::Innocent, Unjudged::Unseen { .. }) => {}
+                (_, Unjudged::Seen { reading, .. }) => self.leave(reading),
+                (_, Unjudged::Unseen { .. }) => {}
             }
         }
     }

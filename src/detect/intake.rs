@@ -4,13 +4,13 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use crate::container::{ContainerKey, Home};
-use crate::detect::enrich::Job;
+use crate::detect::enrich::{Image, Job};
 use crate::detect::held::Unjudged;
 use crate::detect::merge::{Looked, Merged};
-use crate::detect::pending::{Nested, Pending};
+use crate::detect::pending::{Nested, Pending, Standing};
 use crate::detect::triage::Reading;
 use crate::detect::{CONTENT_HANGS, DEADLINE, Detection, LARGE, LARGE_DEADLINE, PENDING, triage};
-use crate::event::{Attempt, FileId, SensorKind, Sighting};
+use crate::event::{Attempt, FileId, Look, SensorKind, Sighting};
 use crate::fingerprint::{Candidate, ContentSays};
 use crate::host::clock;
 
@@ -30,6 +30,9 @@ impl Detection {
     pub(super) fn attempts(&mut self, attempts: Vec<Attempt>) {
         let connected = self.ledger.is_connected();
         for attempt in attempts {
+            if attempt.by_open && attempt.unjudged {
+                self.read_opened(&attempt);
+            }
             let merged = if connected { self.merge.attempt(attempt) } else { Some(Merged::Unconfirmed(attempt)) };
             self.merged(merged);
         }
@@ -37,33 +40,44 @@ impl Detection {
 
     pub(super) fn merged(&mut self, merged: impl IntoIterator<Item = Merged>) {
         for one in merged {
-            let (attempt, confirmed) = match one {
-                Merged::Confirmed(attempt) => (attempt, true),
-                Merged::Unconfirmed(attempt) => (attempt, false),
+            let (attempt, standing) = match one {
+                Merged::Confirmed(attempt) => (attempt, Standing::Confirmed),
+                Merged::Joined(attempt) => (attempt, Standing::Joined),
+                Merged::Unconfirmed(attempt) => (attempt, Standing::Attempted),
             };
             match self.judged.says(attempt.file).filter(|_| attempt.unjudged) {
-                Some(ContentSays::Innocent) => {}
-                None if attempt.unjudged => self.hold_unseen(attempt, confirmed),
-                Some(ContentSays::Toolchain) | None => self.exec_unseen(attempt, confirmed),
+                None if attempt.unjudged => self.hold_unseen(attempt, standing),
+                Some(ContentSays::Toolchain) | None => self.exec_unseen(attempt, standing),
+                Some(_) => {}
             }
         }
     }
 
-    fn hold_unseen(&mut self, mut attempt: Attempt, confirmed: bool) {
+    /// A file that was opened is read even if nobody executes it: else each open of a library would be told again.
+    fn read_opened(&mut self, attempt: &Attempt) {
+        if let Some(file) = &attempt.open
+            && self.judged.says(attempt.file).is_none()
+            && let Some((inner, _)) = self.owner_of(attempt)
+        {
+            self.read_content(attempt.file, file, inner, None);
+        }
+    }
+
+    fn hold_unseen(&mut self, mut attempt: Attempt, standing: Standing) {
         if let Some(file) = attempt.open.take()
             && let Some((inner, _)) = self.owner_of(&attempt)
         {
-            self.read_content(attempt.file, &file, inner);
+            self.read_content(attempt.file, &file, inner, None);
         }
-        self.hold(attempt.file, Unjudged::Unseen { attempt, confirmed });
+        self.hold(attempt.file, Unjudged::Unseen { attempt, standing });
     }
 
     /// An exec whose process nobody saw: its file and its filesystem are all that is known.
-    pub(super) fn exec_unseen(&mut self, attempt: Attempt, confirmed: bool) {
+    pub(super) fn exec_unseen(&mut self, attempt: Attempt, standing: Standing) {
         let Some(nested) = self.owner_of(&attempt) else { return self.counters.add_unexamined(1, clock::now()) };
         self.screen.tally(attempt.at, &nested.0);
         let number = self.number();
-        let mut pending = Pending::of_attempt(attempt, confirmed, nested, clock::now().plus(DEADLINE));
+        let mut pending = Pending::of_attempt(attempt, standing, nested, clock::now().plus(DEADLINE));
         if self.pending.len() < PENDING {
             self.ask_metadata(number, &mut pending);
             self.ask_content(&mut pending);
@@ -101,11 +115,11 @@ impl Detection {
         if candidate == Candidate::No {
             let Some(id) = sighting.look.file() else { return self.leave(reading) };
             match self.judged.says(id) {
-                Some(ContentSays::Innocent) => return self.leave(reading),
-                Some(ContentSays::Toolchain) => {}
+                Some(ContentSays::Toolchain | ContentSays::ByArguments) => {}
+                Some(ContentSays::Innocent | ContentSays::Unknown) => return self.leave(reading),
                 None => {
                     if let Some(Ok(file)) = sighting.look.exe.as_ref().ok().map(|exe| &exe.file) {
-                        self.read_content(id, file, nested.0.clone());
+                        self.read_content(id, file, nested.0.clone(), image_of(&sighting.look));
                     }
                     let sighting = Box::new(sighting);
                     return self.hold(id, Unjudged::Seen { sighting, reading, attempted, nested });
@@ -211,7 +225,8 @@ impl Detection {
         if self.judged.says(id).is_some() {
             return;
         }
-        if !self.read_content(id, &Arc::clone(file), pending.inner.clone()) {
+        let image = image_of(&pending.look);
+        if !self.read_content(id, &Arc::clone(file), pending.inner.clone(), image) {
             return;
         }
         pending.content = Some(id);
@@ -221,13 +236,18 @@ impl Detection {
     }
 
     /// Has a file of a container read, unless it is being read; whether somebody does.
-    fn read_content(&mut self, id: FileId, file: &Arc<OwnedFd>, container: ContainerKey) -> bool {
+    fn read_content(&mut self, id: FileId, file: &Arc<OwnedFd>, container: ContainerKey, image: Option<Image>) -> bool {
         if self.reading.contains_key(&id) {
             return true;
         }
-        let job = Job::Content(id, Arc::clone(file), self.read_bytes);
+        let job = Job::Content(id, Arc::clone(file), self.read_bytes, image);
         let Some(ticket) = self.contents.submit((container, true), job) else { return false };
         self.reading.insert(id, (ticket, clock::now().plus(CONTENT_HANGS)));
         true
     }
+}
+
+fn image_of(look: &Look) -> Option<Image> {
+    let dir = look.dir.as_ref().ok()?;
+    Some((Arc::clone(dir), look.exe.as_ref().ok()?.path.clone()))
 }

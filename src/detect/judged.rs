@@ -7,7 +7,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use lru::LruCache;
 
-use crate::event::{Field, FileId};
+use crate::detect::enrich::Finding;
+use crate::event::FileId;
 use crate::fingerprint::{Content, ContentSays};
 
 const FILES: NonZeroUsize = NonZeroUsize::new(8192).unwrap();
@@ -49,11 +50,11 @@ impl Judged {
         self.files().get(&id).and_then(|known| known.content.clone())
     }
 
-    /// Takes in what a worker has read, begun at `read`. What cannot be read is asked for no more than any other file.
-    pub fn learn(&self, id: FileId, content: Field<Content>, says: ContentSays, read: SystemTime) {
-        let settled = is_settled(id, read);
-        let content = content.ok().map(Arc::new);
-        self.files().put(id, Known { says, content, settled });
+    /// Takes in what a worker has read. What cannot be read is asked for no more than any other file.
+    pub fn learn(&self, id: FileId, finding: Finding) {
+        let settled = is_settled(id, finding.began) && !finding.open;
+        let content = finding.content.ok().map(Arc::new);
+        self.files().put(id, Known { says: finding.says, content, settled });
     }
 
     /// Forgets all: the database has changed.
@@ -72,6 +73,7 @@ pub fn is_settled(id: FileId, now: SystemTime) -> bool {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::fingerprint::Database;
 
     fn id(ctime_ns: i128) -> FileId {
         FileId { dev: 1, ino: 2, size: 3, mtime_ns: 0, ctime_ns }
@@ -83,7 +85,9 @@ mod tests {
         let now_ns = i128::try_from(now.duration_since(UNIX_EPOCH).unwrap().as_nanos()).unwrap();
         let (old, fresh) = (id(now_ns - 1_000_000_000), id(now_ns - 1_000_000));
         for id in [old, fresh] {
-            judged.learn(id, Ok(Content::default()), ContentSays::Innocent, now);
+            let content = Ok(Content::default());
+            let database = Arc::new(Database::builtin().unwrap());
+            judged.learn(id, Finding { content, says: ContentSays::Innocent, began: now, open: false, database });
         }
         assert_eq!(judged.says(old), Some(ContentSays::Innocent));
         assert_eq!(judged.says(fresh), None);

@@ -16,6 +16,8 @@ use crate::sensor::ledger::{Counted, Image, OLD};
 pub const CONFIRM: Duration = Duration::from_millis(10);
 /// And so long it can still be confirmed: an exec may read from a slow disk before it succeeds.
 const LATE: Duration = Duration::from_secs(1);
+/// An open and the EXEC that it was for lie no further apart, unless the machine is very busy or the disk very slow.
+const AT_ONCE: Duration = Duration::from_millis(100);
 /// Processes of which something is remembered.
 const LANES: usize = 32_768;
 /// What is remembered of one process.
@@ -39,6 +41,8 @@ pub struct Looked {
 pub enum Merged {
     /// An EXEC followed: it is an exec.
     Confirmed(Attempt),
+    /// The file was opened and an EXEC followed at once, of which nobody saw the file: almost always this one.
+    Joined(Attempt),
     /// None followed in time.
     Unconfirmed(Attempt),
 }
@@ -92,11 +96,11 @@ impl Merge {
             lane.succeeded = Some(attempt.at);
             return None;
         }
-        let confirms = |exec: &Counted| exec.at > attempt.after && may_be(&attempt, exec.image);
+        let confirms = |exec: &Counted| may_be(&attempt, exec);
         if let Some(index) = lane.execs.iter().position(confirms) {
-            take(&mut lane.execs, index);
+            let image = take(&mut lane.execs, index).map_or(Image::Unknown, |exec| exec.image);
             lane.succeeded = Some(attempt.at);
-            return Some(Merged::Confirmed(attempt));
+            return Some(succeeded(attempt, image));
         }
         let pushed_out = if lane.attempts.len() >= DEPTH { lane.attempts.pop_front() } else { None };
         let (at, pid) = (attempt.at, attempt.pid);
@@ -108,19 +112,19 @@ impl Merge {
             return None;
         }
         self.waiting -= 1;
-        Some(Merged::Unconfirmed(attempt))
+        if attempt.by_open { None } else { Some(Merged::Unconfirmed(attempt)) }
     }
 
     /// Takes in an EXEC that no look counts.
     pub fn exec(&mut self, exec: Counted) -> Option<Merged> {
         let lane = self.lane(exec.pid, exec.at);
-        let confirmed = |w: &Waiting| w.attempt.after < exec.at && may_be(&w.attempt, exec.image);
+        let confirmed = |w: &Waiting| may_be(&w.attempt, &exec);
         if let Some(index) = lane.attempts.iter().position(confirmed)
             && let Some(Waiting { attempt, told }) = take(&mut lane.attempts, index)
         {
             lane.succeeded = Some(attempt.at);
             self.waiting -= usize::from(!told);
-            return Some(Merged::Confirmed(attempt));
+            return Some(succeeded(attempt, exec.image));
         }
         if lane.execs.len() >= DEPTH
             && let Some(old) = lane.execs.pop_front()
@@ -172,7 +176,8 @@ impl Merge {
                 waiting.told = true;
                 self.waiting -= 1;
                 // A script and its interpreter: that one of them became an exec says all.
-                if lane.succeeded.is_none_or(|at| at <= waiting.attempt.after) {
+                let alone = lane.succeeded.is_none_or(|at| at <= waiting.attempt.after);
+                if alone && !waiting.attempt.by_open {
                     told.push(Merged::Unconfirmed(waiting.attempt.clone()));
                 }
                 // What waits on for a late EXEC keeps no file open.
@@ -224,12 +229,25 @@ fn take<T>(queue: &mut VecDeque<T>, index: usize) -> Option<T> {
     taken
 }
 
-/// Whether an EXEC may be this attempt's success.
-fn may_be(attempt: &Attempt, image: Image) -> bool {
-    match image {
-        Image::Unknown | Image::Ended => true,
-        Image::Host => false,
-        Image::File(inode) => inode == attempt.file.inode(),
+/// Whether an EXEC may be this attempt's success. An open may be for anything: the EXEC must follow at once, and nothing
+/// be known that speaks against it.
+fn may_be(attempt: &Attempt, exec: &Counted) -> bool {
+    let in_time = exec.at > attempt.after && (!attempt.by_open || exec.at <= attempt.at.plus(AT_ONCE));
+    in_time
+        && match exec.image {
+            Image::Unknown => true,
+            Image::Ended => !attempt.by_open,
+            Image::Host => false,
+            Image::File(inode) => inode == attempt.file.inode(),
+        }
+}
+
+/// What an EXEC makes of an attempt.
+fn succeeded(attempt: Attempt, image: Image) -> Merged {
+    if attempt.by_open && !matches!(image, Image::File(_)) {
+        Merged::Joined(attempt)
+    } else {
+        Merged::Confirmed(attempt)
     }
 }
 

@@ -22,7 +22,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, select_biased};
+use crossbeam_channel::{Receiver, Sender, select_biased};
 use lru::LruCache;
 
 use crate::alert::SessionState;
@@ -72,8 +72,21 @@ const PENDING: usize = 256;
 pub enum Command {
     /// Take over what can be changed at run time.
     Reconfigure(Box<Config>),
+    /// A sign of life is asked for.
+    Pulse(Sender<Pulse>),
     /// Close all sessions and end.
     Stop,
+}
+
+/// Detection moves, and this is what it knows.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Pulse {
+    /// Containers that it has met and remembers.
+    pub containers: usize,
+    /// Build sessions that are open.
+    pub sessions: usize,
+    /// Sensors that do not work.
+    pub degraded: Vec<SensorKind>,
 }
 
 /// A share of the workers: a container, and whether the job may hang on what that controls.
@@ -195,6 +208,7 @@ impl Detection {
             select_biased! {
                 recv(inlets.commands) -> command => match command {
                     Ok(Command::Reconfigure(config)) => self.reconfigure(&config),
+                    Ok(Command::Pulse(answer)) => self.pulse(&answer),
                     Ok(Command::Stop) | Err(_) => return self.stop(inlets),
                 },
                 recv(inlets.outcomes) -> outcome => if let Ok(outcome) = outcome { self.outcome(outcome) },
@@ -230,6 +244,12 @@ impl Detection {
                 return;
             }
         }
+    }
+
+    fn pulse(&self, answer: &Sender<Pulse>) {
+        let (containers, sessions) = (self.registry.containers(), self.sessions.open());
+        // Who asked may have given up.
+        let _ = answer.try_send(Pulse { containers, sessions, degraded: self.telling.degraded().to_vec() });
     }
 
     fn reconfigure(&mut self, config: &Config) {
@@ -290,10 +310,18 @@ impl Detection {
             }
             Outcome::Metadata(key, metadata) => self.registry.learn(&key, metadata, clock::now()),
             Outcome::Alive(session, alive) => self.sessions.answer(session, &alive, clock::now()),
-            Outcome::Content(id, content, says, read) => {
+            Outcome::Content(id, finding) => {
                 self.reading.remove(&id);
-                self.judged.learn(id, content, says, read);
-                self.release(id, says);
+                let (says, unreadable) = (finding.says, finding.content.is_err());
+                // What another database has said meanwhile is asked for again.
+                if Arc::ptr_eq(&finding.database, &self.database.load()) {
+                    self.judged.learn(id, *finding);
+                }
+                if unreadable {
+                    self.give_up(id)
+                } else {
+                    self.release(id, says)
+                }
                 let waiting: Vec<u64> =
                     self.pending.iter().filter(|(_, p)| p.content == Some(id)).map(|(n, _)| *n).collect();
                 for number in waiting {

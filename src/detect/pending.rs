@@ -8,11 +8,22 @@ use crate::alert::{Ancestor, ContainerFacts, ExecFacts, Origin, ProcessFacts, Re
 use crate::container::{ContainerKey, Metadata};
 use crate::detect::enrich::{Facts, Memory, Slate};
 use crate::detect::root_command;
-use crate::event::{Attempt, Exe, FileId, Look, Missing, Monotonic, Pid, SensorKind, Sighting, StartTime};
+use crate::event::{Attempt, Exe, FileId, Look, Missing, Monotonic, MountNumber, Pid, SensorKind, Sighting, StartTime};
 use crate::fingerprint::{Content, Invocation, Judgement, Request};
 use crate::host::ancestry::Kin;
 use crate::host::clock::{self, Ticks};
 use crate::host::worker::Ticket;
+
+/// What is known of an exec's success.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// It succeeded, and this file is what ran.
+    Confirmed,
+    /// An exec succeeded, and another file may be what ran.
+    Joined,
+    /// It was attempted.
+    Attempted,
+}
 
 /// An exec that waits for its workers.
 #[derive(Debug, Clone)]
@@ -23,8 +34,8 @@ pub struct Pending {
     pub at: Monotonic,
     /// Who saw it.
     pub known_by: Vec<SensorKind>,
-    /// It is known to have succeeded.
-    pub confirmed: bool,
+    /// Whether it succeeded.
+    pub standing: Standing,
     /// The look.
     pub look: Arc<Look>,
     /// The POSIX session of a parent, for a process whose own is not known.
@@ -75,7 +86,7 @@ impl Pending {
             pid,
             at,
             known_by: vec![known_by],
-            confirmed: true,
+            standing: Standing::Confirmed,
             look: Arc::new(look),
             parent_session: None,
             inner,
@@ -96,18 +107,19 @@ impl Pending {
         Self { parent_session, ..Self::begin(who, sighting.known_by, sighting.look, slate, nested, deadline) }
     }
 
-    /// Takes in an attempt whose process was not seen; `confirmed` by the connector's EXEC.
-    pub fn of_attempt(attempt: Attempt, confirmed: bool, nested: Nested, deadline: Monotonic) -> Self {
+    /// Takes in an attempt whose process was not seen.
+    pub fn of_attempt(attempt: Attempt, standing: Standing, nested: Nested, deadline: Monotonic) -> Self {
         let mut look = Look::nothing(attempt.at, Missing::Gone);
         let file = attempt.open.ok_or(Missing::Gone);
-        look.exe = Ok(Exe { path: attempt.path.to_vec(), deleted: false, id: Ok(attempt.file), file });
+        look.exe =
+            Ok(Exe { path: attempt.path.to_vec(), deleted: false, id: Ok(attempt.file), mount: attempt.mount, file });
         let slate: Arc<Slate> = Arc::default();
         slate.refuse_facts(Missing::Gone);
         slate.refuse_memory(Missing::Gone);
         let who = (attempt.pid, attempt.at);
         let mut pending = Self::begin(who, SensorKind::Fanotify, look, slate, nested, deadline);
-        pending.confirmed = confirmed;
-        if confirmed {
+        pending.standing = standing;
+        if standing != Standing::Attempted {
             pending.known_by.push(SensorKind::Connector);
         }
         pending
@@ -122,6 +134,11 @@ impl Pending {
     /// Identity of the executed file.
     pub fn file(&self) -> Option<FileId> {
         self.look.file()
+    }
+
+    /// The mount through which it was executed.
+    pub fn mount(&self) -> Option<MountNumber> {
+        self.look.exe.as_ref().ok()?.mount
     }
 
     /// Whether there are more arguments than were kept.
@@ -168,7 +185,7 @@ impl Pending {
             container: container(&self.inner),
             outer: self.outer.as_ref().map(container),
             verdict: judged.verdict,
-            confirmed: self.confirmed,
+            confirmed: self.standing == Standing::Confirmed,
             known_by: self.known_by.clone(),
             query: judged.request == Request::Query,
             arguments_known: memory.args.is_ok(),

@@ -13,6 +13,8 @@ use crate::fingerprint::{Confidence, Kind, Verdict};
 pub struct Case<'a> {
     /// What was executed.
     pub verdict: &'a Verdict,
+    /// Its file was not read in time: the name may be true, and what is told now is not to be told again when it is.
+    pub unread: bool,
     /// It only asks for information.
     pub query: bool,
     /// Where its file lies.
@@ -79,7 +81,7 @@ impl Rules {
         if ignored {
             return None;
         }
-        Some(if build || case.verdict.confidence == Confidence::Low {
+        Some(if build || (case.verdict.confidence == Confidence::Low && !case.unread) {
             Severity::Low
         } else if case.verdict.masquerade || case.verdict.packed || case.origin == Origin::Memfd {
             Severity::High
@@ -149,14 +151,17 @@ mod tests {
             (&hidden, false, u, Runtime::BuildKit, Severity::Low),
         ];
         for (verdict, query, origin, runtime, want) in rows {
-            assert_eq!(rules.severity(Case { verdict, query, origin, runtime }), Some(want));
+            assert_eq!(rules.severity(Case { verdict, unread: false, query, origin, runtime }), Some(want));
         }
+        let unread = Case { verdict: &low, unread: true, query: false, origin: u, runtime: d };
+        assert_eq!(rules.severity(unread), Some(Severity::Medium), "its name may be true");
     }
 
     #[test]
     fn an_exception_lowers_or_silences() {
         let sure = verdict(Kind::Compiler, Confidence::Certain);
-        let case = Case { verdict: &sure, query: false, origin: Origin::Memfd, runtime: Runtime::Docker };
+        let case =
+            Case { verdict: &sure, unread: false, query: false, origin: Origin::Memfd, runtime: Runtime::Docker };
         let exception = |uid, mercy| Exception {
             criteria: vec![Criterion::HostUid(uid)],
             mercy,
@@ -183,7 +188,7 @@ mod tests {
         };
         let rules = Rules::new(&policy);
         let (compiler, linker) = (verdict(Kind::Compiler, Confidence::High), verdict(Kind::Linker, Confidence::High));
-        let case = |verdict, query, runtime| Case { verdict, query, origin: Origin::Unknown, runtime };
+        let case = |verdict, query, runtime| Case { verdict, unread: false, query, origin: Origin::Unknown, runtime };
         assert!(rules.severity(case(&compiler, false, Runtime::Docker)).is_some());
         assert_eq!(rules.severity(case(&compiler, true, Runtime::Docker)), None);
         assert_eq!(rules.severity(case(&compiler, false, Runtime::BuildKit)), None);

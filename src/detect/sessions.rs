@@ -246,6 +246,11 @@ impl Sessions {
         posix.is_some() && self.open.values().any(|s| s.reported && s.posix == posix && s.container == *container)
     }
 
+    /// How many sessions are open.
+    pub fn open(&self) -> usize {
+        self.open.len()
+    }
+
     /// The next moment at which [`Sessions::due`] has something to do.
     pub fn next_due(&self) -> Option<Monotonic> {
         let sessions = self.open.values().map(|s| self.session_due(s));

@@ -7,7 +7,7 @@ use crate::alert::ExecFacts;
 use crate::container::ContainerKey;
 use crate::detect::Detection;
 use crate::detect::exception::Subject;
-use crate::detect::pending::Pending;
+use crate::detect::pending::{Pending, Standing};
 use crate::detect::policy::{Case, Ruling};
 use crate::detect::session::Member;
 use crate::detect::sessions::Draft;
@@ -33,13 +33,14 @@ impl Detection {
         if !judged.verdict.kind.is_toolchain() {
             return;
         }
+        let unread = content.is_none() && pending.file().is_some_and(|id| self.judged.says(id).is_none());
         let outermost = pending.outer.as_ref().unwrap_or(&pending.inner);
         let ticks = Ticks::read();
         let assembled = pending.assemble(judged, content.as_deref(), ticks);
         // Whatever the session did before the watcher began was seen by nobody.
         let older = assembled.session_start.is_some_and(|start| ticks.moment(start) < self.began);
         let mut facts = assembled.facts;
-        let severity = match self.rule(&facts, outermost) {
+        let severity = match self.rule(&facts, unread, outermost) {
             Ruling::Ignored => return,
             Ruling::Silenced { .. } => return self.limits.hold_back(&pending.inner),
             Ruling::Finding { severity, exception } => {
@@ -57,9 +58,12 @@ impl Detection {
             at: pending.at,
             name: pending.name(),
             severity,
-            inexact: older || pending.known_by == [SensorKind::Poll] || !self.ledger.is_connected(),
-            covered: pending.file().is_some_and(|file| self.mounts.covers(file.dev)),
-            counts: pending.confirmed || !self.ledger.is_connected(),
+            inexact: older
+                || pending.known_by == [SensorKind::Poll]
+                || pending.standing == Standing::Joined
+                || !self.ledger.is_connected(),
+            covered: pending.file().is_some_and(|file| self.mounts.covers(file.dev, pending.mount())),
+            counts: pending.standing != Standing::Attempted || !self.ledger.is_connected(),
             root_command: assembled.root_command,
             file: pending.file(),
             facts,
@@ -96,7 +100,7 @@ impl Detection {
         draft.lead = Arc::new(lead);
     }
 
-    fn rule(&self, facts: &ExecFacts, outermost: &ContainerKey) -> Ruling {
+    fn rule(&self, facts: &ExecFacts, unread: bool, outermost: &ContainerKey) -> Ruling {
         let metadata = self.registry.metadata(outermost);
         let subject = Subject {
             container: metadata.and_then(|m| m.name.as_deref()),
@@ -107,6 +111,6 @@ impl Detection {
             ..Subject::default()
         };
         let (query, origin, runtime) = (facts.query, facts.origin, outermost.runtime);
-        self.rules.rule(Case { verdict: &facts.verdict, query, origin, runtime }, &subject, SystemTime::now())
+        self.rules.rule(Case { verdict: &facts.verdict, unread, query, origin, runtime }, &subject, SystemTime::now())
     }
 }

@@ -36,12 +36,21 @@ pub struct Telling {
     losses_due: Option<Monotonic>,
     /// Losses told whose sweep has not ended, by sensor.
     unrepaired: Vec<(SensorKind, u64)>,
+    degraded: Vec<SensorKind>,
 }
 
 impl Telling {
     /// Tells through `alerts`, and has losses repaired by `walker`, where that may walk.
     pub fn new(alerts: Outlet, walker: Option<Walks>, screen: Arc<Screen>) -> Self {
-        Self { alerts, walker, screen, losses: Vec::new(), losses_due: None, unrepaired: Vec::new() }
+        Self {
+            alerts,
+            walker,
+            screen,
+            losses: Vec::new(),
+            losses_due: None,
+            unrepaired: Vec::new(),
+            degraded: Vec::new(),
+        }
     }
 
     fn tell(&self, alert: Alert) {
@@ -101,6 +110,10 @@ impl Telling {
     /// A sensor works, or does not.
     pub fn health(&mut self, sensor: SensorKind, degraded: Option<String>) {
         let name = sensor.as_str();
+        self.degraded.retain(|known| *known != sensor);
+        if degraded.is_some() {
+            self.degraded.push(sensor);
+        }
         if sensor == SensorKind::Connector
             && let Some(walker) = &self.walker
         {
@@ -114,6 +127,11 @@ impl Telling {
         let loss = LossFacts { sensor: Some(sensor), count: 0, since: None, recovered: None, sentence };
         let alert = self.health_alert(action, severity, action.as_str(), loss);
         self.tell(alert);
+    }
+
+    /// The sensors that do not work.
+    pub fn degraded(&self) -> &[SensorKind] {
+        &self.degraded
     }
 
     /// Takes in a loss; it is told within a second, with those that follow.

@@ -11,7 +11,7 @@ use std::time::Duration;
 use lru::LruCache;
 
 use crate::container::mounted::MountOwners;
-use crate::container::registry::{HostIdentity, is_host};
+use crate::container::registry::{HostIdentity, is_host, nested_of};
 use crate::container::{ContainerKey, Runtime, cgroup};
 use crate::detect::Share;
 use crate::detect::enrich::{Job, Slate};
@@ -137,7 +137,7 @@ impl Triage for Screen {
             return false;
         }
         // Whose file cannot be named cannot be read either.
-        look.file().is_none_or(|id| self.judged.says(id) == Some(ContentSays::Innocent))
+        look.file().is_none_or(|id| matches!(self.judged.says(id), Some(ContentSays::Innocent | ContentSays::Unknown)))
     }
 
     fn is_entering(&self, look: &Look) -> bool {
@@ -174,7 +174,7 @@ impl FileTriage for Screen {
             (Candidate::ByName, _) | (_, Some(ContentSays::Toolchain)) => FileIs::Toolchain,
             (_, None) => FileIs::Unjudged,
             (Candidate::No, Some(ContentSays::Innocent)) => FileIs::Innocent,
-            (Candidate::IfArguments, Some(ContentSays::Innocent)) => FileIs::ByArguments,
+            (_, Some(_)) => FileIs::ByArguments,
         }
     }
 
@@ -182,6 +182,16 @@ impl FileTriage for Screen {
         if let Some(key) = self.mount_owners.of(&mount.point) {
             self.learn(id, (key, None));
         }
+    }
+
+    fn mounted_within(&self, id: MountedId, root: Option<MountedId>, look: &Look) {
+        if let Some(nested) = root.and_then(|root| self.owner(root)).or_else(|| nested_of(look, &self.host)) {
+            self.learn(id, nested);
+        }
+    }
+
+    fn lives_on_host(&self, look: &Look) -> bool {
+        is_host(look, &self.host)
     }
 
     fn unmounted(&self, id: MountedId) {

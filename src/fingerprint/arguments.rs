@@ -11,7 +11,7 @@ use super::Request;
 const MAX_ARGUMENTS: usize = 4096;
 
 /// The options of one program, as far as telling a query from a compile needs them; `[[queries]]` in the database.
-#[derive(Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(super) struct RawGrammar {
     name: String,

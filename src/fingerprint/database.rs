@@ -1,28 +1,40 @@
-//! The database of families: config/fingerprints.toml parsed, checked and compiled into tables. Asking them is
-//! `lookup`'s affair, the verdict `judge`'s.
+//! The database of families: config/fingerprints.toml and what an administrator added to it, checked and compiled into
+//! tables. Asking them is `lookup`'s and `recognition`'s affair, the verdict `judge`'s.
 
 use std::collections::HashMap;
+use std::io;
 
-use serde::Deserialize;
-
-use super::Kind;
-use super::arguments::{Grammar, RawGrammar};
+use super::arguments::Grammar;
+use super::elf::{Read, go};
+use super::marks::{Found, MarkId};
 use super::name::{self, NamePattern, Suffix};
+use super::pages::Pages;
 use super::path::PathPattern;
+use super::raw::{RawDatabase, RawFamily};
+use super::recognition::{Claimant, Contents};
 use super::script::Launcher;
+use super::{Content, Kind, Recognition};
+use crate::alert::escape;
 use crate::error::{Error, Result};
 
 /// The database that is compiled in.
-const BUILTIN: &str = include_str!("../../config/fingerprints.toml");
-/// The version of the file's format.
-const SCHEMA: u32 = 1;
+const TEXT: &[u8; include_bytes!("../../config/fingerprints.toml").len()] =
+    include_bytes!("../../config/fingerprints.toml");
+/// The same with each byte inverted: as text it would put every mark into this program's own file.
+static BUILTIN: [u8; TEXT.len()] = inverted(TEXT);
 /// The kernel cuts comm to this many bytes (TASK_COMM_LEN - 1 in linux/sched.h).
 pub(super) const COMM_LEN: usize = 15;
+/// The family of what no other pattern fits, and of names that claim a kind alone (`cc`).
+pub(super) const UNKNOWN: &str = "unknown";
+/// What UPX writes into all that it packs.
+const PACKER: &[u8] = b"UPX!";
 
 /// What is known of compilers and their kin, compiled into tables.
 #[derive(Debug)]
 pub struct Database {
     pub(super) families: Vec<Family>,
+    /// The first family of each name.
+    by_family: HashMap<Box<str>, usize>,
     /// By the name's core, the basename of path patterns included.
     pub(super) names: HashMap<Box<[u8]>, Vec<Rule>>,
     /// Patterns with a star: few, tried one after the other.
@@ -32,6 +44,10 @@ pub struct Database {
     pub(super) java_classes: HashMap<Box<[u8]>, usize>,
     pub(super) python_modules: HashMap<Box<[u8]>, usize>,
     pub(super) grammars: Vec<Grammar>,
+    /// How contents are recognised.
+    pub(super) contents: Contents,
+    go_magic: MarkId,
+    packer: MarkId,
 }
 
 /// One entry of the database.
@@ -48,6 +64,8 @@ pub(super) struct Family {
     pub(super) wrapper: bool,
     /// Its subcommands that compile.
     pub(super) compile_commands: Vec<Box<[u8]>>,
+    /// Names that claim nothing, and under which its content is usual.
+    pub(super) also_named: Vec<NamePattern>,
 }
 
 /// A pattern and the family that it stands for.
@@ -60,114 +78,133 @@ pub(super) struct Rule {
     pub(super) file_only: bool,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-struct RawDatabase {
-    schema: u32,
-    #[serde(default)]
-    queries: Vec<RawGrammar>,
-    #[serde(default)]
-    family: Vec<RawFamily>,
-    #[serde(default)]
-    namesakes: Vec<RawNamesakes>,
+/// Evaluated by the compiler alone.
+#[allow(clippy::indexing_slicing)]
+const fn inverted<const N: usize>(text: &[u8; N]) -> [u8; N] {
+    let mut bytes = *text;
+    let mut at = 0;
+    while at < N {
+        bytes[at] = !bytes[at];
+        at += 1;
+    }
+    bytes
 }
 
-/// Programs that are families of their own name.
-#[derive(Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-struct RawNamesakes {
-    kind: Kind,
-    toolchain: Option<String>,
-    #[serde(default)]
-    names: Vec<String>,
-    #[serde(default)]
-    file_names: Vec<String>,
-    queries: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-struct RawFamily {
-    family: String,
-    kind: Kind,
-    toolchain: Option<String>,
-    #[serde(default)]
-    names: Vec<String>,
-    #[serde(default)]
-    file_names: Vec<String>,
-    #[serde(default)]
-    paths: Vec<String>,
-    #[serde(default)]
-    java_classes: Vec<String>,
-    #[serde(default)]
-    python_modules: Vec<String>,
-    queries: Option<String>,
-    runs: Option<Launcher>,
-    #[serde(default)]
-    wrapper: bool,
-    #[serde(default)]
-    compile_commands: Vec<String>,
+/// The text that is compiled in.
+fn builtin_text() -> String {
+    let bytes: Vec<u8> = BUILTIN.iter().map(|byte| !byte).collect();
+    escape::lossy(&bytes)
 }
 
 impl Database {
     /// The database that is compiled in. It fails only if the shipped file is wrong, which a test excludes.
     pub fn builtin() -> Result<Self> {
-        Self::parse(BUILTIN)
+        Self::parse(&builtin_text())
     }
 
     /// Parses and checks a database. The error names the family and the pattern, or the line.
     pub fn parse(text: &str) -> Result<Self> {
-        let raw: RawDatabase = toml::from_str(text).map_err(|e| refuse(e.to_string().trim_end().to_owned()))?;
-        if raw.schema != SCHEMA {
-            return Err(refuse(format!("schema {} is not known, this program reads {SCHEMA}", raw.schema)));
-        }
-        let grammars = Grammar::compile_all(raw.queries).map_err(refuse)?;
+        RawDatabase::parse(text).and_then(|raw| Self::compile(&raw)).map_err(|reason| Error::Config {
+            act: "read",
+            object: "fingerprint database".to_owned(),
+            reason,
+        })
+    }
+
+    /// The entries that are compiled in.
+    pub(super) fn builtin_entries() -> std::result::Result<RawDatabase, String> {
+        RawDatabase::parse(&builtin_text())
+    }
+
+    /// Compiles entries. An error is a sentence that names the entry.
+    pub(super) fn compile(raw: &RawDatabase) -> std::result::Result<Self, String> {
+        let mut contents = Contents::default();
+        let go_magic = contents.marks.add(go::MAGIC, true)?;
+        let packer = contents.marks.add(PACKER, true)?;
         let mut database = Self {
             families: Vec::with_capacity(raw.family.len()),
+            by_family: HashMap::new(),
             names: HashMap::new(),
             stars: Vec::new(),
             clipped: HashMap::new(),
             java_classes: HashMap::new(),
             python_modules: HashMap::new(),
-            grammars,
+            grammars: Grammar::compile_all(raw.queries.clone())?,
+            contents,
+            go_magic,
+            packer,
         };
-        for entry in raw.family {
-            let name = entry.family.clone();
-            database.add(entry).map_err(|reason| refuse(format!("family {name:?}: {reason}")))?;
+        for entry in &raw.family {
+            database.add(entry).map_err(|reason| format!("family {:?}: {reason}", entry.family))?;
         }
-        for entry in raw.namesakes {
-            database.add_namesakes(&entry).map_err(|reason| refuse(format!("namesakes: {reason}")))?;
-        }
+        database.add_contents(raw)?;
         Ok(database)
     }
 
-    fn add_namesakes(&mut self, raw: &RawNamesakes) -> std::result::Result<(), String> {
-        let patterns = [(&raw.names, false), (&raw.file_names, true)];
-        for (pattern, file_only) in patterns.into_iter().flat_map(|(list, only)| list.iter().map(move |p| (p, only))) {
-            let family = name::first_of(pattern).map_err(|e| format!("name {pattern:?}: {e}"))?;
-            let compiler = matches!(raw.kind, Kind::Compiler | Kind::CompilerInternal);
-            let (names, file_names) =
-                if file_only { (vec![], vec![pattern.clone()]) } else { (vec![pattern.clone()], vec![]) };
-            self.add(RawFamily {
-                kind: raw.kind,
-                toolchain: raw.toolchain.clone().or_else(|| compiler.then(|| family.clone())),
-                family,
-                names,
-                file_names,
-                paths: Vec::new(),
-                java_classes: Vec::new(),
-                python_modules: Vec::new(),
-                queries: raw.queries.clone(),
-                runs: None,
-                wrapper: false,
-                compile_commands: Vec::new(),
-            })?;
+    fn add_contents(&mut self, raw: &RawDatabase) -> std::result::Result<(), String> {
+        let mut contents = std::mem::take(&mut self.contents);
+        for (index, entry) in raw.content.iter().enumerate() {
+            let wrong = |reason: String| format!("content {} (of {:?}): {reason}", index + 1, entry.family);
+            let family = self.by_family.get(entry.family.as_str()).copied().filter(|_| entry.family != UNKNOWN);
+            let family = family.ok_or_else(|| wrong("there is no such family".to_owned()))?;
+            let claimants = self.claimants();
+            contents.add(entry, family, &claimants).map_err(wrong)?;
+            for pattern in &entry.also_named {
+                let patterns =
+                    NamePattern::parse(pattern).map_err(|e| wrong(format!("also-named {pattern:?}: {e}")))?;
+                if let Some(family) = self.families.get_mut(family) {
+                    family.also_named.extend(patterns);
+                }
+            }
         }
+        for list in &raw.known_good {
+            contents.add_known_good(list).map_err(|reason| format!("known-good: {reason}"))?;
+        }
+        contents.pages = Pages::builtin(|name| self.by_family.get(name).copied())?;
+        contents.marks.seal();
+        self.contents = contents;
         Ok(())
     }
 
-    fn add(&mut self, raw: RawFamily) -> std::result::Result<(), String> {
+    /// The families, by their index, as far as recognising a content needs them.
+    fn claimants(&self) -> Vec<Claimant<'_>> {
+        self.families.iter().map(Family::claimant).collect()
+    }
+
+    /// The first family of a name.
+    pub(super) fn family(&self, name: &str) -> Option<&Family> {
+        self.families.get(*self.by_family.get(name)?)
+    }
+
+    /// The family that a content is of; see [`Contents::recognise`].
+    pub(super) fn recognise_content(
+        &self,
+        content: &Content,
+        found: &Found,
+        pages: &[u64],
+        read: &mut Read<'_>,
+    ) -> io::Result<Option<Recognition>> {
+        self.contents.recognise(content, found, pages, &self.claimants(), read)
+    }
+
+    /// Offsets in the file at which Go's build info may begin.
+    pub(super) fn places_of_go_magic(&self, found: &Found) -> impl Iterator<Item = u64> {
+        found.ends(self.go_magic).map(|end| end.saturating_sub(go::MAGIC.len() as u64))
+    }
+
+    /// Offsets in the file at which a packer's mark stands.
+    pub(super) fn places_of_packer(&self, found: &Found) -> impl Iterator<Item = u64> {
+        found.ends(self.packer).map(|end| end.saturating_sub(PACKER.len() as u64))
+    }
+
+    fn add(&mut self, raw: &RawFamily) -> std::result::Result<(), String> {
         let family = self.families.len();
+        if let Some(other) = self.family(&raw.family)
+            && raw.family != UNKNOWN
+            && (other.kind, &other.toolchain) != (raw.kind, &raw.toolchain)
+        {
+            return Err("it stands there twice, with another kind or toolchain".to_owned());
+        }
         let patterns = [(&raw.names, false), (&raw.file_names, true)];
         for (pattern, file_only) in patterns.into_iter().flat_map(|(list, only)| list.iter().map(move |p| (p, only))) {
             for name in NamePattern::parse(pattern).map_err(|e| format!("name {pattern:?}: {e}"))? {
@@ -197,14 +234,16 @@ impl Database {
             ),
             None => None,
         };
+        self.by_family.entry(raw.family.as_str().into()).or_insert(family);
         self.families.push(Family {
-            family: raw.family,
+            family: raw.family.clone(),
             kind: raw.kind,
-            toolchain: raw.toolchain,
+            toolchain: raw.toolchain.clone(),
             grammar,
             runs: raw.runs,
             wrapper: raw.wrapper,
-            compile_commands: raw.compile_commands.into_iter().map(|c| c.into_bytes().into()).collect(),
+            compile_commands: raw.compile_commands.iter().map(|c| c.as_bytes().into()).collect(),
+            also_named: Vec::new(),
         });
         Ok(())
     }
@@ -228,6 +267,12 @@ impl Database {
     }
 }
 
+impl Family {
+    fn claimant(&self) -> Claimant<'_> {
+        Claimant { family: &self.family, kind: self.kind, toolchain: self.toolchain.as_deref() }
+    }
+}
+
 impl Rule {
     /// Whether both would claim the same bare name from the same source.
     fn contends(&self, other: &Self) -> bool {
@@ -242,10 +287,6 @@ impl NamePattern {
     fn literal(core: Box<[u8]>) -> Self {
         Self { core, tail: None, prefix: name::Prefix::Never, suffix: Suffix::Never }
     }
-}
-
-fn refuse(reason: String) -> Error {
-    Error::Config { act: "read", object: "fingerprint database".to_owned(), reason }
 }
 
 #[cfg(test)]

@@ -1,22 +1,32 @@
-//! What a file is, and what a call of it asks for. Pure, but for [`content`], which a worker calls on an open file; a name
-//! and its arguments are judged for each exec and never cached.
+//! What a file is, and what a call of it asks for. Pure, but for [`content`], which a worker calls on an open file, and
+//! for the reading of the database; a name and its arguments are judged for each exec and never cached.
 //!
 //! ```text
-//!  config/fingerprints.toml ─> database (name, path: patterns) ─> lookup ─> candidate
-//!                                                                   v
-//!  Invocation ─> script (what it runs), arguments (what it asks) ─> judge ─> Verdict, Request
-//!                                                                   ^
-//!  open file ─> content (SHA-256; elf: build-id) ───────────────────┘
+//!  config/fingerprints.toml, fingerprints.d ─> raw ─> database
+//!                                  names (name, path: patterns) │ contents (marks, hashes)
+//!                                                               v           v
+//!  Invocation ─> lookup ─> candidate                                        │
+//!                  v                                                        │
+//!  script (what it runs), arguments (what it asks) ─> judge ─> Verdict      │
+//!                                                       ^                   │
+//!  open file ─> content (elf, marks: one pass) ─> recognition, structure <──┘
 //! ```
 
 mod arguments;
 pub mod content;
 mod database;
 mod elf;
+pub mod entry;
+pub mod files;
 mod judge;
 mod lookup;
+mod marks;
+pub mod memory;
 mod name;
+mod pages;
 mod path;
+mod raw;
+mod recognition;
 mod script;
 
 #[cfg(test)]
@@ -25,6 +35,8 @@ mod command_table;
 mod name_table;
 #[cfg(test)]
 mod noise;
+#[cfg(test)]
+mod verdict_table;
 
 use std::sync::Arc;
 
@@ -78,7 +90,7 @@ impl Kind {
 pub enum Confidence {
     /// A name alone, or structure alone.
     Low,
-    /// Marks, or a build-id that anybody could have written.
+    /// Marks, code, or a build-id that anybody could have written.
     High,
     /// A known SHA-256.
     Certain,
@@ -95,21 +107,35 @@ impl Confidence {
     }
 }
 
-/// Why we say so; `ccwatch.verdict.evidence`.
+/// Why we say so; `ccwatch.verdict.evidence`. In order: the strongest last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Evidence {
     /// The basename of the file, of `argv[0]` or of comm.
     Name,
     /// The directory it lies in (`pkg/tool/*/compile`, `lib/gcc/*/cc1`).
     Path,
-    /// A known SHA-256.
-    Sha256,
-    /// A known GNU build-id.
-    BuildId,
     /// The name of a script that an interpreter runs.
     Script,
     /// The arguments ask an interpreter or launcher to compile.
     Arguments,
+    /// It is built like a compiler of no known family.
+    Structure,
+    /// The libraries that it needs.
+    Needed,
+    /// Strings that only this family's programs carry.
+    Marker,
+    /// The import path that Go's linker wrote.
+    GoBuildInfo,
+    /// A known GNU build-id.
+    BuildId,
+    /// Pages of its code are known.
+    CodePages,
+    /// All of its code is known.
+    CodeHash,
+    /// A known SHA-256.
+    Sha256,
+    /// Compressed by an executable packer: what it is stands in memory alone.
+    Packed,
     /// The file was larger than the limit on what is read.
     ReadLimit,
 }
@@ -120,10 +146,17 @@ impl Evidence {
         match self {
             Self::Name => "name",
             Self::Path => "path",
-            Self::Sha256 => "sha256",
-            Self::BuildId => "build-id",
             Self::Script => "script",
             Self::Arguments => "arguments",
+            Self::Structure => "structure",
+            Self::Needed => "needed",
+            Self::Marker => "marker",
+            Self::GoBuildInfo => "go-build-info",
+            Self::CodePages => "code-pages",
+            Self::BuildId => "build-id",
+            Self::CodeHash => "code-hash",
+            Self::Sha256 => "sha256",
+            Self::Packed => "packed",
             Self::ReadLimit => "read-limit",
         }
     }
@@ -190,22 +223,62 @@ pub struct Invocation<'a> {
     pub args: Option<&'a [Vec<u8>]>,
 }
 
-/// What a file is by its content alone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ContentSays {
-    /// A compiler, assembler or linker, or a part of one, whatever it is called.
-    Toolchain,
-    /// Nothing that is known.
-    Innocent,
-}
-
-/// What a worker read of a file's content.
+/// What a worker read of a file's content, and what the database recognised in it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Content {
     /// SHA-256 of the whole file; `None` where it is larger than the limit.
     pub sha256: Option<[u8; 32]>,
+    /// SHA-256 of the executable segments' bytes in the order of the file; `None` where there are none, or where the
+    /// limit came before their end.
+    pub code_hash: Option<[u8; 32]>,
     /// GNU build-id from PT_NOTE.
     pub build_id: Option<Vec<u8>>,
     /// Not all of the file was read.
     pub truncated: bool,
+    /// It is an ELF file; there is nothing to recognise in others.
+    pub elf: bool,
+    /// Compressed by an executable packer.
+    pub packed: bool,
+    /// The import path of its main package, if it was built by Go: `cmd/compile`.
+    pub go_path: Option<String>,
+    /// The release of Go that built it: `go1.19.8`.
+    pub go_version: Option<String>,
+    /// Names of the libraries that it needs, at most 256.
+    pub needed: Vec<String>,
+    /// The family that it is of.
+    pub recognised: Option<Recognition>,
+    /// It is of no known family, and built like a compiler.
+    pub structure: bool,
+    /// Its SHA-256 is that of a program known to be no compiler.
+    pub known_good: bool,
+}
+
+/// A family recognised by content alone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recognition {
+    /// As in [`Verdict`].
+    pub family: String,
+    /// Of the family.
+    pub kind: Kind,
+    /// Of the family.
+    pub toolchain: Option<String>,
+    /// As the content tells it.
+    pub version: Option<String>,
+    /// Certain by SHA-256, else high.
+    pub confidence: Confidence,
+    /// Of the content alone, strongest last.
+    pub evidence: Vec<Evidence>,
+}
+
+/// What a content alone, whatever it is called, makes of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ContentSays {
+    /// A compiler, assembler or linker, or a part of one.
+    Toolchain,
+    /// An interpreter, virtual machine or loader: its arguments tell.
+    ByArguments,
+    /// It was searched to its end and is none: only a name can still make it one.
+    Innocent,
+    /// It was not searched to its end, or what it is stands in memory alone.
+    Unknown,
 }

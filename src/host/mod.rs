@@ -2,9 +2,13 @@
 
 pub mod ancestry;
 pub mod bounded;
+pub mod calls;
 pub mod clock;
 pub mod identity;
 pub mod kernel;
+pub mod maps;
+pub mod notify;
+pub mod privilege;
 pub mod process;
 pub mod rooted;
 pub mod stat;

@@ -3,7 +3,8 @@
 
 use std::ffi::CStr;
 use std::io::{self, Read};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::ops::Range;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -13,7 +14,8 @@ use nix::fcntl::{OFlag, openat, readlinkat};
 use nix::sys::stat::Mode;
 
 use crate::error::{Error, Result};
-use crate::event::{Exe, Field, FileId, Look, Missing, Monotonic, Namespace, Pid, RootId, Stat};
+use crate::event::{Exe, Field, FileId, Look, Missing, Monotonic, MountNumber, Namespace, Pid, RootId, Stat};
+use crate::host::maps;
 use crate::host::stat::{Status, parse_stat, parse_status};
 use crate::sys::file::{self, FileStatus};
 
@@ -124,6 +126,7 @@ impl Proc {
             path,
             deleted,
             id: Err(Missing::Gone),
+            mount: None,
             file: Err(Missing::Gone),
         });
         let cgroup = dir.small_file(c"cgroup");
@@ -143,6 +146,7 @@ impl Proc {
         look.stat = dir.stat();
         if let Ok(exe) = &mut look.exe {
             let status = file_status(dir.as_fd(), c"exe").map_err(|e| Missing::from_os(&e));
+            exe.mount = status.ok().and_then(mount_number);
             exe.id = status.map(file_id);
         }
     }
@@ -156,6 +160,7 @@ impl Proc {
                 Ok(file) => file_status(file.as_fd(), c"").map_err(|e| Missing::from_os(&e)),
                 Err(why) => Err(*why),
             };
+            exe.mount = status.ok().and_then(mount_number);
             exe.id = status.map(file_id);
             // A living file may be named so; only one without a name was deleted.
             if exe.deleted && status.is_ok_and(|s| s.nlink > 0) {
@@ -182,6 +187,23 @@ const DELETED: &[u8] = b" (deleted)";
 /// The part of a file's state that tells one content from another.
 pub fn file_id(s: FileStatus) -> FileId {
     FileId { dev: s.dev, ino: s.ino, size: s.size, mtime_ns: s.mtime_ns, ctime_ns: s.ctime_ns }
+}
+
+/// The mount through which a file was reached, where the kernel says that with its state.
+pub fn mount_number(s: FileStatus) -> Option<MountNumber> {
+    s.mount.map(MountNumber)
+}
+
+/// The number of an open file's mount as mountinfo has it, from /proc/self/fdinfo; `None` before 3.15.
+pub fn mount_of_descriptor(file: BorrowedFd<'_>) -> Option<u64> {
+    let text = std::fs::read(format!("/proc/self/fdinfo/{}", file.as_raw_fd())).ok()?;
+    mountinfo_number(&text)
+}
+
+/// In the text of /proc/self/fdinfo/N.
+fn mountinfo_number(fdinfo: &[u8]) -> Option<u64> {
+    let line = fdinfo.split(|b| *b == b'\n').find_map(|line| line.strip_prefix(b"mnt_id:"))?;
+    std::str::from_utf8(line).ok()?.trim().parse().ok()
 }
 
 /// Writes `number` in decimal without allocating: the hot path opens a directory for every exec.
@@ -296,6 +318,14 @@ impl ProcessDir {
         Ok(RootId { dev: status.dev, ino: status.ino })
     }
 
+    /// The table of the mounts that it sees. As long as that is open its mount namespace lives, and every mount in it.
+    ///
+    /// # Errors
+    /// `Gone`, or `Denied`.
+    pub fn mount_table(&self) -> Field<std::fs::File> {
+        self.open_file(c"mountinfo")
+    }
+
     /// A namespace's number: `ns/mnt`, `ns/pid`.
     ///
     /// # Errors
@@ -310,6 +340,16 @@ impl ProcessDir {
     /// `Gone`, or `Denied`.
     pub fn cwd(&self) -> Field<Vec<u8>> {
         self.link(c"cwd")
+    }
+
+    /// The memory, open for reading, and the ranges of it that are the program's own. For workers: it may be served by
+    /// somebody who never answers.
+    ///
+    /// # Errors
+    /// `Gone`, `Denied`, or `TooLarge` for maps beyond 64 KiB.
+    pub fn memory(&self, exe: &[u8]) -> Field<(std::fs::File, Vec<Range<u64>>)> {
+        let ranges = maps::own_ranges(&self.small_file(c"maps")?, exe);
+        Ok((self.open_file(c"mem")?, ranges))
     }
 
     /// The arguments. They lie in the process' memory, which may be mapped from a file server that never answers:
@@ -351,6 +391,17 @@ mod tests {
 
     fn own() -> Pid {
         Pid(std::process::id().cast_signed())
+    }
+
+    #[test]
+    fn a_descriptor_tells_its_mount() {
+        assert_eq!(mountinfo_number(b"pos:\t0\nflags:\t010000000\nmnt_id:\t47\nino:\t2\n"), Some(47));
+        assert_eq!(mountinfo_number(b"pos:\t0\nflags:\t0100000\n"), None, "before 3.15");
+        let root = std::fs::File::open("/").unwrap();
+        let table = procfs::process::Process::myself().unwrap().mountinfo().unwrap();
+        let number = mount_of_descriptor(root.as_fd()).unwrap();
+        let at = table.into_iter().find(|mount| mount.mnt_id.cast_unsigned() == u32::try_from(number).unwrap());
+        assert_eq!(at.unwrap().mount_point, Path::new("/"));
     }
 
     #[test]

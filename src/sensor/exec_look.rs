@@ -2,16 +2,18 @@
 //! was executed, and whether anybody wants it.
 
 use std::num::NonZeroUsize;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use lru::LruCache;
 
-use crate::event::{Look, Missing, Monotonic, Pid, RootId, SensorKind, Sighting, StartTime};
+use crate::event::{Exe, Look, Missing, Monotonic, MountNumber, Pid, RootId, SensorKind, Sighting, StartTime};
 use crate::host::clock::{self, Ticks};
-use crate::host::process::{Proc, ProcessDir};
+use crate::host::process::{Proc, ProcessDir, mount_of_descriptor};
 use crate::sensor::Triage;
 use crate::sensor::ledger::Image;
 use crate::sensor::mounts::Mounts;
+use crate::sensor::without::{Part, without};
 
 const IMAGES: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
 
@@ -61,20 +63,32 @@ impl ExecLook {
 
     /// Looks at what executed something at `at`.
     pub fn look(&mut self, pid: Pid, at: Monotonic) -> Seen {
+        if without(Part::Looks) {
+            return Seen::Dead;
+        }
         if nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid.0), None) == Err(nix::Error::ESRCH) {
+            self.mounts.requests.doubt();
             return Seen::Dead;
         }
         let mut look = self.proc.begin_look(pid, clock::now());
         match look.dir {
             Ok(_) => {}
-            Err(Missing::Gone) => return Seen::Dead,
+            Err(Missing::Gone) => {
+                self.mounts.requests.doubt();
+                return Seen::Dead;
+            }
             Err(_) => return Seen::Refused,
         }
+        self.mounts.requests.executed();
         if !self.triage.is_contained(&look) {
             self.proc.place_look(&mut look);
             if self.triage.is_host(&look) {
                 return Seen::Settled(Image::Host);
             }
+        }
+        let unknown = look.mnt_ns.ok().filter(|namespace| !self.mounts.knows_namespace(*namespace));
+        if let Some(namespace) = unknown.filter(|_| self.mounts.are_watched()) {
+            self.mounts.requests.ask(namespace, pid);
         }
         self.proc.name_look(&mut look);
         if (look.exe.is_err() && look.stat.is_err()) || self.is_another(&look, at) {
@@ -90,7 +104,7 @@ impl ExecLook {
         if !innocent {
             self.proc.complete_look(&mut look);
         }
-        self.note_uncovered(&look);
+        self.note_uncovered(pid, &look);
         // The root directory may tell what the first part of the look did not.
         if innocent || self.triage.is_host(&look) || self.triage.is_entering(&look) {
             return settled();
@@ -101,13 +115,18 @@ impl ExecLook {
     }
 
     /// Counts an exec within a container's root directory on a filesystem that fanotify does not cover.
-    fn note_uncovered(&mut self, look: &Look) {
-        if !self.mounts.are_watched() || look.file().is_none_or(|file| self.mounts.covers(file.dev)) {
+    fn note_uncovered(&mut self, pid: Pid, look: &Look) {
+        let Ok(exe) = &look.exe else { return };
+        if !self.mounts.are_watched() || exe.id.is_ok_and(|file| self.mounts.covers(file.dev, mount_of(look, exe))) {
             return;
         }
         // A runtime that enters a container still has the host's root directory.
         let root = look.root.or_else(|_| look.dir.clone().and_then(|dir| ProcessDir(dir).root()));
-        self.uncovered += u32::from(root.is_ok_and(|root| Some(root) != self.root));
+        if root.is_ok_and(|root| Some(root) != self.root) {
+            self.uncovered += 1;
+            // It may have been mounted since.
+            look.mnt_ns.ok().into_iter().for_each(|namespace| self.mounts.requests.ask(namespace, pid));
+        }
     }
 
     /// Whether the pid was given to another process since the exec: that was forked after it. Start times count whole
@@ -132,9 +151,19 @@ impl ExecLook {
     }
 }
 
+/// The mount of a process' executable: where its state does not tell (before 5.8), a descriptor on it does.
+fn mount_of(look: &Look, exe: &Exe) -> Option<MountNumber> {
+    let asked = || {
+        let file = ProcessDir(look.dir.clone().ok()?).exe_file().ok()?;
+        mount_of_descriptor(file.as_fd()).map(MountNumber)
+    };
+    exe.mount.or_else(asked)
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use std::io::{Read, Write};
     use std::path::Path;
     use std::process::{Child, Command, Stdio};
 
@@ -147,7 +176,10 @@ mod tests {
 
     /// A process that waits for its end.
     fn child() -> (Child, Pid) {
-        let child = Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        let mut child = Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        // spawn may return before the new stack is in its place: once it answers, it is.
+        child.stdin.as_mut().unwrap().write_all(b"x").unwrap();
+        child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
         let pid = Pid(child.id().cast_signed());
         (child, pid)
     }

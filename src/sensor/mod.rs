@@ -14,6 +14,7 @@ pub mod proc_connector;
 pub mod proc_event;
 pub mod proc_socket;
 pub mod procfs_poll;
+pub mod without;
 
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -64,6 +65,11 @@ pub trait FileTriage: Send + Sync {
     fn judge(&self, path: &[u8], id: FileId) -> FileIs;
     /// A filesystem was mounted; it is marked when this returns. May read files.
     fn mounted(&self, id: MountedId, mount: &Mount);
+    /// The same of a mount in a container's own namespace: it belongs to whom `root` belongs, on which the namespace's
+    /// root directory lies, else to whom the process belongs.
+    fn mounted_within(&self, id: MountedId, root: Option<MountedId>, look: &Look);
+    /// Whether a process, and with it its mounts, is the host's.
+    fn lives_on_host(&self, look: &Look) -> bool;
     /// It is gone, and so is every exec on it.
     fn unmounted(&self, id: MountedId);
     /// Whether it is known whose it is.
@@ -75,8 +81,8 @@ pub trait FileTriage: Send + Sync {
 pub enum Control {
     /// This file is innocent: its execs need not be reported.
     Ignore(FileId),
-    /// It is not any more.
-    Forget(FileId),
+    /// The database has changed: no file is known to be innocent any more.
+    Forget,
     /// The mounts of this namespace are to be watched.
     Mark(Namespace),
     /// They are gone.

@@ -148,8 +148,7 @@ impl Reader {
                 Control::Eager => self.coverage.set_base(Mode::Eager),
                 Control::Lazy => self.coverage.set_base(Mode::Lazy),
                 Control::Stop => return true,
-                Control::Ignore(_) | Control::Forget(_) | Control::Mark(_) | Control::Unmark(_) | Control::Sweep(_) => {
-                }
+                Control::Ignore(_) | Control::Forget | Control::Mark(_) | Control::Unmark(_) | Control::Sweep(_) => {}
             }
         }
         false

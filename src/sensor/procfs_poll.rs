@@ -92,7 +92,7 @@ impl Walker {
                     self.known = HashMap::new();
                 }
                 Some(Control::Sweep(sensor)) => self.sweep(Some(sensor)),
-                Some(Control::Ignore(_) | Control::Forget(_) | Control::Mark(_) | Control::Unmark(_)) => {}
+                Some(Control::Ignore(_) | Control::Forget | Control::Mark(_) | Control::Unmark(_)) => {}
                 None => self.round(),
             }
         }

@@ -10,11 +10,13 @@ use crossbeam_channel::{Receiver, Sender, bounded, select, unbounded};
 
 use super::Sink;
 use super::file::AlertFile;
+use super::life::Life;
 use super::queue::{Loss, Message, Report};
 use super::running::{Rendered, Running, spawn};
 use super::state::{Opened, State};
 use super::stdout::Stdout;
 use super::syslog::Syslog;
+use super::watched::Last;
 use crate::alert::compose::{self, Stamp};
 use crate::alert::ecs::Document;
 use crate::alert::id::IdSource;
@@ -70,6 +72,9 @@ pub struct Dispatch {
 enum Control {
     Reopen,
     Replace(Vec<(&'static str, Option<Running>)>),
+    Tell(Life),
+    /// A sign of life is asked for: the number of alerts so far.
+    Pulse(Sender<u64>),
     Stop(Instant),
 }
 
@@ -80,7 +85,7 @@ impl Dispatch {
     /// Fails for a configuration that cannot be used, where another watcher holds the state directory, and where no
     /// thread can be started; a missing syslog, directory or file is told and tried again.
     pub fn start(config: &Config, host: HostFacts, stdout: Option<config::Message>) -> Result<Self> {
-        let Opened { state, interrupted, trouble } = State::open(&config.state.directory, SystemTime::now())?;
+        let Opened { state, interrupted, last, trouble } = State::open(&config.state.directory, SystemTime::now())?;
         let (reports_in, reports) = unbounded();
         let mut sinks = Vec::new();
         sinks.extend(syslog(&config.syslog)?);
@@ -101,6 +106,9 @@ impl Dispatch {
             host,
             ids: IdSource::new(),
             state,
+            last,
+            watching: false,
+            sent: 0,
             sinks,
         };
         let run = move || {
@@ -116,6 +124,22 @@ impl Dispatch {
     /// For detection.
     pub fn outlet(&self) -> Outlet {
         self.outlet.clone()
+    }
+
+    /// Tells of the watcher's own life.
+    pub fn tell(&self, life: Life) {
+        if self.control.send_timeout(Control::Tell(life), RETIREMENT).is_err() {
+            log::warn!("dispatch does not answer");
+        }
+    }
+
+    /// How many alerts were made since the start; `None` where dispatch does not answer within `within`. Keeps for the
+    /// next watcher that this one still watches.
+    pub fn pulse(&self, within: Duration) -> Option<u64> {
+        let deadline = Instant::now() + within;
+        let (answer, asked) = bounded(1);
+        self.control.send_deadline(Control::Pulse(answer), deadline).ok()?;
+        asked.recv_deadline(deadline).ok()
     }
 
     /// Opens the alert file anew, after a rotation (SIGHUP).
@@ -173,6 +197,11 @@ struct Worker {
     host: HostFacts,
     ids: IdSource,
     state: State,
+    /// When a watcher watched before this one.
+    last: Option<Last>,
+    /// It was told that the watcher watches: its end is to be told too.
+    watching: bool,
+    sent: u64,
     sinks: Vec<Running>,
 }
 
@@ -206,6 +235,8 @@ impl Worker {
                 recv(self.control) -> control => match control {
                     Ok(Control::Reopen) => self.sinks.iter().for_each(|sink| sink.queue.reopen()),
                     Ok(Control::Replace(sinks)) => self.replace(sinks),
+                    Ok(Control::Tell(life)) => self.live(&life),
+                    Ok(Control::Pulse(answer)) => self.pulse(&answer),
                     Ok(Control::Stop(deadline)) => return self.stop(deadline),
                     Err(_) => return self.stop(Instant::now() + RETIREMENT),
                 },
@@ -226,6 +257,22 @@ impl Worker {
             let lost = Lost { sensor: Some("dispatch".into()), count: Some(refused), ..Lost::default() };
             self.tell(Action::EventsLost, "alerts-not-delivered", &sentence, lost, |_| Some(0));
         }
+    }
+
+    fn live(&mut self, life: &Life) {
+        let now = SystemTime::now();
+        let told = life.tell(self.last, now);
+        self.tell(told.action, told.reason, &told.sentence, told.lost, |_| Some(0));
+        self.watching = *life != Life::Stopped;
+        self.state.mark(now, !self.watching);
+    }
+
+    fn pulse(&mut self, answer: &Sender<u64>) {
+        if self.watching {
+            self.state.mark(SystemTime::now(), false);
+        }
+        // Who asked may have given up.
+        let _ = answer.send(self.sent);
     }
 
     fn report(&mut self, report: Report) {
@@ -256,18 +303,25 @@ impl Worker {
         let sentence = format!("{count} alert{s} did not reach the sink {name} since {}", time::seconds(since));
         log::warn!("{sentence}");
         let lost =
-            Lost { sensor: Some(name.into()), count: Some(count), since: Some(time::micros(since)), recovered: None };
+            Lost { sensor: Some(name.into()), count: Some(count), since: Some(time::micros(since)), ..Lost::default() };
         let tells = |sink: &str| Some(if sink == name { count } else { 0 });
         self.tell(Action::EventsLost, "alerts-not-delivered", &sentence, lost, tells);
     }
 
-    fn tell(&mut self, action: Action, reason: &str, sentence: &str, lost: Lost, tells: impl Fn(&str) -> Option<u64>) {
+    fn tell(
+        &mut self,
+        action: Action,
+        reason: &str,
+        sentence: &str,
+        lost: impl Into<Option<Lost>>,
+        tells: impl Fn(&str) -> Option<u64>,
+    ) {
         if !self.sinks.iter().any(|sink| tells(sink.name).is_some()) {
             // No number for what nobody gets: it would be a gap.
             return;
         }
         let stamp = self.stamp();
-        let document = compose::health(action, reason, sentence, lost, SystemTime::now(), &self.host, stamp);
+        let document = compose::health(action, reason, sentence, lost.into(), SystemTime::now(), &self.host, stamp);
         self.emit(&document, tells);
     }
 
@@ -284,6 +338,7 @@ impl Worker {
     }
 
     fn stamp(&mut self) -> Stamp {
+        self.sent += 1;
         Stamp { id: self.ids.next(SystemTime::now()), sequence: self.state.next_sequence() }
     }
 
@@ -305,6 +360,9 @@ impl Worker {
         }
         while let Ok(report) = self.reports.try_recv() {
             self.report(report);
+        }
+        if self.watching {
+            self.live(&Life::Stopped);
         }
         let names: Vec<_> = self.sinks.iter().map(|sink| sink.name).collect();
         names.into_iter().for_each(|name| self.tell_loss(name));

@@ -10,6 +10,7 @@
 pub mod dispatch;
 pub mod file;
 mod header;
+pub mod life;
 pub mod queue;
 mod running;
 mod socket;
@@ -17,6 +18,7 @@ mod state;
 pub mod stdout;
 pub mod syslog;
 mod watch;
+mod watched;
 
 use queue::Queue;
 

@@ -1,5 +1,6 @@
-//! What outlives the watcher: the sequence number, and the last document of each session that is still open. Without a
-//! usable directory it goes on and says so; beside another watcher on the same directory it does not start.
+//! What outlives the watcher: the sequence number, when it watched last, and the last document of each session that is
+//! still open. Without a usable directory it goes on and says so; beside another watcher on the same directory it does
+//! not start.
 //!
 //! `sequence` holds the last number given, written before the alert goes out, so that a kill never repeats one. Nothing
 //! here is flushed to the disk (an alert does not wait for one): after a power failure a number may come again, an
@@ -14,6 +15,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
+use super::watched::{Last, Watched};
 use crate::alert::ecs::Document;
 use crate::alert::json;
 use crate::error::{Error, Result};
@@ -40,6 +42,7 @@ struct Kept {
     sequence: Flock<File>,
     path: PathBuf,
     sessions: PathBuf,
+    watched: Watched,
     /// A failure to write was said already.
     said: bool,
 }
@@ -51,6 +54,8 @@ pub(super) struct Opened {
     pub(super) state: State,
     /// The last documents of the sessions that a killed watcher left open.
     pub(super) interrupted: Vec<Document>,
+    /// When a watcher watched last, and how it ended; `None` where none is known.
+    pub(super) last: Option<Last>,
     /// What the operator should know, in one sentence: the numbers made a jump.
     pub(super) trouble: Option<String>,
 }
@@ -62,14 +67,15 @@ impl State {
     /// Fails where another watcher runs on the directory: each alert would go out twice.
     pub(super) fn open(directory: &Path, now: SystemTime) -> Result<Opened> {
         let opened = match Kept::open(directory) {
-            Ok((kept, last)) => {
+            Ok(Found { kept, sequence, last }) => {
                 let interrupted = kept.interrupted();
-                let trouble = last
+                let trouble = sequence
                     .is_none()
                     .then(|| format!("{} holds no number; event.sequence goes on from the clock", kept.path.display()));
                 Opened {
-                    state: Self { last: last.unwrap_or_else(|| clock(now)), kept: Some(kept) },
+                    state: Self { last: sequence.unwrap_or_else(|| clock(now)), kept: Some(kept) },
                     interrupted,
+                    last,
                     trouble,
                 }
             }
@@ -77,6 +83,7 @@ impl State {
             Err(Unusable::Broken(error)) => Opened {
                 state: Self { last: clock(now), kept: None },
                 interrupted: Vec::new(),
+                last: None,
                 trouble: Some(format!("{error}; event.sequence goes on from the clock and open sessions are not kept")),
             },
         };
@@ -91,6 +98,14 @@ impl State {
             kept.check(written.map_err(|error| Error::file("write", &kept.path, error)));
         }
         self.last
+    }
+
+    /// Keeps that the watcher watches at `now`, or ends in order.
+    pub(super) fn mark(&mut self, now: SystemTime, stopped: bool) {
+        if let Some(kept) = &mut self.kept {
+            let result = kept.watched.mark(now, stopped);
+            kept.check(result);
+        }
     }
 
     /// Keeps the document of a session that is open, forgets one that is closed.
@@ -127,9 +142,16 @@ impl From<Error> for Unusable {
     }
 }
 
+/// What a usable directory held.
+struct Found {
+    kept: Kept,
+    /// The last number; `None` where the file holds something else.
+    sequence: Option<u64>,
+    last: Option<Last>,
+}
+
 impl Kept {
-    /// The directory and the last number; `None` where the file holds something else.
-    fn open(directory: &Path) -> std::result::Result<(Self, Option<u64>), Unusable> {
+    fn open(directory: &Path) -> std::result::Result<Found, Unusable> {
         let sessions = directory.join("sessions");
         let made = DirBuilder::new().recursive(true).mode(0o700).create(&sessions);
         made.map_err(|error| Error::file("make", &sessions, error))?;
@@ -146,7 +168,8 @@ impl Kept {
             Ok(_) => text.lines().next().and_then(|line| line.parse().ok()).filter(|last| *last <= SEQUENCE_MAX),
             Err(_) => None,
         };
-        Ok((Self { sequence, path, sessions, said: false }, last))
+        let (watched, known) = Watched::open(directory)?;
+        Ok(Found { kept: Self { sequence, path, sessions, watched, said: false }, sequence: last, last: known })
     }
 
     /// The documents of open sessions, oldest name first (identifiers sort by time). A file that is none is removed
@@ -195,7 +218,7 @@ fn refused(path: &Path, error: Errno) -> Unusable {
 }
 
 /// Opens without following a link at the path's end or waiting for a FIFO's other side; only a regular file.
-fn plain(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
+pub(super) fn plain(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
     let file = options.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path)?;
     if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("not a regular file")) }
 }

@@ -12,6 +12,9 @@ pub struct FileStatus {
     pub dev: u64,
     /// Inode.
     pub ino: u64,
+    /// The mount through which it was reached, where statx(2) tells (5.8): a number that is never used again from Linux
+    /// 6.8 on, before that the one that mountinfo shows.
+    pub mount: Option<u64>,
     /// Names that lead to it; 0 where it was deleted.
     pub nlink: u64,
     /// Bytes.
@@ -21,6 +24,10 @@ pub struct FileStatus {
     /// Last status change, nanoseconds since the epoch.
     pub ctime_ns: i128,
 }
+
+/// STATX_MNT_ID and STATX_MNT_ID_UNIQUE of linux/stat.h: where both are asked for the kernel answers the better one that
+/// it has.
+const MOUNT: u32 = 0x1000 | 0x4000;
 
 fn nanoseconds(seconds: i64, nanoseconds: i64) -> i128 {
     i128::from(seconds) * 1_000_000_000 + i128::from(nanoseconds)
@@ -35,7 +42,7 @@ pub fn status_cached(dir: BorrowedFd<'_>, path: &CStr) -> io::Result<FileStatus>
     let flags = libc::AT_STATX_DONT_SYNC | libc::AT_NO_AUTOMOUNT | libc::AT_EMPTY_PATH;
     // SAFETY: struct statx is plain data, for which zero is a valid value.
     let mut buffer: libc::statx = unsafe { zeroed() };
-    let mask = libc::STATX_BASIC_STATS;
+    let mask = libc::STATX_BASIC_STATS | MOUNT;
     // SAFETY: `path` is NUL-terminated, `buffer` is a whole struct statx; both live through the call.
     let done = unsafe { libc::syscall(libc::SYS_statx, dir.as_raw_fd(), path.as_ptr(), flags, mask, &raw mut buffer) };
     if done < 0 {
@@ -44,6 +51,7 @@ pub fn status_cached(dir: BorrowedFd<'_>, path: &CStr) -> io::Result<FileStatus>
     Ok(FileStatus {
         dev: libc::makedev(buffer.stx_dev_major, buffer.stx_dev_minor),
         ino: buffer.stx_ino,
+        mount: (buffer.stx_mask & MOUNT != 0).then_some(buffer.stx_mnt_id),
         nlink: u64::from(buffer.stx_nlink),
         size: buffer.stx_size,
         mtime_ns: nanoseconds(buffer.stx_mtime.tv_sec, i64::from(buffer.stx_mtime.tv_nsec)),
@@ -62,6 +70,7 @@ pub fn status(dir: BorrowedFd<'_>, path: &CStr) -> io::Result<FileStatus> {
     Ok(FileStatus {
         dev: got.st_dev,
         ino: got.st_ino,
+        mount: None,
         nlink: got.st_nlink as u64,
         size: got.st_size.unsigned_abs(),
         mtime_ns: nanoseconds(got.st_mtime, got.st_mtime_nsec),
@@ -82,7 +91,9 @@ mod tests {
         std::fs::write(file.path(), b"12345").unwrap();
         let fd = file.as_file().as_fd();
         let (new, old) = (status_cached(fd, c"").unwrap(), status(fd, c"").unwrap());
-        assert_eq!(format!("{new:?}"), format!("{old:?}"));
+        assert_eq!(format!("{:?}", FileStatus { mount: None, ..new }), format!("{old:?}"));
+        let directory = std::fs::File::open(file.path().parent().unwrap()).unwrap();
+        assert_eq!(new.mount, status_cached(directory.as_fd(), c"").unwrap().mount, "of one mount");
         assert_eq!(new.size, 5);
     }
 }

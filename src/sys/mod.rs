@@ -5,4 +5,5 @@
 pub mod fanotify;
 pub mod file;
 pub mod netlink;
+pub mod privilege;
 pub mod process;

@@ -1,6 +1,7 @@
 //! Settings of this process and thread that nix has no call for.
 
-use std::io;
+use std::io::{self, Write as _};
+use std::os::fd::{FromRawFd, OwnedFd};
 
 /// Limits the allocator to `arenas` heaps: by default each thread gets its own, and a small daemon of a dozen
 /// threads shows ten times the memory that it uses (mallopt(3), `M_ARENA_MAX`).
@@ -52,6 +53,39 @@ pub fn run_early() -> io::Result<()> {
 /// `EPERM` without CAP_SYS_NICE.
 pub fn run_at_once() -> io::Result<()> {
     set_class(libc::SCHED_RR, 1).or_else(|_| run_early())
+}
+
+/// A descriptor that becomes readable when a process ends. It keeps neither the process nor its namespaces.
+///
+/// # Errors
+/// `ENOSYS` before Linux 5.3, `ESRCH` where there is no such process.
+pub fn pidfd_open(pid: i32) -> io::Result<OwnedFd> {
+    // SAFETY: the call takes two integers.
+    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+    let fd = i32::try_from(fd).ok().filter(|fd| *fd >= 0).ok_or_else(io::Error::last_os_error)?;
+    // SAFETY: the descriptor was made by this very call and belongs to nobody else; it is closed on exec (pidfd_open(2)).
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Whether a file that somebody can write to cannot be executed (ETXTBSY). Linux 6.11 and 6.12 had given that up for a
+/// while (fs/exec.c, 2a010c412853 and its revert). Tried on a file in memory that is no program.
+pub fn writers_block_exec() -> bool {
+    let name = c"ccwatch";
+    // SAFETY: `name` is NUL-terminated and lives through the call; the other argument is an integer.
+    let fd = unsafe { libc::syscall(libc::SYS_memfd_create, name.as_ptr(), libc::MFD_CLOEXEC) };
+    let Some(fd) = i32::try_from(fd).ok().filter(|fd| *fd >= 0) else {
+        // Before 3.17 nobody had thought of giving it up.
+        return true;
+    };
+    // SAFETY: the descriptor was made by this very call and belongs to nobody else.
+    let mut file = unsafe { std::fs::File::from_raw_fd(fd) };
+    let path = format!("/proc/self/fd/{fd}");
+    let executable = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+    if file.write_all(b"no program").and_then(|()| file.set_permissions(executable)).is_err() {
+        return false;
+    }
+    let tried = std::process::Command::new(path).stdin(std::process::Stdio::null()).spawn();
+    tried.is_err_and(|e| e.raw_os_error() == Some(libc::ETXTBSY))
 }
 
 #[cfg(test)]

@@ -13,6 +13,12 @@ pub(crate) fn hold() -> &'static Path {
     BUILT.get_or_init(|| compile("hold", &["-O2", "-static"], "tests/common/hold.c"))
 }
 
+/// Another program's bytes in memory under a packer's mark; stays until its standard input is closed.
+pub(crate) fn packed() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| compile("packed", &["-O2", "-static"], "tests/common/packed.c"))
+}
+
 /// Makes every read of its arguments hang, then stays until its standard input is closed.
 pub(crate) fn stuck_memory() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
@@ -35,6 +41,12 @@ pub(crate) fn storm() -> &'static Path {
 pub(crate) fn tiny() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| compile("tiny", &["-nostdlib", "-static", "-s"], "tests/bench/tiny.S"))
+}
+
+/// Does what somebody in a container would do to compile unseen.
+pub(crate) fn inside() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| compile("inside", &["-O2", "-static"], "tests/common/inside.c"))
 }
 
 fn compile(name: &str, options: &[&str], source: &str) -> PathBuf {

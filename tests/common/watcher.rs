@@ -40,6 +40,7 @@ pub(crate) struct Setup {
     home: Arc<TempDir>,
     config: toml::Table,
     text: bool,
+    without: String,
 }
 
 impl Setup {
@@ -47,7 +48,7 @@ impl Setup {
     pub(crate) fn new() -> Self {
         let home = Arc::new(tempfile::Builder::new().prefix("ccwatch-test-").tempdir().unwrap());
         let at = |name: &str| home.path().join(name).display().to_string();
-        let new = Self { config: toml::Table::new(), home: Arc::clone(&home), text: false };
+        let new = Self { config: toml::Table::new(), home: Arc::clone(&home), text: false, without: String::new() };
         new.set("state", "directory", at("state"))
             .set("alert-file", "path", at("alerts.json"))
             .set("syslog", "enabled", false)
@@ -64,6 +65,12 @@ impl Setup {
     /// Asks for the form for people on stdout; `await_text` reads it.
     pub(crate) fn text(mut self) -> Self {
         self.text = true;
+        self
+    }
+
+    /// Takes parts of the sensors away, to see that they are missed (src/sensor/without.rs): words with commas between.
+    pub(crate) fn without(mut self, parts: &str) -> Self {
+        self.without = parts.to_owned();
         self
     }
 
@@ -85,7 +92,12 @@ impl Setup {
         let form = if self.text { "text" } else { "ecs" };
         command.arg("run").arg("--config").arg(self.write()).args(["--stdout", form]);
         // Under systemd its diagnostics would go to the journal, where no test reads them.
+        if !self.without.is_empty() {
+            command.env("CCWATCH_TEST_WITHOUT", &self.without);
+        }
         command.env_remove("JOURNAL_STREAM").env_remove("INVOCATION_ID").env_remove("NOTIFY_SOCKET");
+        // A system call that is missing in the watcher's own list ends it, and with it the test.
+        command.env(ccwatch::host::privilege::REFUSED_CALL, "kill");
         command
     }
 

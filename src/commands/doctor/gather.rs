@@ -15,6 +15,7 @@ use crate::container::{ContainerKey, cgroup};
 use crate::host::kernel::Kernel;
 use crate::sensor::fanotify::group;
 use crate::sensor::proc_connector;
+use crate::sys::privilege::has_call_filters;
 
 /// Bounds what is read of one process' cgroup file.
 const MAX_CGROUP: u64 = 64 << 10;
@@ -49,7 +50,10 @@ impl Probes for Installed {
     }
 
     fn fanotify(&self) -> std::result::Result<(), String> {
-        group::probe()
+        match group::probe(group::Way::Filesystem)? {
+            group::Way::Open => Err(group::NO_EXEC_EVENTS.into()),
+            group::Way::Filesystem | group::Way::Mount => Ok(()),
+        }
     }
 
     fn container(&self, cgroup: &[u8]) -> Option<ContainerKey> {
@@ -74,6 +78,7 @@ pub fn gather(proc: &Path, boot: &Path, loaded: &Loaded, probes: &impl Probes) -
     let (containers, own) = containers(proc, probes);
     Report {
         kernel: Kernel::read(proc, boot),
+        call_filters: has_call_filters(),
         config: (loaded.path().to_path_buf(), loaded.exists()),
         sensors: config.sensors.clone(),
         connector: (config.sensors.proc_connector != Switch::Off).then(|| probes.connector()),

@@ -37,6 +37,8 @@ type Place = (String, std::result::Result<(), String>);
 pub struct Report {
     /// Kernel, privileges and namespaces.
     pub kernel: Kernel,
+    /// Whether the kernel can filter the watcher's own system calls.
+    pub call_filters: bool,
     /// Which configuration holds, and whether there is a file.
     pub config: (PathBuf, bool),
     /// Which sensors are wanted.
@@ -143,6 +145,16 @@ impl Report {
                 }
             }
             Err(why) => add(State::Degraded, "capabilities", format!("unknown: {}", why.as_str())),
+        }
+
+        if self.call_filters {
+            add(State::Fine, "system calls", "the watcher's are filtered by seccomp".into());
+        } else {
+            add(
+                State::Note,
+                "system calls",
+                "the watcher's are not filtered: this kernel has no seccomp filters".into(),
+            );
         }
 
         if let Some(own) = &self.own {
@@ -276,6 +288,7 @@ mod tests {
                 hidepid: None,
                 ptrace_scope: None,
             },
+            call_filters: true,
             config: ("/etc/ccwatch/ccwatch.toml".into(), false),
             sensors: Sensors::default(),
             connector: Some(Ok(())),
@@ -302,6 +315,7 @@ mod tests {
             "\
 ok        kernel          4.18.0-553.el8
 ok        capabilities    all that are needed
+ok        system calls    the watcher's are filtered by seccomp
 ok        namespaces      the host's
 ok        proc-connector  available
 note      fanotify        not to be had: no FAN_OPEN_EXEC

@@ -1,6 +1,7 @@
 //! `ccwatch run`: checks what it needs, starts the watcher, and lives by its signals until it is told to end.
 
 mod sensors;
+mod service;
 mod watcher;
 
 use std::io::IsTerminal as _;
@@ -13,19 +14,23 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use self::service::Service;
 use self::watcher::Watcher;
 use super::demo::Demo;
 use crate::cli::RunOptions;
 use crate::config::{Config, Loaded, Message};
 use crate::error::{Error, Result};
+use crate::fingerprint::files::Files;
 use crate::host::kernel::Kernel;
+use crate::host::privilege;
 use crate::logging::say;
+use crate::sink::life::Life;
 use crate::sys::process::limit_malloc_arenas;
 
 /// A second signal ends the process with what the shell shows for SIGINT.
 const INTERRUPTED: i32 = 130;
 /// Descriptors: at most two for each exec under way, and some for channels and sinks.
-const DESCRIPTORS: u64 = 4096;
+const DESCRIPTORS: u64 = 16_384;
 
 /// What stdout shows: what was asked for, or text on a terminal.
 fn stdout_form(options: &RunOptions) -> Option<Message> {
@@ -39,27 +44,39 @@ fn stdout_form(options: &RunOptions) -> Option<Message> {
 pub fn run(options: &RunOptions) -> Result<ExitCode> {
     limit_malloc_arenas(2);
     let mut loaded = Config::load(options.config.config.as_deref())?;
+    let mut files = Files::read(&loaded.fingerprints())?;
+    let database = files.compile()?;
     let kernel = Kernel::read(Path::new("/proc"), Path::new("/boot"));
     if let Some(missing) = kernel.missing_capability() {
         return Err(Error::Permission(missing));
     }
     raise_descriptor_limit();
+    // A container, which the demo makes, takes more than the watcher has use for.
+    if let Ok(held) = kernel.capabilities
+        && !options.demo
+    {
+        privilege::give_up(held);
+    }
     let mut signals = handle_signals()?;
     let started = loaded.config.clone();
-    let watcher = Watcher::start(&started, options)?;
+    let watcher = Watcher::start(&started, database, options)?;
     announce(&loaded.config, options, &watcher);
+    watcher.tell(Life::Started { sensors: watcher.sensors() });
+    let service = Service::start(watcher.vitals(), options.pid_file.as_deref())?;
     say("watching");
     let demo = if options.demo { play(Demo::start(say)) } else { None };
     for signal in signals.forever() {
         match signal {
-            SIGHUP => reload(&mut loaded, &started, &watcher),
+            SIGHUP => service.reload(|| reload(&mut loaded, &mut files, &started, &watcher)),
             _ => break,
         }
     }
     if let Some(demo) = demo {
         demo.stop();
     }
+    let pid_file = service.stop();
     watcher.stop();
+    drop(pid_file);
     Ok(ExitCode::SUCCESS)
 }
 
@@ -87,24 +104,49 @@ fn raise_descriptor_limit() {
     }
 }
 
-/// Log rotation sends SIGHUP every night: files are reopened always, the configuration is taken over only if changed.
-/// What cannot be taken over is named as long as it differs from what the watcher was `started` with.
-fn reload(loaded: &mut Loaded, started: &Config, watcher: &Watcher) {
+/// Log rotation sends SIGHUP every night: files are reopened always, configuration and database are taken over only if
+/// changed.
+/// What cannot be taken over is named as long as it differs from what the watcher was `started` with. The outcome is for
+/// the service manager to show.
+fn reload(loaded: &mut Loaded, files: &mut Files, started: &Config, watcher: &Watcher) -> &'static str {
     watcher.reopen();
-    match loaded.reload() {
-        Ok(None) => {}
-        Ok(Some(new)) => match watcher.reconfigure(&new.config) {
+    let refused = |e: Error| {
+        log::error!("the old configuration is kept: {e}");
+        watcher.tell(Life::Refused { why: e.to_string() });
+        "Watching; a changed configuration was refused"
+    };
+    match take_over_database(files, &loaded.fingerprints(), watcher).and_then(|new| Ok((new, loaded.reload()?))) {
+        Ok((true, None)) => {
+            watcher.tell(Life::Reloaded);
+            "Watching; the database was read again"
+        }
+        Ok((false, None)) => "Watching; the configuration has not changed",
+        Ok((_, Some(new))) => match watcher.reconfigure(&new.config) {
             Ok(()) => {
                 log::info!("the configuration was read again");
+                watcher.tell(Life::Reloaded);
                 if let Some(warning) = for_next_start(&new.config.sections_for_next_start(started)) {
                     log::warn!("{warning}");
                 }
                 *loaded = new;
+                "Watching; the configuration was read again"
             }
-            Err(e) => log::error!("the old configuration is kept: {e}"),
+            Err(e) => refused(e),
         },
-        Err(e) => log::error!("the old configuration is kept: {e}"),
+        Err(e) => refused(e),
     }
+}
+
+/// Whether an operator's database files have changed, and hold from now on.
+fn take_over_database(files: &mut Files, directory: &Path, watcher: &Watcher) -> Result<bool> {
+    let read = Files::read(directory)?;
+    if read == *files {
+        return Ok(false);
+    }
+    watcher.replace_database(read.compile()?);
+    log::info!("the database was read again");
+    *files = read;
+    Ok(true)
 }
 
 /// `[sensors] and [state] were changed: that holds from the next start`

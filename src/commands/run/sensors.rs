@@ -11,7 +11,7 @@ use crate::event::{Fact, SensorKind};
 use crate::host::process::Proc;
 use crate::sensor::counters::Counters;
 use crate::sensor::fanotify::Reader as FanotifyReader;
-use crate::sensor::fanotify::group::Group;
+use crate::sensor::fanotify::group::{Group, NO_EXEC_EVENTS, Way};
 use crate::sensor::ledger::Ledger;
 use crate::sensor::mounts::{Mounts, watch};
 use crate::sensor::pace::Mode;
@@ -72,16 +72,34 @@ impl Watcher {
             self.sensor_lines.push("fanotify: off by configuration".into());
             return Ok(false);
         }
-        let started = Group::open().and_then(|group| self.start_readers(shared, Arc::new(group)));
+        let forced = config.sensors.fanotify == FanotifySwitch::Open;
+        let best = if forced { Way::Open } else { Way::Filesystem };
+        let started = Group::open(best).and_then(|group| {
+            let way = group.way;
+            // Opens are not told from execs well enough to be trusted unasked.
+            if way == Way::Open && !forced {
+                return Err(NO_EXEC_EVENTS.into());
+            }
+            // An open says nothing by itself.
+            if way == Way::Open && connector.is_none() {
+                return Err(
+                    "this kernel has no exec events, and there is no process connector to tell what was executed"
+                        .into(),
+                );
+            }
+            self.start_readers(shared, Arc::new(group)).map(|()| way)
+        });
         match started {
-            Ok(()) => {
-                self.sensor_lines.push("fanotify: every exec in containers, by its open file".into());
+            Ok(way) => {
+                self.sensor_lines.push(format!("fanotify: {}", way.describe()));
                 if let Some(connector) = connector {
                     connector.send(Control::Lazy);
                 }
                 Ok(true)
             }
-            Err(why) if config.sensors.fanotify == FanotifySwitch::On => Err(must_run("fanotify", why)),
+            Err(why) if [FanotifySwitch::On, FanotifySwitch::Open].contains(&config.sensors.fanotify) => {
+                Err(must_run("fanotify", why))
+            }
             Err(why) => {
                 self.sensor_lines.push(format!("fanotify: not to be had: {why}"));
                 // An old kernel is what it is; nothing that worked is broken.
@@ -96,11 +114,13 @@ impl Watcher {
         let (watch_orders, watch_inlet) = controls().map_err(said)?;
         let (mounts, triage, proc) = (Arc::clone(&shared.mounts), Arc::clone(&shared.screen), Arc::clone(&shared.proc));
         let (reader_group, reader_mounts) = (Arc::clone(&group), Arc::clone(&mounts));
-        let mut reader = FanotifyReader::new(reader_group, reader_mounts, proc, triage, shared.outlet.clone(), inlet);
+        let proc_of_reader = Arc::clone(&proc);
+        let mut reader =
+            FanotifyReader::new(reader_group, reader_mounts, proc_of_reader, triage, shared.outlet.clone(), inlet);
         reader.prove()?;
         shared.ledger.keep();
         let triage = Arc::clone(&shared.screen);
-        let watch = watch::Watcher::open(Path::new("/proc"), mounts, group, triage, watch_inlet).map_err(said)?;
+        let watch = watch::Watcher::open(Path::new("/proc"), proc, mounts, group, triage, watch_inlet).map_err(said)?;
         self.sensors.push((orders, spawn("fanotify", move || reader.run()).map_err(said)?));
         self.sensors.push((watch_orders, spawn("mounts", move || watch.run()).map_err(said)?));
         Ok(())

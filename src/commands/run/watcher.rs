@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use crossbeam_channel::{Sender, bounded, unbounded};
@@ -19,7 +19,7 @@ use crate::detect::enrich::{Job, Outcome, Reads};
 use crate::detect::judged::Judged;
 use crate::detect::telling::{Telling, Walks};
 use crate::detect::triage::Screen;
-use crate::detect::{Command, Detection, Inlets, Parts, Share};
+use crate::detect::{Command, Detection, Inlets, Parts, Pulse, Share};
 use crate::error::{Error, Result};
 use crate::fingerprint::{Database, SharedDatabase};
 use crate::host::clock;
@@ -32,6 +32,7 @@ use crate::sensor::mounts::Mounts;
 use crate::sensor::procfs_poll::Walker;
 use crate::sensor::{Control, Controls, Outlet, channel, controls};
 use crate::sink::dispatch::Dispatch;
+use crate::sink::life::Life;
 use crate::sys::process::run_early;
 
 /// Reads that are quick, or hang: one container may hold two of the threads.
@@ -43,11 +44,13 @@ const FLUSH: Duration = Duration::from_secs(5);
 
 /// A watcher at work.
 pub(super) struct Watcher {
-    dispatch: Dispatch,
+    dispatch: Arc<Dispatch>,
     commands: Sender<Command>,
     counters: Arc<Counters>,
     detection: JoinHandle<()>,
     pub(super) sensors: Vec<(Controls, JoinHandle<()>)>,
+    database: SharedDatabase,
+    judged: Arc<Judged>,
     /// Held so that detection's channel stays open while there is no sensor.
     _outlet: Outlet,
     /// For people: which sensor runs, and how.
@@ -59,11 +62,11 @@ impl Watcher {
     ///
     /// # Errors
     /// /proc cannot be opened, a sensor that must run does not, or a sink cannot be set up.
-    pub(super) fn start(config: &Config, options: &RunOptions) -> Result<Self> {
+    pub(super) fn start(config: &Config, database: Database, options: &RunOptions) -> Result<Self> {
         let proc_root = Path::new("/proc");
         let proc = Arc::new(Proc::open(proc_root)?);
         let host = HostIdentity::read(proc_root);
-        let database = SharedDatabase::new(ArcSwap::from_pointee(Database::builtin()?));
+        let database = SharedDatabase::new(ArcSwap::from_pointee(database));
         let dispatch = Dispatch::start(config, HostFacts::read(Path::new("/")), super::stdout_form(options))?;
         let counters = Arc::new(Counters::default());
         let (ledger, mounts): (Arc<Ledger>, Arc<Mounts>) = Default::default();
@@ -81,10 +84,10 @@ impl Watcher {
             .then(|| Walks { controls: walker_controls.clone(), always_in_rounds });
         let parts = Parts {
             config: config.clone(),
-            database,
+            database: Arc::clone(&database),
             registry: Registry::new(host),
             screen: Arc::clone(&screen),
-            judged,
+            judged: Arc::clone(&judged),
             reads,
             contents,
             counters: Arc::clone(&counters),
@@ -102,11 +105,13 @@ impl Watcher {
         };
         let detection = spawn("detection", detection)?;
         let mut watcher = Self {
-            dispatch,
+            dispatch: Arc::new(dispatch),
             commands,
             counters: Arc::clone(&counters),
             detection,
             sensors: Vec::new(),
+            database,
+            judged,
             _outlet: outlet.clone(),
             sensor_lines: Vec::new(),
         };
@@ -164,6 +169,29 @@ impl Watcher {
         Ok(())
     }
 
+    /// Tells of the watcher's own life.
+    pub(super) fn tell(&self, life: Life) {
+        self.dispatch.tell(life);
+    }
+
+    /// What asks whether it moves.
+    pub(super) fn vitals(&self) -> Vitals {
+        Vitals { commands: self.commands.clone(), dispatch: Arc::clone(&self.dispatch), sensors: self.sensors() }
+    }
+
+    /// The sensors that run, for people.
+    pub(super) fn sensors(&self) -> String {
+        let mut names: Vec<&str> = Vec::new();
+        for (_, thread) in &self.sensors {
+            match thread.thread().name() {
+                // Not a sensor: it keeps fanotify's marks where they belong.
+                Some("mounts") | None => {}
+                Some(name) => names.push(name),
+            }
+        }
+        format!("sensors {}", names.join(", "))
+    }
+
     /// Reopens the files that log rotation moves.
     pub(super) fn reopen(&self) {
         self.dispatch.reopen();
@@ -179,6 +207,15 @@ impl Watcher {
         Ok(())
     }
 
+    /// Takes over another database: what was judged by the old one is judged anew.
+    pub(super) fn replace_database(&self, database: Database) {
+        self.database.store(Arc::new(database));
+        self.judged.forget();
+        for (orders, _) in &self.sensors {
+            orders.send(Control::Forget);
+        }
+    }
+
     /// Stops the sensors, closes all sessions, and waits until the sinks have delivered, at most 5 s.
     pub(super) fn stop(self) {
         for (orders, _) in &self.sensors {
@@ -192,6 +229,39 @@ impl Watcher {
         self.dispatch.flush_and_stop(FLUSH);
         let (execs, dead) = (self.counters.execs(), self.counters.unexamined(clock::now()).total);
         log::info!("{execs} execs of the host were counted, {dead} of them had ended before they could be looked at");
+    }
+}
+
+/// Asks detection and dispatch for a sign of life.
+pub(super) struct Vitals {
+    commands: Sender<Command>,
+    dispatch: Arc<Dispatch>,
+    sensors: String,
+}
+
+impl Vitals {
+    /// What is watched, as a line for people, before anything was counted.
+    pub(super) fn first(&self) -> String {
+        format!("Watching, {}", self.sensors)
+    }
+
+    /// The same with numbers; `None` where one of the two does not answer within `within`: the watcher is stuck.
+    pub(super) fn pulse(&self, within: Duration) -> Option<String> {
+        let deadline = Instant::now() + within / 2;
+        let (answer, asked) = bounded(1);
+        self.commands.send_deadline(Command::Pulse(answer), deadline).ok()?;
+        let pulse = asked.recv_deadline(deadline).ok()?;
+        let alerts = self.dispatch.pulse(within / 2)?;
+        Some(self.line(&pulse, alerts))
+    }
+
+    fn line(&self, pulse: &Pulse, alerts: u64) -> String {
+        let Pulse { containers, sessions, degraded } = pulse;
+        let degraded: Vec<&str> = degraded.iter().map(|sensor| sensor.as_str()).collect();
+        let degraded =
+            if degraded.is_empty() { String::new() } else { format!(" (degraded: {})", degraded.join(", ")) };
+        let sensors = &self.sensors;
+        format!("Watching, {sensors}{degraded}; {containers} containers met, {sessions} builds open, {alerts} alerts")
     }
 }
 

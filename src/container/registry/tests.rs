@@ -49,7 +49,13 @@ fn host_process(cgroup: &str) -> Look {
         start: StartTime(7),
         start_stack: 0,
     };
-    let exe = Exe { path: b"/bin/sh".to_vec(), deleted: false, id: Err(Missing::Denied), file: Err(Missing::Denied) };
+    let exe = Exe {
+        path: b"/bin/sh".to_vec(),
+        deleted: false,
+        id: Err(Missing::Denied),
+        mount: None,
+        file: Err(Missing::Denied),
+    };
     Look {
         at: second(1),
         dir: Err(Missing::Denied),

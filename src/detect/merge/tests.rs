@@ -18,6 +18,8 @@ fn attempt(pid: i32, ino: u64, after: u64, read: u64) -> Attempt {
         path: format!("/usr/bin/prog-{ino}").into_bytes().into(),
         open: None,
         unjudged: false,
+        by_open: false,
+        mount: None,
         mounted: None,
         look: None,
     }
@@ -34,7 +36,7 @@ fn look(pid: i32, at: u64, ino: Option<u64>, comm: &str) -> Looked {
 fn confirmed(merged: Option<Merged>) -> Option<u64> {
     match merged? {
         Merged::Confirmed(attempt) => Some(attempt.file.ino),
-        Merged::Unconfirmed(attempt) => unreachable!("{attempt:?}"),
+        Merged::Joined(attempt) | Merged::Unconfirmed(attempt) => unreachable!("{attempt:?}"),
     }
 }
 
@@ -68,6 +70,39 @@ fn another_image_refutes() {
     assert!(merge.exec(exec(1, 1, Image::File(file(8).inode()))).is_none());
     assert!(merge.exec(exec(1, 1, Image::Host)).is_none());
     assert_eq!(confirmed(merge.exec(exec(1, 2, Image::File(file(7).inode())))), Some(7));
+}
+
+/// As on kernels without exec events.
+fn opened(pid: i32, ino: u64, after: u64, read: u64) -> Attempt {
+    Attempt { by_open: true, ..attempt(pid, ino, after, read) }
+}
+
+#[test]
+fn an_open_is_joined_with_the_exec_that_follows_at_once() {
+    let mut merge = Merge::default();
+    merge.attempt(opened(1, 7, 0, 2));
+    let joined = merge.exec(exec(1, 3, Image::Unknown));
+    assert!(matches!(&joined, Some(Merged::Joined(a)) if a.file.ino == 7), "{joined:?}");
+    merge.attempt(opened(2, 7, 0, 2));
+    assert_eq!(confirmed(merge.exec(exec(2, 3, Image::File(file(7).inode())))), Some(7), "it was seen");
+    merge.exec(exec(3, 1, Image::Unknown));
+    let joined = merge.attempt(opened(3, 7, 0, 2));
+    assert!(matches!(joined, Some(Merged::Joined(_))), "in either order: {joined:?}");
+}
+
+#[test]
+fn an_open_alone_is_nothing() {
+    let mut merge = Merge::default();
+    // `exec 3</usr/bin/gcc; exec /bin/ls`
+    merge.attempt(opened(1, 7, 0, 2));
+    assert!(merge.exec(exec(1, 3, Image::File(file(8).inode()))).is_none());
+    assert!(merge.exec(exec(1, 3, Image::Host)).is_none());
+    assert!(merge.exec(exec(1, 3, Image::Ended)).is_none(), "its name was no compiler's");
+    // `cp /usr/bin/gcc /tmp`, and something else by the same process later.
+    merge.attempt(opened(2, 7, 0, 2));
+    assert!(merge.exec(exec(2, 103, Image::Unknown)).is_none());
+    assert!(merge.due(Monotonic(2000 * MS)).is_empty(), "nothing is told of it");
+    assert_eq!(merge.take_unexamined(), 1);
 }
 
 #[test]

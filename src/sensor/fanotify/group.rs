@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use nix::errno::Errno;
@@ -11,6 +11,7 @@ use nix::sys::fanotify::{EventFFlags, Fanotify, InitFlags, MarkFlags, MaskFlags}
 use nix::sys::stat::{Mode, fstat};
 
 use crate::sensor::mounts::mountinfo::Mount;
+use crate::sensor::without::{Part, without};
 use crate::sys::fanotify::{self, Event};
 
 /// Events of one read: each brings a descriptor, and one that finds no room for it is lost.
@@ -18,43 +19,78 @@ const EVENTS: usize = 64;
 /// FAN_REPORT_FD_ERROR of linux/fanotify.h, Linux 6.13: an event whose file cannot be opened is told all the same.
 const REPORT_FD_ERROR: u32 = 0x2000;
 
-/// Whether whole filesystems can have their execs reported here and now.
+/// Why a kernel before 5.0 has no part in this.
+pub const NO_EXEC_EVENTS: &str = "this kernel has no FAN_OPEN_EXEC (5.0, or RHEL 8's 4.18)";
+
+/// How execs are had, the best first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Way {
+    /// FAN_OPEN_EXEC with marks on whole filesystems, and on mounts where a filesystem is not the container's alone (5.0).
+    Filesystem,
+    /// FAN_OPEN_EXEC with marks on mounts (RHEL 8's 4.18).
+    Mount,
+    /// FAN_OPEN with marks on mounts: every open of what is not known to be innocent.
+    Open,
+}
+
+impl Way {
+    /// For people: what is marked.
+    pub fn describe(self) -> &'static str {
+        match self {
+            Self::Filesystem => "exec events, a mark on each container's overlay and on its other mounts",
+            Self::Mount => "exec events, a mark on each mount of a container (no marks on filesystems before 4.20)",
+            Self::Open => "open events, a mark on each mount of a container (no exec events before 5.0)",
+        }
+    }
+}
+
+/// The best way that there is here and now, not better than `best`.
 ///
 /// # Errors
-/// One sentence that says why not.
-pub fn probe() -> Result<(), String> {
-    Group::open().map(drop)
+/// One sentence that says why there is none.
+pub fn probe(best: Way) -> Result<Way, String> {
+    Group::open(best).map(|group| group.way)
 }
 
 /// A group of class notification.
 #[derive(Debug)]
 pub struct Group {
     group: Fanotify,
+    /// How execs are had.
+    pub way: Way,
     /// How an event type is ignored on one file.
     ignore: MarkFlags,
+    /// The event that tells of an exec.
+    event: MaskFlags,
 }
 
 impl Group {
-    /// Makes the group, and asks the kernel what it has.
+    /// Makes the group, asks the kernel what it has, and takes the best way that is not better than `best`.
     ///
     /// # Errors
     /// One sentence: why execs cannot be had from fanotify here.
-    pub fn open() -> Result<Self, String> {
+    pub fn open(best: Way) -> Result<Self, String> {
         let group = init().map_err(|e| format!("fanotify_init: {e}"))?;
         let own = File::open("/proc/self/exe").map_err(|e| format!("open /proc/self/exe: {e}"))?;
-        let exec = MaskFlags::FAN_OPEN_EXEC;
+        let mut way = best;
         // Our own executable stays marked: the canary is seen by it.
-        mark(&group, MarkFlags::FAN_MARK_ADD, exec, own.as_fd()).map_err(|e| match e {
-            Errno::EINVAL => "this kernel has no FAN_OPEN_EXEC (5.0, or RHEL 8's 4.18)".to_owned(),
-            e => format!("fanotify_mark: {e}"),
-        })?;
-        let proc = File::open("/proc").map_err(|e| format!("open /proc: {e}"))?;
-        let filesystem = MarkFlags::FAN_MARK_FILESYSTEM;
-        mark(&group, MarkFlags::FAN_MARK_ADD | filesystem, exec, proc.as_fd())
-            .and_then(|()| mark(&group, MarkFlags::FAN_MARK_REMOVE | filesystem, exec, proc.as_fd()))
-            .map_err(|_| "this kernel cannot mark a whole filesystem (4.20; not RHEL 8's 4.18)".to_owned())?;
+        let add = |event| mark(&group, MarkFlags::FAN_MARK_ADD, event, own.as_fd());
+        if way < Way::Open {
+            match add(MaskFlags::FAN_OPEN_EXEC) {
+                // Before 5.0, and not RHEL 8's 4.18.
+                Err(Errno::EINVAL) => way = Way::Open,
+                other => other.map_err(|e| format!("fanotify_mark: {e}"))?,
+            }
+        }
+        if way == Way::Open {
+            add(MaskFlags::FAN_OPEN).map_err(|e| format!("fanotify_mark: {e}"))?;
+        }
+        if way == Way::Filesystem && (without(Part::FilesystemMarks) || !marks_filesystems(&group)) {
+            way = Way::Mount;
+        }
+        let event = if way == Way::Open { MaskFlags::FAN_OPEN } else { MaskFlags::FAN_OPEN_EXEC };
         let ignore = ignore_style();
-        Ok(Self { group, ignore })
+        Ok(Self { group, way, ignore, event })
     }
 
     /// To be polled.
@@ -70,19 +106,25 @@ impl Group {
         fanotify::read::<EVENTS>(self.fd(), events)
     }
 
-    /// Has all execs on a mount's filesystem reported, wherever else that is mounted.
+    /// Whether an event tells of an exec, or of an open that may be for one.
+    pub fn is_exec(&self, mask: MaskFlags) -> bool {
+        mask.intersects(self.event)
+    }
+
+    /// Has all execs on the filesystem of a place reported, wherever else that is mounted.
     ///
     /// # Errors
-    /// `ESTALE` where something else is mounted there by now; else the kernel's.
-    pub fn mark_filesystem(&self, mount: &Mount) -> nix::Result<()> {
-        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        // Held for two calls: a mount cannot be unmounted meanwhile.
-        let place = openat(AT_FDCWD, mount.point.as_slice(), flags, Mode::empty())?;
-        if fstat(&place)?.st_dev != mount.dev {
-            return Err(Errno::ESTALE);
-        }
-        let flags = MarkFlags::FAN_MARK_ADD | MarkFlags::FAN_MARK_FILESYSTEM;
-        mark(&self.group, flags, MaskFlags::FAN_OPEN_EXEC, place.as_fd())
+    /// The kernel's.
+    pub fn mark_filesystem(&self, place: BorrowedFd<'_>) -> nix::Result<()> {
+        mark(&self.group, MarkFlags::FAN_MARK_ADD | MarkFlags::FAN_MARK_FILESYSTEM, self.event, place)
+    }
+
+    /// Has all execs through the mount of a place reported.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn mark_mount(&self, place: BorrowedFd<'_>) -> nix::Result<()> {
+        mark(&self.group, MarkFlags::FAN_MARK_ADD | MarkFlags::FAN_MARK_MOUNT, self.event, place)
     }
 
     /// Has writes to a file reported when its writer closes it. Asked for before [`Group::ignore`].
@@ -90,6 +132,9 @@ impl Group {
     /// # Errors
     /// The kernel's; `ENOSPC` at its limit on marks.
     pub fn watch_writes(&self, file: BorrowedFd<'_>) -> nix::Result<()> {
+        if without(Part::WriteMarks) {
+            return Ok(());
+        }
         let evictable = self.ignore & MarkFlags::FAN_MARK_EVICTABLE;
         mark(&self.group, MarkFlags::FAN_MARK_ADD | evictable, MaskFlags::FAN_CLOSE_WRITE, file)
     }
@@ -99,7 +144,9 @@ impl Group {
     /// # Errors
     /// The kernel's.
     pub fn ignore(&self, file: BorrowedFd<'_>) -> nix::Result<()> {
-        mark(&self.group, MarkFlags::FAN_MARK_ADD | self.ignore, MaskFlags::FAN_OPEN_EXEC, file)
+        let forever =
+            if without(Part::WriteMarks) { MarkFlags::FAN_MARK_IGNORED_SURV_MODIFY } else { MarkFlags::empty() };
+        mark(&self.group, MarkFlags::FAN_MARK_ADD | self.ignore | forever, self.event, file)
     }
 
     /// Has a file's execs reported again.
@@ -108,8 +155,37 @@ impl Group {
     /// `ENOENT` where they were not ignored.
     pub fn regard(&self, file: BorrowedFd<'_>) -> nix::Result<()> {
         let style = self.ignore & !MarkFlags::FAN_MARK_EVICTABLE;
-        mark(&self.group, MarkFlags::FAN_MARK_REMOVE | style, MaskFlags::FAN_OPEN_EXEC, file)
+        mark(&self.group, MarkFlags::FAN_MARK_REMOVE | style, self.event, file)
     }
+
+    /// Has all files' execs reported again.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn regard_all(&self) -> nix::Result<()> {
+        let root = File::open("/").map_err(|e| Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO)))?;
+        mark(&self.group, MarkFlags::FAN_MARK_FLUSH, MaskFlags::empty(), root.as_fd())
+    }
+}
+
+/// A descriptor on a mount's root, as the host's root directory shows it. While it is held, for some calls, the mount
+/// cannot be unmounted.
+///
+/// # Errors
+/// `ESTALE` where something else is mounted there by now; else the kernel's.
+pub fn open_place(mount: &Mount) -> nix::Result<OwnedFd> {
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let place = openat(AT_FDCWD, mount.point.as_slice(), flags, Mode::empty())?;
+    if fstat(&place)?.st_dev == mount.dev { Ok(place) } else { Err(Errno::ESTALE) }
+}
+
+/// Whether whole filesystems can be marked (4.20).
+fn marks_filesystems(group: &Fanotify) -> bool {
+    let Ok(proc) = File::open("/proc") else { return false };
+    let (filesystem, exec) = (MarkFlags::FAN_MARK_FILESYSTEM, MaskFlags::FAN_OPEN_EXEC);
+    mark(group, MarkFlags::FAN_MARK_ADD | filesystem, exec, proc.as_fd())
+        .and_then(|()| mark(group, MarkFlags::FAN_MARK_REMOVE | filesystem, exec, proc.as_fd()))
+        .is_ok()
 }
 
 fn init() -> nix::Result<Fanotify> {

@@ -1,10 +1,12 @@
 //! Which innocent files have their execs ignored, so that they cost nothing, and which never will: what an ignore mark
 //! must not hide. A written file loses its mark in the kernel, but not by a store through a shared mapping or by native
-//! AIO; so a mark for writes stands first, and what was ever written to is never ignored again.
+//! AIO; so a mark for writes stands first, and what was ever written to on an overlay is never ignored again. On a plain
+//! filesystem a writer, or a mapping, keeps the file from being executed as long as it lives, and at its end the file is
+//! judged again.
 
 use std::num::NonZeroUsize;
 use std::os::fd::BorrowedFd;
-use std::sync::atomic::Ordering;
+use std::sync::PoisonError;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use lru::LruCache;
@@ -12,9 +14,13 @@ use lru::LruCache;
 use super::group::Group;
 use crate::event::{FileId, Inode};
 use crate::sensor::mounts::Mounted;
+use crate::sensor::without::{Part, without};
+use crate::sys::process::writers_block_exec;
 
 /// Marks set for one filesystem: a container cannot use up the kernel's, or ours.
-const PER_FILESYSTEM: u32 = 8192;
+const PER_FILESYSTEM: usize = 8192;
+/// Marks on files of filesystems that outlive their container: then all are taken away.
+const LASTING: usize = 65_536;
 const WRITTEN: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
 const REFUSED: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
 /// Two clock ticks at the slowest clock: a later change within one of them does not show in ctime.
@@ -27,36 +33,78 @@ pub struct Innocents {
     written: LruCache<Inode, ()>,
     /// Files in this state cannot be ignored: asked once.
     refused: LruCache<FileId, ()>,
+    /// Marks that do not go with a container.
+    lasting: usize,
+    /// A file that somebody can write to cannot be executed, unless it lies on an overlay (not so in 6.11 and 6.12).
+    writers_block_exec: bool,
 }
 
 impl Default for Innocents {
     fn default() -> Self {
-        Self { written: LruCache::new(WRITTEN), refused: LruCache::new(REFUSED) }
+        let (written, refused) = (LruCache::new(WRITTEN), LruCache::new(REFUSED));
+        Self { written, refused, lasting: 0, writers_block_exec: writers_block_exec() }
     }
 }
 
+/// A file that was judged innocent.
+pub struct Innocent<'a> {
+    /// Open.
+    pub file: BorrowedFd<'a>,
+    /// Which.
+    pub id: FileId,
+    /// Its names.
+    pub links: u64,
+    /// One of them.
+    pub path: &'a [u8],
+    /// What it lies on.
+    pub on: &'a Mounted,
+}
+
 impl Innocents {
-    /// Has a file ignored that was judged innocent, if nothing can be hidden by that. `links`: its names.
-    pub fn ignore(&mut self, group: &Group, file: BorrowedFd<'_>, id: FileId, links: u64, path: &[u8], on: &Mounted) {
-        if links != 1 || !is_settled(&id) || self.refused.contains(&id) || self.written.contains(&id.inode()) {
+    /// Has a file ignored that was judged innocent, if nothing can be hidden by that.
+    pub fn ignore(&mut self, group: &Group, innocent: &Innocent<'_>) {
+        let Innocent { file, id, links, path, on } = innocent;
+        if (*links != 1 && !without(Part::Links)) || !is_settled(id) || self.refused.contains(id) {
             return;
         }
-        let Some(layers) = &on.layers else { return };
-        if on.ignored.load(Ordering::Relaxed) >= PER_FILESYSTEM {
+        if on.layers.is_some() && self.written.contains(&id.inode()) && !without(Part::Layers) {
             return;
         }
-        if !layers.are_original(path, id.ino) {
-            self.refused.put(id, ());
-            return;
+        {
+            let mut ignored = on.ignored.lock().unwrap_or_else(PoisonError::into_inner);
+            if ignored.len() >= PER_FILESYSTEM && !ignored.contains(&id.ino) {
+                return;
+            }
+            if !self.hides_nothing(innocent) {
+                self.refused.put(*id, ());
+                return;
+            }
+            self.lasting += usize::from(ignored.insert(id.ino) && on.layers.is_none());
         }
-        on.ignored.fetch_add(1, Ordering::Relaxed);
-        let done = group.watch_writes(file).and_then(|()| {
+        let done = group.watch_writes(*file).and_then(|()| {
             // Asked again: it may have been written to before that mark stood.
-            if layers.are_original(path, id.ino) { group.ignore(file) } else { Ok(()) }
+            if self.hides_nothing(innocent) { group.ignore(*file) } else { Ok(()) }
         });
         if let Err(e) = done {
             log::debug!("ignore {}: {e}", String::from_utf8_lossy(path));
         }
+    }
+
+    /// Whether nobody can change the file without its mark going.
+    fn hides_nothing(&self, innocent: &Innocent<'_>) -> bool {
+        match &innocent.on.layers {
+            Some(layers) => without(Part::Layers) || layers.are_original(innocent.path, innocent.id.ino),
+            None => innocent.on.plain && self.writers_block_exec,
+        }
+    }
+
+    /// Whether so many marks were set that outlive their containers that all are to be taken away.
+    pub fn take_too_many(&mut self) -> bool {
+        let too_many = self.lasting >= LASTING;
+        if too_many {
+            self.lasting = 0;
+        }
+        too_many
     }
 
     /// Somebody who could write to a file has closed it.

@@ -15,16 +15,17 @@ use lru::LruCache;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::fanotify::MaskFlags;
 
-use self::group::Group;
-use self::innocents::Innocents;
-use crate::event::{Attempt, Fact, FileId, Monotonic, Pid, SensorKind};
+use self::group::{Group, Way};
+use self::innocents::{Innocent, Innocents};
+use crate::event::{Attempt, Fact, FileId, Monotonic, MountNumber, Pid, SensorKind};
 use crate::host::clock;
-use crate::host::process::{Proc, file_id, file_status};
+use crate::host::process::{Proc, file_id, file_status, mount_number, mount_of_descriptor};
 use crate::sensor::losses::Losses;
 use crate::sensor::mounts::Mounts;
 use crate::sensor::pace::{Mode, Pace};
 use crate::sensor::{Control, ControlInlet, FileIs, FileTriage, Outlet, canary};
 use crate::sys::fanotify::Event;
+use crate::sys::file::FileStatus;
 use crate::sys::process::{run_at_once, thread_cpu_ns};
 
 /// Our own exec must be reported within this time.
@@ -125,8 +126,15 @@ impl Reader {
         ];
         let _ = poll(&mut fds, timeout);
         let [_, orders] = fds;
-        if orders.any().unwrap_or(false) && self.control.drain().contains(&Control::Stop) {
-            return true;
+        if orders.any().unwrap_or(false) {
+            for order in self.control.drain() {
+                match order {
+                    Control::Stop => return true,
+                    Control::Forget => self.regard_all(),
+                    Control::Ignore(_) | Control::Mark(_) | Control::Unmark(_) => {}
+                    Control::Eager | Control::Lazy | Control::Sweep(_) => {}
+                }
+            }
         }
         let count = self.drain();
         self.losses.tell(&self.outlet);
@@ -196,15 +204,20 @@ impl Reader {
         if mask.contains(MaskFlags::FAN_CLOSE_WRITE) {
             self.innocents.written(&self.group, file.as_fd(), id.inode());
         }
-        if !mask.contains(MaskFlags::FAN_OPEN_EXEC) {
+        if !self.group.is_exec(mask) {
             return None;
         }
-        let mounted = self.mounts.of(id.dev);
+        let mount = self.mount_of(&file, status);
+        let mounted = self.mounts.of(id.dev, mount);
         let path = path_of(&file);
-        match self.triage.judge(&path, id) {
+        match self.judge(&path, id, &file) {
             FileIs::Innocent => {
                 if let Some(on) = &mounted {
-                    self.innocents.ignore(&self.group, file.as_fd(), id, links, &path, on);
+                    let innocent = Innocent { file: file.as_fd(), id, links, path: &path, on };
+                    self.innocents.ignore(&self.group, &innocent);
+                    if self.innocents.take_too_many() {
+                        self.regard_all();
+                    }
                 }
                 None
             }
@@ -215,9 +228,35 @@ impl Reader {
                 let is_known = mounted.is_some_and(|id| self.triage.owns(id));
                 let look = (!is_known).then(|| Arc::new(self.proc.look(pid, at)));
                 let open = (unjudged || self.is_to_be_read(id, at)).then(|| Arc::new(file));
-                let after = self.empty;
-                Some(Attempt { pid, after, at, file: id, path: path.into(), open, unjudged, mounted, look })
+                let (after, by_open, path) = (self.empty, self.group.way == Way::Open, path.into());
+                Some(Attempt { pid, after, at, file: id, path, open, unjudged, by_open, mount, mounted, look })
             }
+        }
+    }
+
+    /// What a file is. Of what was opened for whatever purpose, most is nothing that could be executed.
+    fn judge(&self, path: &[u8], id: FileId, file: &OwnedFd) -> FileIs {
+        let is = self.triage.judge(path, id);
+        if is == FileIs::Unjudged && self.group.way == Way::Open && !may_be_program(file) {
+            return FileIs::Innocent;
+        }
+        is
+    }
+
+    /// The mount through which a file was opened. Where its state does not tell (before 5.8), that is asked only if its
+    /// device says nothing.
+    fn mount_of(&self, file: &OwnedFd, status: FileStatus) -> Option<MountNumber> {
+        let asked = || {
+            let known = self.mounts.knows_device(status.dev);
+            if known { None } else { mount_of_descriptor(file.as_fd()).map(MountNumber) }
+        };
+        mount_number(status).or_else(asked)
+    }
+
+    /// Begins anew: what is innocent is ignored again at its next exec.
+    fn regard_all(&self) {
+        if let Err(e) = self.group.regard_all() {
+            log::debug!("take the ignore marks away: {e}");
         }
     }
 
@@ -251,6 +290,14 @@ impl Reader {
     fn lose(&mut self, count: u64, at: &'static str) {
         self.losses.add(count, at, self.empty);
     }
+}
+
+/// Whether a file begins as a program or a script does. It was opened just now, so that its first bytes are in memory.
+fn may_be_program(file: &OwnedFd) -> bool {
+    let mut head = [0; 4];
+    let read = nix::sys::uio::pread(file, &mut head, 0).unwrap_or(0);
+    let head = head.get(..read).unwrap_or_default();
+    head.starts_with(b"\x7fELF") || head.starts_with(b"#!")
 }
 
 /// Where an open file lies, as the root of its mount or our own shows it; empty where the kernel does not say.

@@ -1,75 +1,122 @@
-//! Which filesystems containers execute from: the mount tables read, watched, and kept as a table by device that the
-//! sensor threads consult. Whose a filesystem is, the table does not know: it gives each a [`MountedId`].
+//! Which mounts containers execute from: the mount tables read, watched, and kept as a table by mount and by device that
+//! the sensor threads consult. Whose a mount is, the table does not know: it gives each a [`MountedId`].
 
+pub mod book;
+pub mod host;
 pub mod layers;
 pub mod mountinfo;
+pub mod requests;
+pub mod space;
+pub mod spaces;
 pub mod watch;
 
-use std::collections::HashMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
-
-use crate::event::{Monotonic, MountedId};
+use crate::event::{MountNumber, MountedId, Namespace};
 use layers::Layers;
+use requests::Requests;
 
-/// A filesystem that is gone is remembered so long: execs in it may still be on their way.
+/// A mount that is gone is remembered so long: execs in it may still be on their way.
 pub const GRACE: Duration = Duration::from_secs(60);
 
-/// A filesystem that is, or was lately, mounted.
+/// A filesystem or a mount that is, or was lately, mounted.
 #[derive(Debug)]
 pub struct Mounted {
     /// Its name for all time.
     pub id: MountedId,
-    /// `st_dev` of its files.
-    pub dev: u64,
-    /// Of an overlay: where its layers lie.
-    pub layers: Option<Layers>,
-    /// All execs on it are reported.
-    pub marked: bool,
-    /// Its files whose execs are ignored: the marks go with it, and so does their number.
-    pub ignored: Arc<AtomicU32>,
-    /// When it was seen to be gone.
-    pub gone: Option<Monotonic>,
+    /// Of an overlay whose layers are to be found on this host: where they lie.
+    pub layers: Option<Arc<Layers>>,
+    /// A local filesystem on which a file that somebody can write to cannot be executed.
+    pub plain: bool,
+    /// Inode numbers of its files whose execs are ignored.
+    pub ignored: Arc<Mutex<HashSet<u64>>>,
+    marked: AtomicBool,
+    gone: AtomicBool,
 }
 
-/// The filesystems by device. A device number names a new filesystem only when nobody holds a file of the old one, so
-/// what the table says of an open file's device is right as long as that is open.
-pub type Table = HashMap<u64, Arc<Mounted>>;
+impl Mounted {
+    /// Not marked yet.
+    pub fn new(id: MountedId, layers: Option<Arc<Layers>>, plain: bool) -> Self {
+        let (marked, gone) = (AtomicBool::new(false), AtomicBool::new(false));
+        Self { id, layers, plain, ignored: Arc::default(), marked, gone }
+    }
 
-/// The table as it was last published.
+    /// All execs on it are reported from now on, or not any more.
+    pub fn set_marked(&self, marked: bool) {
+        self.marked.store(marked, Ordering::Release);
+    }
+
+    /// It is mounted no more.
+    pub fn set_gone(&self) {
+        self.gone.store(true, Ordering::Release);
+    }
+
+    /// Whether all execs on it are reported.
+    pub fn is_covered(&self) -> bool {
+        self.marked.load(Ordering::Acquire) && !self.gone.load(Ordering::Acquire)
+    }
+}
+
+/// What is mounted. A device number, and before Linux 6.8 a mount's number, names a new one only when nobody holds a file
+/// of the old one, so what the table says of an open file is right as long as that is open.
+#[derive(Debug, Default)]
+pub struct Table {
+    /// Filesystems that belong to one container, by `st_dev`.
+    pub devices: HashMap<u64, Arc<Mounted>>,
+    /// Mounts of filesystems that do not, by their number.
+    pub mounts: HashMap<MountNumber, Arc<Mounted>>,
+    /// Mount namespaces that are watched, or known to be the host's.
+    pub namespaces: HashSet<Namespace>,
+}
+
+/// The table, shared with the sensor threads.
 #[derive(Debug, Default)]
 pub struct Mounts {
-    table: ArcSwap<Table>,
+    table: RwLock<Table>,
     watched: AtomicBool,
+    /// What the sensors ask the watcher for.
+    pub requests: Requests,
 }
 
 impl Mounts {
-    /// The filesystem of a device.
-    pub fn of(&self, dev: u64) -> Option<Arc<Mounted>> {
-        self.table.load().get(&dev).cloned()
+    fn read<T>(&self, read: impl FnOnce(&Table) -> T) -> T {
+        read(&self.table.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Whether all execs on this device are reported by fanotify.
-    pub fn covers(&self, dev: u64) -> bool {
-        self.table.load().get(&dev).is_some_and(|m| m.marked && m.gone.is_none())
+    /// What an open file lies on: the mount through which it was opened, else its filesystem.
+    pub fn of(&self, dev: u64, mount: Option<MountNumber>) -> Option<Arc<Mounted>> {
+        self.read(|t| mount.and_then(|number| t.mounts.get(&number)).or_else(|| t.devices.get(&dev)).cloned())
     }
 
-    /// Whether there is anybody who marks: a table was published.
+    /// Whether a filesystem is known by its device alone.
+    pub fn knows_device(&self, dev: u64) -> bool {
+        self.read(|t| t.devices.contains_key(&dev))
+    }
+
+    /// Whether all execs on this device, or through this mount, are reported by fanotify.
+    pub fn covers(&self, dev: u64, mount: Option<MountNumber>) -> bool {
+        self.read(|t| {
+            let by_mount = mount.and_then(|number| t.mounts.get(&number)).is_some_and(|m| m.is_covered());
+            by_mount || t.devices.get(&dev).is_some_and(|m| m.is_covered())
+        })
+    }
+
+    /// Whether a mount namespace is watched, or known to be the host's.
+    pub fn knows_namespace(&self, namespace: Namespace) -> bool {
+        self.read(|t| t.namespaces.contains(&namespace))
+    }
+
+    /// Whether there is anybody who marks.
     pub fn are_watched(&self) -> bool {
         self.watched.load(Ordering::Relaxed)
     }
 
-    /// Replaces the table.
-    pub fn publish(&self, table: Table) {
+    /// Changes the table; nothing else is done meanwhile.
+    pub fn change<T>(&self, change: impl FnOnce(&mut Table) -> T) -> T {
         self.watched.store(true, Ordering::Relaxed);
-        self.table.store(Arc::new(table));
-    }
-
-    /// A copy that can be changed and published.
-    pub fn snapshot(&self) -> Table {
-        Table::clone(&self.table.load())
+        change(&mut self.table.write().unwrap_or_else(PoisonError::into_inner))
     }
 }

@@ -1,10 +1,14 @@
 //! The lines of /proc/PID/mountinfo (proc(5), Documentation/filesystems/proc.rst 3.5). Pure.
 
+use std::collections::{HashMap, HashSet};
+
 /// One mount, as one process' namespace shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mount {
     /// Used again as soon as the mount is gone.
     pub id: u64,
+    /// The mount on which it is mounted.
+    pub parent: u64,
     /// `st_dev` of its files, as makedev(3) packs it. Also used again at once where it is anonymous (major 0).
     pub dev: u64,
     /// The directory of the filesystem that is mounted.
@@ -29,8 +33,59 @@ impl Mount {
     /// Whether a server that somebody else controls answers for its files, or may never answer.
     pub fn may_hang(&self) -> bool {
         const REMOTE: [&[u8]; 9] = [b"nfs", b"nfs4", b"cifs", b"smb3", b"9p", b"virtiofs", b"ceph", b"afs", b"lustre"];
-        REMOTE.contains(&self.fs_type.as_slice()) || self.fs_type.starts_with(b"fuse")
+        // A look at the path of a mount that autofs makes waits for the mount.
+        REMOTE.contains(&self.fs_type.as_slice()) || self.fs_type.starts_with(b"fuse") || self.fs_type == b"autofs"
     }
+
+    /// Whether anything can be executed from it: neither forbidden, nor a filesystem that holds no programs.
+    pub fn is_executable(&self) -> bool {
+        const NO_FILES: [&[u8]; 21] = [
+            b"autofs",
+            b"binfmt_misc",
+            b"bpf",
+            b"cgroup",
+            b"cgroup2",
+            b"configfs",
+            b"cpuset",
+            b"debugfs",
+            b"devpts",
+            b"efivarfs",
+            b"fusectl",
+            b"hugetlbfs",
+            b"mqueue",
+            b"nsfs",
+            b"proc",
+            b"pstore",
+            b"rpc_pipefs",
+            b"securityfs",
+            b"selinuxfs",
+            b"sysfs",
+            b"tracefs",
+        ];
+        !self.noexec && !NO_FILES.contains(&self.fs_type.as_slice())
+    }
+
+    /// Whether a local filesystem keeps a file that somebody can write to from being executed (ETXTBSY): overlayfs does
+    /// not, as a mapping outlives its descriptor there, and of others nobody has asked.
+    pub fn is_plain(&self) -> bool {
+        [&b"ext2"[..], b"ext3", b"ext4", b"xfs", b"tmpfs"].contains(&self.fs_type.as_slice())
+    }
+}
+
+/// The numbers of mounts whose path cannot be walked without asking a server: those that may hang, and all below them.
+pub fn hanging(all: &[Mount]) -> HashSet<u64> {
+    let mut below: HashMap<u64, Vec<u64>> = HashMap::new();
+    for mount in all {
+        below.entry(mount.parent).or_default().push(mount.id);
+    }
+    let mut hanging = HashSet::new();
+    let mut found: Vec<u64> = all.iter().filter(|m| m.may_hang()).map(|m| m.id).collect();
+    while let Some(id) = found.pop() {
+        if hanging.insert(id) {
+            found.extend(below.remove(&id).unwrap_or_default());
+        }
+    }
+    hanging
 }
 
 /// All mounts; a line that is not one is left out.
@@ -43,7 +98,7 @@ fn line(line: &[u8]) -> Option<Mount> {
     let mut fields = line.split(|b| *b == b' ');
     let mut next = || fields.next();
     let id = number(next()?)?;
-    next()?;
+    let parent = number(next()?)?;
     let device = next()?;
     let colon = device.iter().position(|b| *b == b':')?;
     let (major, minor) = (number(device.get(..colon)?)?, number(device.get(colon + 1..)?)?);
@@ -54,6 +109,7 @@ fn line(line: &[u8]) -> Option<Mount> {
     let dev = libc::makedev(u32::try_from(major).ok()?, u32::try_from(minor).ok()?);
     Some(Mount {
         id,
+        parent,
         dev,
         root: unescape(root),
         point: unescape(point),
@@ -174,6 +230,14 @@ mod tests {
         assert_eq!(mount.option(b"upperdir").unwrap(), b"/u,v");
         let text = b"1 0 0:9 / /m rw - overlay overlay rw,lowerdir+=/a,lowerdir+=/b,upperdir=/u";
         assert_eq!(lower_directories(parse(text).first().unwrap()), [b"/a".to_vec(), b"/b".to_vec()]);
+    }
+
+    #[test]
+    fn what_lies_below_a_server_hangs_with_it() {
+        let text = b"1 0 8:1 / / rw - ext4 d rw\n5 4 0:6 / /far/a/b rw - tmpfs t rw\n2 1 0:4 / /far rw - nfs4 s rw\n\
+            4 2 0:5 / /far/a rw - tmpfs t rw\n6 1 0:7 / /near rw - tmpfs t rw\n7 7 0:8 / /odd rw - tmpfs t rw\n";
+        assert_eq!(hanging(&parse(text)), HashSet::from([2, 4, 5]));
+        assert_eq!(hanging(&parse(b"7 8 0:8 / /a rw - tmpfs t rw\n8 7 0:8 / /b rw - tmpfs t rw\n")), HashSet::new());
     }
 
     #[test]

@@ -1,168 +1,221 @@
-//! Watches the host's mount table, where container runtimes mount what their containers run from, and has each overlay
-//! marked as soon as it is there: before the first exec in it.
+//! The thread that watches mounts: the host's table, where container runtimes mount what their containers run from, and
+//! the containers' own, where everything else appears. Sleeps until something changes, or a sensor asks.
 
-use std::collections::HashMap;
-use std::fs::File;
-use std::io::{Read, Seek};
 use std::os::fd::AsFd;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::eventfd::{EfdFlags, EventFd};
 
-use super::layers::Layers;
-use super::mountinfo::{self, Mount};
-use super::{GRACE, Mounted, Mounts, Table};
+use super::Mounts;
+use super::book::Book;
+use super::host::HostTable;
+use super::space::Tools;
+use super::spaces::Spaces;
 use crate::error::{Error, Result};
-use crate::event::MountedId;
+use crate::event::Monotonic;
 use crate::host::clock;
+use crate::host::process::Proc;
 use crate::sensor::fanotify::group::Group;
+use crate::sensor::without::{Part, without};
 use crate::sensor::{Control, ControlInlet, FileTriage};
+use crate::sys::process::{run_early, thread_cpu_ns};
 
 /// Changes that follow each other are read once: a runtime mounts, unmounts and mounts again.
 const COALESCE: Duration = Duration::from_millis(5);
-/// A table of 100,000 mounts.
-const MAX_TABLE: u64 = 64 << 20;
+/// Looking through all processes may take one part in so many of the time; through the young ones, while a container is
+/// made, that of the second.
+const SHARE: u32 = 500;
+const SHARE_YOUNG: u32 = 4;
+/// Something died unseen: the living are looked through after this.
+const DOUBT: Duration = Duration::from_millis(50);
+const EVENTS: usize = 64;
 
-/// What tells a mount that stays from one that took its place: numbers are used again.
-type Place = (u64, u64, Vec<u8>);
+const ORDERS: u64 = 0;
+const HOST: u64 = 1;
+const REQUESTS: u64 = 2;
 
 /// The watcher; [`Watcher::run`] is its thread.
 pub struct Watcher {
-    table: File,
-    mounts: Arc<Mounts>,
+    epoll: Epoll,
+    host: HostTable,
+    book: Book,
     group: Arc<Group>,
-    triage: Arc<dyn FileTriage>,
+    mounts: Arc<Mounts>,
+    spaces: Spaces,
     control: ControlInlet,
-    known: HashMap<Place, Arc<Mounted>>,
-    next: u64,
+    asked: Arc<EventFd>,
+    /// Looks through all processes.
+    sweeps: Turns,
+    /// Looks through the young ones.
+    young: Turns,
 }
 
 impl Watcher {
-    /// Opens process 1's table below `proc_root`, and takes in what it shows now.
+    /// Opens process 1's table below `proc_root`, and takes in what is mounted now, on the host and in containers.
     ///
     /// # Errors
-    /// It cannot be read.
+    /// The table cannot be read, or no descriptor is left.
     pub fn open(
         proc_root: &Path,
+        proc: Arc<Proc>,
         mounts: Arc<Mounts>,
         group: Arc<Group>,
         triage: Arc<dyn FileTriage>,
         control: ControlInlet,
     ) -> Result<Self> {
-        let open = |who: &str| File::open(proc_root.join(who).join("mountinfo"));
-        let path: PathBuf = proc_root.join("1/mountinfo");
-        let table = open("1").or_else(|_| open("self")).map_err(|e| Error::file("open", &path, e))?;
-        let mut watcher = Self { table, mounts, group, triage, control, known: HashMap::new(), next: 1 };
-        watcher.read().map_err(|e| Error::file("read", &path, e))?;
+        let failed = |e: nix::Error| Error::os("watch", "the mounts", e);
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(failed)?;
+        let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
+        let asked = Arc::new(EventFd::from_value_and_flags(0, flags).map_err(failed)?);
+        let host = HostTable::open(proc_root)?;
+        // A change shows as POLLPRI and POLLERR (fs/proc_namespace.c, `mounts_poll`).
+        epoll.add(host.fd(), EpollEvent::new(EpollFlags::EPOLLPRI, HOST)).map_err(failed)?;
+        epoll.add(control.wake.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN, ORDERS)).map_err(failed)?;
+        epoll.add(asked.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN, REQUESTS)).map_err(failed)?;
+        let book = Book::new(Arc::clone(&mounts), triage);
+        let spaces = Spaces::new(proc);
+        spaces.own().for_each(|namespace| book.know(namespace));
+        let (sweeps, young) = (Turns::new(SHARE), Turns::new(SHARE_YOUNG));
+        let mut watcher = Self { epoll, host, book, group, mounts, spaces, control, asked, sweeps, young };
+        watcher.host.read(&mut watcher.book, &watcher.group).map_err(|e| Error::os("read", "the mount table", e))?;
+        watcher.mounts.requests.answer_by(Arc::clone(&watcher.asked));
+        watcher.sweep(false);
         Ok(watcher)
     }
 
     /// Watches until told to stop.
     pub fn run(mut self) {
+        if let Err(e) = run_early() {
+            log::debug!("the watch over mounts runs like any other thread: {e}");
+        }
+        let mut events = [EpollEvent::empty(); EVENTS];
         loop {
-            let mut fds = [
-                PollFd::new(self.table.as_fd(), PollFlags::POLLPRI),
-                PollFd::new(self.control.wake.as_fd(), PollFlags::POLLIN),
-            ];
-            let _ = poll(&mut fds, self.timeout());
-            let [table, orders] = fds;
-            // A change shows as POLLPRI and POLLERR (fs/proc_namespace.c, `mounts_poll`).
-            let changed = table.any().unwrap_or(false);
-            let stop = orders.any().unwrap_or(false) && self.control.drain().contains(&Control::Stop);
-            if stop {
+            let count = self.epoll.wait(&mut events, self.timeout()).unwrap_or(0);
+            let ready = events.get(..count).unwrap_or_default();
+            if ready.iter().any(|e| e.data() == ORDERS) && self.control.drain().contains(&Control::Stop) {
                 return;
             }
-            if changed {
-                if let Err(e) = self.read() {
-                    log::error!("read the mount table: {e}");
+            // The host's first: it tells whose the others are.
+            if ready.iter().any(|e| e.data() == HOST) {
+                self.read_host();
+            }
+            for event in ready {
+                match event.data() {
+                    ORDERS | HOST => {}
+                    REQUESTS => self.answer(),
+                    token => {
+                        if self.with(|spaces, tools| spaces.event(token, tools)) {
+                            self.sweeps.ask(clock::now().plus(DOUBT));
+                        }
+                    }
                 }
+            }
+            let now = clock::now();
+            if self.sweeps.are_due(now) {
+                self.sweep(false);
+            } else if self.young.are_due(now) {
+                self.sweep(true);
+            }
+            self.book.forget(now);
+            if count > 0 {
                 std::thread::sleep(COALESCE);
             }
-            self.forget();
         }
     }
 
-    /// Wakes up to forget, only if there is something to be forgotten.
-    fn timeout(&self) -> PollTimeout {
-        let gone = self.mounts.snapshot().values().any(|m| m.gone.is_some());
-        if gone { PollTimeout::try_from(GRACE).unwrap_or(PollTimeout::MAX) } else { PollTimeout::NONE }
+    fn with<T>(&mut self, act: impl FnOnce(&mut Spaces, &mut Tools<'_>) -> T) -> T {
+        let Self { epoll, host, book, group, spaces, .. } = self;
+        act(spaces, &mut Tools { epoll, book, group, host })
     }
 
-    fn read(&mut self) -> std::io::Result<()> {
-        let mut text = Vec::new();
-        self.table.rewind()?;
-        (&self.table).take(MAX_TABLE).read_to_end(&mut text)?;
-        let mounts: Vec<Mount> = mountinfo::parse(&text).into_iter().filter(is_containers).collect();
-        let mut table = self.mounts.snapshot();
-        let mut now_known = HashMap::with_capacity(mounts.len());
-        let mut fresh = Vec::new();
-        for mount in mounts {
-            let place = (mount.id, mount.dev, mount.point.clone());
-            if let Some(known) = self.known.remove(&place) {
-                // All three may be the same and the filesystem another one, without its mark: asked for again, which is
-                // nothing where it stands.
-                let marked = self.group.mark_filesystem(&mount);
-                if marked.is_ok() == known.marked {
-                    now_known.insert(place, known);
-                    continue;
-                }
-            }
-            fresh.push((place, mount));
-        }
-        for gone in self.known.values() {
-            if let Some(entry) = table.get_mut(&gone.dev).filter(|entry| entry.id == gone.id) {
-                let (layers, ignored) = (None, Arc::clone(&gone.ignored));
-                *entry = Arc::new(Mounted { gone: Some(clock::now()), layers, ignored, ..**gone });
-            }
-        }
-        self.known = now_known;
-        for (place, mount) in fresh {
-            let id = MountedId(self.next);
-            self.next += 1;
-            // Whose it is has to be known before its first exec is reported.
-            self.triage.mounted(id, &mount);
-            let unmarked = Mounted {
-                id,
-                dev: mount.dev,
-                layers: Layers::of(&mount),
-                marked: false,
-                ignored: Arc::default(),
-                gone: None,
-            };
-            let (layers, ignored) = (unmarked.layers.clone(), Arc::clone(&unmarked.ignored));
-            table.insert(mount.dev, Arc::new(unmarked));
-            self.mounts.publish(table.clone());
-            let marked = self.group.mark_filesystem(&mount);
-            if let Err(e) = &marked {
-                log::debug!("mark {}: {e}", String::from_utf8_lossy(&mount.point));
-            }
-            let (dev, marked) = (mount.dev, marked.is_ok());
-            let mounted = Arc::new(Mounted { id, dev, layers, marked, ignored, gone: None });
-            table.insert(mount.dev, Arc::clone(&mounted));
-            self.known.insert(place, mounted);
-        }
-        self.mounts.publish(table);
-        Ok(())
+    /// Wakes up by itself only where something is due.
+    fn timeout(&self) -> EpollTimeout {
+        let due = [self.sweeps.due, self.young.due, self.book.next_due()].into_iter().flatten().min();
+        let Some(due) = due else { return EpollTimeout::NONE };
+        let wait = due.since(clock::now()) + Duration::from_millis(1);
+        EpollTimeout::try_from(wait).unwrap_or(EpollTimeout::MAX)
     }
 
-    fn forget(&self) {
-        let now = clock::now();
-        let is_old = |m: &Mounted| m.gone.is_some_and(|gone| now.since(gone) >= GRACE);
-        let table = self.mounts.snapshot();
-        let (old, rest): (Table, Table) = table.into_iter().partition(|(_, m)| is_old(m));
-        if old.is_empty() {
+    fn read_host(&mut self) {
+        match self.host.read(&mut self.book, &self.group) {
+            Ok(fresh) => {
+                let now = clock::now();
+                fresh.into_iter().for_each(|device| self.spaces.expect(device, now));
+                self.mounts.requests.set_awaited(self.spaces.are_awaited(now));
+            }
+            Err(e) => log::error!("read the mount table: {e}"),
+        }
+    }
+
+    fn answer(&mut self) {
+        let _ = self.asked.read();
+        if without(Part::Namespaces) {
             return;
         }
-        self.mounts.publish(rest);
-        for mounted in old.values() {
-            self.triage.unmounted(mounted.id);
+        let requests = &self.mounts.requests;
+        let (poked, doubted) = (requests.take_poked(), requests.is_doubted());
+        for (namespace, pid) in requests.take() {
+            let Self { epoll, host, book, group, spaces, .. } = self;
+            spaces.ask(namespace, pid, &mut Tools { epoll, book, group, host });
         }
+        let now = clock::now();
+        let awaited = self.spaces.are_awaited(now);
+        self.mounts.requests.set_awaited(awaited);
+        if poked && awaited {
+            self.young.ask(now);
+        }
+        if doubted {
+            self.sweeps.ask(now.plus(DOUBT));
+        }
+    }
+
+    fn sweep(&mut self, young: bool) {
+        self.young.due = None;
+        if !young {
+            self.sweeps.due = None;
+            self.mounts.requests.settle_doubt();
+        }
+        if without(Part::Namespaces) {
+            return;
+        }
+        let began = thread_cpu_ns().unwrap_or(0);
+        self.with(|spaces, tools| spaces.sweep(young, tools));
+        let took = Duration::from_nanos(thread_cpu_ns().unwrap_or(0).saturating_sub(began));
+        let turns = if young { &mut self.young } else { &mut self.sweeps };
+        turns.done(clock::now(), took);
     }
 }
 
-/// Whether a container may execute from it, to be marked as a whole.
-fn is_containers(mount: &Mount) -> bool {
-    mount.fs_type == b"overlay" && !mount.noexec
+/// When something is to be done that may take a share of the time.
+#[derive(Debug)]
+struct Turns {
+    /// One part in so many.
+    share: u32,
+    /// Not before this.
+    rest: Monotonic,
+    due: Option<Monotonic>,
+}
+
+impl Turns {
+    fn new(share: u32) -> Self {
+        Self { share, rest: Monotonic::default(), due: None }
+    }
+
+    /// It is wanted at this moment.
+    fn ask(&mut self, at: Monotonic) {
+        let due = at.max(self.rest);
+        self.due = Some(self.due.map_or(due, |known| known.min(due)));
+    }
+
+    fn are_due(&self, now: Monotonic) -> bool {
+        self.due.is_some_and(|due| due <= now)
+    }
+
+    /// It was done, and took this long.
+    fn done(&mut self, now: Monotonic, took: Duration) {
+        self.rest = now.plus(took * self.share);
+    }
 }

@@ -1,0 +1,152 @@
+//! The database as its files make it: what is compiled in, and what an operator adds in a directory of his own.
+
+use std::path::{Path, PathBuf};
+
+use super::Database;
+use super::raw::RawDatabase;
+use crate::config::read_trusted;
+use crate::error::{Error, Result};
+
+/// A file of ten thousand hashes has a megabyte.
+const MAX_FILE: u64 = 16 << 20;
+const MAX_FILES: usize = 256;
+
+/// An operator's files, as they were read.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Files {
+    /// In the order of their names.
+    files: Vec<(PathBuf, String)>,
+}
+
+impl Files {
+    /// Reads every `*.toml` of a directory; one that is not there has none.
+    ///
+    /// # Errors
+    /// A file that cannot be read, that others than root and we may change, that is larger than 16 MiB or not UTF-8; more than 256 of them.
+    pub fn read(directory: &Path) -> Result<Self> {
+        let listed = match std::fs::read_dir(directory) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Self::default()),
+            listed => listed.map_err(|e| Error::file("read", directory, e))?,
+        };
+        let mut paths = Vec::new();
+        for entry in listed {
+            let path = entry.map_err(|e| Error::file("read", directory, e))?.path();
+            if path.extension().is_some_and(|ending| ending == "toml") {
+                paths.push(path);
+            }
+        }
+        if paths.len() > MAX_FILES {
+            return Err(wrong(directory, format!("holds more than {MAX_FILES} files")));
+        }
+        paths.sort();
+        let read = |path: PathBuf| {
+            // Whoever can write to it can switch families off, so it has to be root's as the configuration has.
+            let bytes = read_trusted(&path, MAX_FILE)?;
+            let text = String::from_utf8(bytes).map_err(|_| wrong(&path, "is not UTF-8".to_owned()))?;
+            Ok((path, text))
+        };
+        Ok(Self { files: paths.into_iter().map(read).collect::<Result<_>>()? })
+    }
+
+    /// The database of what is compiled in and these files, each of which may add to those before it and disable their
+    /// families.
+    ///
+    /// # Errors
+    /// The first file that is wrong, and why.
+    pub fn compile(&self) -> Result<Database> {
+        let Some((last, _)) = self.files.last() else { return Database::builtin() };
+        let mut all = Database::builtin_entries().map_err(|reason| wrong(Path::new("fingerprints.toml"), reason))?;
+        for (path, text) in &self.files {
+            let raw = RawDatabase::parse(text).map_err(|reason| wrong(path, reason))?;
+            all.add(raw).map_err(|reason| wrong(path, reason))?;
+            if path != last {
+                // So that an error is told of the file that makes it.
+                Database::compile(&all).map_err(|reason| wrong(path, reason))?;
+            }
+        }
+        Database::compile(&all).map_err(|reason| wrong(last, reason))
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.files.len()
+    }
+}
+
+fn wrong(path: &Path, reason: String) -> Error {
+    Error::Config { act: "read", object: path.display().to_string(), reason }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+    use crate::fingerprint::{Candidate, Invocation};
+
+    fn candidate(database: &Database, path: &[u8]) -> Candidate {
+        database.candidate(&Invocation { path, comm: b"", args: None })
+    }
+
+    fn put(directory: &Path, name: &str, text: &str) {
+        let path = directory.join(name);
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+    }
+
+    #[test]
+    fn what_others_may_write_or_is_no_text_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.toml");
+        let refused = || Files::read(directory.path()).unwrap_err().to_string();
+        put(directory.path(), "a.toml", "schema = 1\n");
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o666)).unwrap();
+        assert!(refused().contains("may write to it"), "{}", refused());
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        std::fs::write(&path, b"schema = 1 # \xff").unwrap();
+        assert!(refused().contains("not UTF-8"), "{}", refused());
+        std::fs::remove_file(&path).unwrap();
+        std::fs::create_dir(&path).unwrap();
+        assert!(refused().contains("not a regular file"), "{}", refused());
+    }
+
+    #[test]
+    fn a_directory_adds_and_switches_off() {
+        let directory = tempfile::tempdir().unwrap();
+        let put = |name: &str, text: &str| put(directory.path(), name, text);
+        assert_eq!(Files::read(&directory.path().join("none")).unwrap().count(), 0);
+        put("10-own.toml", "schema = 1\n[[family]]\nfamily = 'ourcc'\nkind = 'compiler'\nnames = ['ourcc']\n");
+        put("20-off.toml", "schema = 1\ndisable = ['tcc']\n");
+        put("notes.txt", "no database");
+        let files = Files::read(directory.path()).unwrap();
+        assert_eq!(files.count(), 2);
+        let database = files.compile().unwrap();
+        assert_eq!(candidate(&database, b"/usr/bin/ourcc"), Candidate::ByName);
+        assert_eq!(candidate(&database, b"/usr/bin/tcc"), Candidate::No);
+        assert_eq!(candidate(&database, b"/usr/bin/gcc"), Candidate::ByName);
+        assert_eq!(files, Files::read(directory.path()).unwrap());
+        put("20-off.toml", "schema = 1\n");
+        assert_ne!(files, Files::read(directory.path()).unwrap());
+    }
+
+    #[test]
+    fn an_error_names_the_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let refused = |text: &str| {
+            put(directory.path(), "a.toml", text);
+            put(directory.path(), "b.toml", "schema = 1\n");
+            Files::read(directory.path()).unwrap().compile().unwrap_err().to_string()
+        };
+        for (text, reason) in [
+            ("schema = 2", "schema 2 is not known"),
+            ("schema = 1\ndisable = ['nothing']", "there is no family \"nothing\""),
+            ("schema = 1\n[[content]]\nfamily = 'tcc'\nmarks = ['x']", "fewer than"),
+            ("schema = 1\n[[content]]\nfamily = 'tcc'\nneeded = ['libtcc*']", "prove nothing"),
+            ("schema = 1\n[[family]]\nfamily = 'x'\nkind = 'compiler'\nnames = ['*']", "match"),
+        ] {
+            let error = refused(text);
+            assert!(error.contains("a.toml") && error.contains(reason), "{text}: {error}");
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! Known pages of code: a compiler some of whose code was changed is still that compiler. Of a file the 64 pages are
+//! asked for whose hashes are least, which are much the same pages for all copies, whatever their size.
+//!
+//! config/code-pages is made by tests/corpus/build-pages, which tells its format.
+
+use std::collections::{BTreeSet, HashMap};
+
+use sha2::{Digest, Sha256};
+
+/// The table that is compiled in.
+const BUILTIN: &[u8] = include_bytes!("../../config/code-pages");
+/// Its first line.
+const HEADER: &str = "code-pages 1\n";
+/// Bytes of a page.
+const PAGE: u64 = 4096;
+/// How many pages of a file are asked for.
+const KEPT: usize = 64;
+/// Bytes of a record: a page's hash, and its family's number.
+const RECORD: usize = 10;
+/// Fewer known pages say nothing where others are not known: two programs may share a library's.
+const MIN_KNOWN: usize = 8;
+/// Nor do fewer where all are known.
+const MIN_ALL: usize = 2;
+/// Of a hundred pages that were asked for, so many must be one family's.
+const MIN_SHARE: usize = 60;
+
+/// Which pages are whose. The records stay where the program's file is mapped.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Pages {
+    /// The index in the database of each family in the table, where it has one.
+    families: Vec<Option<usize>>,
+    records: &'static [u8],
+}
+
+impl Pages {
+    /// The table that is compiled in; `index` finds a family by its name.
+    pub(super) fn builtin(index: impl Fn(&str) -> Option<usize>) -> Result<Self, String> {
+        Self::parse(BUILTIN, index)
+    }
+
+    fn parse(table: &'static [u8], index: impl Fn(&str) -> Option<usize>) -> Result<Self, String> {
+        let end = table.windows(2).position(|pair| pair == b"\n\n").ok_or("code-pages: no empty line")?;
+        let (head, rest) = table.split_at_checked(end + 1).ok_or("code-pages: no table")?;
+        let head = std::str::from_utf8(head).map_err(|error| format!("code-pages: {error}"))?;
+        let names =
+            head.strip_prefix(HEADER).ok_or_else(|| format!("code-pages: it does not begin with {HEADER:?}"))?;
+        let records = rest.get(1..).unwrap_or_default();
+        if !records.len().is_multiple_of(RECORD) {
+            return Err(format!("code-pages: the last record has fewer than {RECORD} bytes"));
+        }
+        Ok(Self { families: names.lines().map(index).collect(), records })
+    }
+
+    /// The family to which most pages of a file belong, and how many of a thousand, if these are enough.
+    pub(super) fn family(&self, pages: &[u64]) -> Option<(usize, u32)> {
+        let mut counts: HashMap<usize, usize> = HashMap::new();
+        for page in pages {
+            let mut whose: Vec<usize> = self.of(*page).collect();
+            whose.dedup();
+            for family in whose {
+                *counts.entry(family).or_default() += 1;
+            }
+        }
+        let (family, known) = counts.into_iter().max_by_key(|&(family, known)| (known, std::cmp::Reverse(family)))?;
+        let many = known >= MIN_KNOWN || (known >= MIN_ALL && known == pages.len());
+        let enough = many && known * 100 >= pages.len() * MIN_SHARE;
+        let share = u32::try_from(known * 1000 / pages.len().max(1)).unwrap_or(0);
+        enough.then_some((family, share))
+    }
+
+    /// The families that have a page.
+    fn of(&self, page: u64) -> impl Iterator<Item = usize> {
+        let (records, _) = self.records.as_chunks::<RECORD>();
+        let hash = |record: &[u8; RECORD]| record.first_chunk().map_or(0, |hash| u64::from_be_bytes(*hash));
+        let first = records.partition_point(|record| hash(record) < page);
+        let same = records.get(first..).unwrap_or_default().iter().take_while(move |record| hash(record) == page);
+        same.filter_map(|record| {
+            let number = record.last_chunk().map(|number| u16::from_be_bytes(*number))?;
+            *self.families.get(usize::from(number))?
+        })
+    }
+}
+
+/// Takes in the executable parts of a file in their order, and keeps the least hashes of their pages.
+#[derive(Default)]
+pub(super) struct Sampler {
+    /// The page that is begun, if its beginning was seen.
+    page: Option<Sha256>,
+    /// Where the next part begins if it goes on where the last one ended.
+    next: u64,
+    least: BTreeSet<u64>,
+}
+
+impl Sampler {
+    /// A part and where in the file it stands. Only pages of the file that are there as a whole count.
+    pub(super) fn feed(&mut self, mut part: &[u8], mut offset: u64) {
+        if offset != self.next {
+            self.page = None;
+        }
+        while !part.is_empty() {
+            let into = offset % PAGE;
+            if into == 0 {
+                self.page = Some(Sha256::new());
+            }
+            let left = usize::try_from(PAGE - into).unwrap_or(usize::MAX);
+            let (bytes, rest) = part.split_at(left.min(part.len()));
+            if let Some(page) = &mut self.page {
+                page.update(bytes);
+            }
+            if bytes.len() == left
+                && let Some(page) = self.page.take()
+            {
+                self.keep(page.finalize().first_chunk().map_or(u64::MAX, |hash| u64::from_be_bytes(*hash)));
+            }
+            offset += bytes.len() as u64;
+            part = rest;
+        }
+        self.next = offset;
+    }
+
+    fn keep(&mut self, hash: u64) {
+        if self.least.len() < KEPT || self.least.last().is_some_and(|&last| hash < last) {
+            self.least.insert(hash);
+            if self.least.len() > KEPT {
+                self.least.pop_last();
+            }
+        }
+    }
+
+    /// The least hashes, in their order.
+    pub(super) fn finish(self) -> Vec<u64> {
+        self.least.into_iter().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+    use super::*;
+
+    const PAGE_BYTES: usize = PAGE as usize;
+
+    fn sample(bytes: &[u8], offset: u64, step: usize) -> Vec<u64> {
+        let mut sampler = Sampler::default();
+        let mut at = offset;
+        for part in bytes.chunks(step) {
+            sampler.feed(part, at);
+            at += part.len() as u64;
+        }
+        sampler.finish()
+    }
+
+    fn code(pages: usize) -> Vec<u8> {
+        (0..pages).flat_map(|page| vec![page.to_le_bytes()[0] ^ (page.to_le_bytes()[1] << 3); PAGE_BYTES]).collect()
+    }
+
+    #[test]
+    fn only_whole_pages_count_and_parts_may_have_any_length() {
+        let code = code(4);
+        assert_eq!(sample(&code, 0, 1 << 20).len(), 4);
+        for step in [1, 7, PAGE_BYTES - 1, PAGE_BYTES, PAGE_BYTES + 1, 3 * PAGE_BYTES] {
+            assert_eq!(sample(&code, 0, step), sample(&code, 0, 1 << 20), "{step}");
+        }
+        assert_eq!(sample(&code[..PAGE_BYTES - 1], 0, 1 << 20), [0; 0]);
+        assert_eq!(sample(&code, 8 * PAGE + 1, 1 << 20).len(), 3, "the first and the last are cut");
+        assert_eq!(sample(&code, PAGE - 1, 1 << 20).len(), 3);
+        let hash = Sha256::digest(&code[..PAGE_BYTES]);
+        assert_eq!(sample(&code[..PAGE_BYTES], PAGE, 1 << 20), [u64::from_be_bytes(hash[..8].try_into().unwrap())]);
+    }
+
+    #[test]
+    fn the_least_are_kept_of_many() {
+        let mut sampler = Sampler::default();
+        (0..1000).rev().for_each(|hash| sampler.keep(hash));
+        (0..1000).for_each(|hash| sampler.keep(hash));
+        assert_eq!(sampler.finish(), (0..KEPT as u64).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_family_needs_its_share_of_the_pages() {
+        let records: Vec<u8> = (0..100_u64)
+            .flat_map(|page| [&(page * 10).to_be_bytes()[..], &[0, u8::from(page >= 50)]].concat())
+            .collect();
+        let table = [HEADER.as_bytes(), b"one\ntwo\n\n", &records].concat();
+        let pages = Pages::parse(table.leak(), |name| Some(if name == "one" { 7 } else { 8 })).unwrap();
+        let known = |range: std::ops::Range<u64>| range.map(|page| page * 10);
+        let unknown = |count: u64| (0..count).map(|page| page * 10 + 1);
+        let of = |pages: &Pages, known: &mut dyn Iterator<Item = u64>, others| {
+            pages.family(&known.chain(unknown(others)).collect::<Vec<_>>())
+        };
+        assert_eq!(of(&pages, &mut known(0..20), 0), Some((7, 1000)));
+        assert_eq!(of(&pages, &mut known(0..12), 8), Some((7, 600)));
+        assert_eq!(of(&pages, &mut known(0..12), 9), None);
+        assert_eq!(of(&pages, &mut known(0..7), 1), None, "too few");
+        assert_eq!(of(&pages, &mut known(0..2), 0), Some((7, 1000)), "all of them");
+        assert_eq!(of(&pages, &mut known(0..1), 0), None);
+        assert_eq!(of(&pages, &mut known(40..80), 0), Some((8, 750)));
+        assert_eq!(of(&pages, &mut known(0..0), 0), None);
+        let disabled = Pages::parse(pages_of(&records), |name| (name == "two").then_some(8)).unwrap();
+        assert_eq!(of(&disabled, &mut known(0..20), 0), None);
+    }
+
+    fn pages_of(records: &[u8]) -> &'static [u8] {
+        [HEADER.as_bytes(), b"one\ntwo\n\n", records].concat().leak()
+    }
+
+    #[test]
+    fn a_wrong_table_is_refused_with_the_reason() {
+        for (table, reason) in [
+            (&b""[..], "no empty line"),
+            (b"code-pages 2\n\n", "does not begin"),
+            (b"code-pages 1\none\n\n123456789", "fewer than 10"),
+        ] {
+            assert!(Pages::parse(table, |_| None).unwrap_err().contains(reason));
+        }
+    }
+
+    #[test]
+    fn the_table_that_is_compiled_in_is_in_order_and_names_families_of_ours() {
+        let database = crate::fingerprint::Database::builtin().unwrap();
+        let pages = Pages::builtin(|name| {
+            assert!(database.family(name).is_some_and(|family| family.kind.is_toolchain()), "{name}");
+            Some(0)
+        })
+        .unwrap();
+        let (records, _) = pages.records.as_chunks::<RECORD>();
+        assert!(records.is_sorted() && !records.is_empty());
+        assert!(records.iter().all(|r| usize::from(u16::from_be_bytes([r[8], r[9]])) < pages.families.len()));
+    }
+}

@@ -1,0 +1,89 @@
+//! What the sensor threads ask of the thread that watches the mounts: a few instructions each, and never a wait.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use nix::sys::eventfd::EventFd;
+
+use crate::event::{Namespace, Pid};
+
+/// Questions that wait; what is beyond is found by a sweep.
+const WAITING: usize = 256;
+
+/// What was asked and not yet taken.
+#[derive(Debug, Default)]
+pub struct Requests {
+    namespaces: Mutex<Vec<(Namespace, Pid)>>,
+    /// Something died unseen: there may be namespaces that nobody knows.
+    doubted: AtomicBool,
+    /// A container is being made whose namespace is not known yet.
+    awaited: AtomicBool,
+    poked: AtomicBool,
+    wake: OnceLock<Arc<EventFd>>,
+}
+
+impl Requests {
+    /// From now on somebody answers, who is woken by this.
+    pub fn answer_by(&self, wake: Arc<EventFd>) {
+        let _ = self.wake.set(wake);
+    }
+
+    fn wake(&self) {
+        if let Some(wake) = self.wake.get() {
+            let _ = wake.write(1);
+        }
+    }
+
+    /// A process executed something in this mount namespace, which is not known, or on a mount that is not marked.
+    pub fn ask(&self, namespace: Namespace, pid: Pid) {
+        let mut waiting = self.namespaces.lock().unwrap_or_else(PoisonError::into_inner);
+        if waiting.iter().any(|(known, _)| *known == namespace) {
+            return;
+        }
+        if waiting.len() < WAITING {
+            waiting.push((namespace, pid));
+        }
+        drop(waiting);
+        self.wake();
+    }
+
+    /// A process died before its look.
+    pub fn doubt(&self) {
+        // Set as long as the answer is due.
+        if !self.doubted.load(Ordering::Relaxed) && !self.doubted.swap(true, Ordering::AcqRel) {
+            self.wake();
+        }
+    }
+
+    /// Something was executed: perhaps by the runtime that makes a container.
+    pub fn executed(&self) {
+        if self.awaited.load(Ordering::Relaxed) && !self.poked.swap(true, Ordering::AcqRel) {
+            self.wake();
+        }
+    }
+
+    /// Whether a container's namespace is awaited.
+    pub(super) fn set_awaited(&self, awaited: bool) {
+        self.awaited.store(awaited, Ordering::Relaxed);
+    }
+
+    /// Whether something was executed since the last call.
+    pub(super) fn take_poked(&self) -> bool {
+        self.poked.swap(false, Ordering::AcqRel)
+    }
+
+    /// Whether something died unseen and was not looked into yet.
+    pub(super) fn is_doubted(&self) -> bool {
+        self.doubted.load(Ordering::Acquire)
+    }
+
+    /// It is being looked into.
+    pub(super) fn settle_doubt(&self) {
+        self.doubted.store(false, Ordering::Release);
+    }
+
+    /// Takes the namespaces that were asked for.
+    pub(super) fn take(&self) -> Vec<(Namespace, Pid)> {
+        std::mem::take(&mut *self.namespaces.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}

@@ -1,0 +1,214 @@
+//! The mount namespaces of all containers: found through the processes in them, watched while those live, forgotten with
+//! them.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use nix::sys::epoll::{EpollEvent, EpollFlags};
+
+use super::book::Book;
+use super::space::{Space, Tools};
+use crate::event::{Monotonic, Namespace, Pid, RootId};
+use crate::host::clock;
+use crate::host::process::Proc;
+use crate::sensor::without::{Part, without};
+use crate::sys::process::pidfd_open;
+
+/// Namespaces that are watched, of all containers and of one: whoever makes more of them is watched by the connector.
+const SPACES: usize = 4096;
+const PER_CONTAINER: usize = 64;
+/// A namespace is not read again before this.
+const AGAIN: Duration = Duration::from_millis(20);
+/// A container's namespace is searched so long after its overlay was mounted: `docker create` mounts one and makes none.
+const SEARCH: Duration = Duration::from_secs(3);
+/// Ancestors that are asked whether they are in the same namespace.
+const ANCESTORS: usize = 64;
+
+/// The first token of a namespace's descriptors: its table, and its process' end at the next.
+const FIRST: u64 = 16;
+
+/// The namespaces.
+pub struct Spaces {
+    proc: Arc<Proc>,
+    own: HashSet<Namespace>,
+    host_root: Option<RootId>,
+    spaces: HashMap<Namespace, Space>,
+    /// Which namespace a token is of.
+    slots: HashMap<u64, Namespace>,
+    tokens: HashMap<Namespace, u64>,
+    next: u64,
+    /// Devices of overlays whose namespace is searched, and since when.
+    awaited: HashMap<u64, Monotonic>,
+    /// The processes that lived when the first of them began to be awaited: none of those makes the container.
+    older: HashSet<Pid>,
+    /// Namespaces for which there was no room.
+    refused: HashSet<Namespace>,
+}
+
+impl Spaces {
+    /// Seen through this procfs. The host's own namespace, and ours, are not among them.
+    pub fn new(proc: Arc<Proc>) -> Self {
+        let of = |pid| proc.process(Pid(pid)).and_then(|dir| dir.namespace(c"ns/mnt")).ok();
+        let own = [1, nix::unistd::getpid().as_raw()].into_iter().filter_map(of).collect();
+        let host_root = proc.process(Pid(1)).and_then(|dir| dir.root()).ok();
+        let host_root =
+            host_root.or_else(|| nix::sys::stat::stat("/").ok().map(|s| RootId { dev: s.st_dev, ino: s.st_ino }));
+        Self {
+            proc,
+            own,
+            host_root,
+            spaces: HashMap::new(),
+            slots: HashMap::new(),
+            tokens: HashMap::new(),
+            next: FIRST,
+            awaited: HashMap::new(),
+            older: HashSet::new(),
+            refused: HashSet::new(),
+        }
+    }
+
+    /// The host's own mount namespace, and ours.
+    pub fn own(&self) -> impl Iterator<Item = Namespace> {
+        self.own.iter().copied()
+    }
+
+    /// An overlay was mounted on the host: some container will run from it.
+    pub fn expect(&mut self, dev: u64, now: Monotonic) {
+        if self.awaited.insert(dev, now).is_none() && self.awaited.len() == 1 {
+            self.older = self.proc.pids().unwrap_or_default().into_iter().collect();
+        }
+    }
+
+    /// Whether a container's namespace is still to come.
+    pub fn are_awaited(&mut self, now: Monotonic) -> bool {
+        self.awaited.retain(|_, since| now.since(*since) < SEARCH);
+        if self.awaited.is_empty() {
+            self.older = HashSet::new();
+        }
+        !self.awaited.is_empty()
+    }
+
+    /// Looks through all processes for namespaces that are not known; `young`: through those alone that may make the
+    /// containers that are awaited.
+    pub fn sweep(&mut self, young: bool, tools: &mut Tools<'_>) {
+        self.refused.clear();
+        self.close_ended(tools.book);
+        let mut seen: HashSet<Namespace> = HashSet::new();
+        for pid in self.proc.pids().unwrap_or_default() {
+            if young && self.older.contains(&pid) {
+                continue;
+            }
+            let Ok(namespace) = self.proc.process(pid).and_then(|dir| dir.namespace(c"ns/mnt")) else { continue };
+            if !self.own.contains(&namespace) && !self.spaces.contains_key(&namespace) && seen.insert(namespace) {
+                self.add(namespace, pid, tools);
+            }
+        }
+    }
+
+    /// A process executed something in this namespace, which is not known or has a mount that is not marked.
+    pub fn ask(&mut self, namespace: Namespace, pid: Pid, tools: &mut Tools<'_>) {
+        if self.own.contains(&namespace) || self.refused.contains(&namespace) {
+            return;
+        }
+        match self.spaces.get(&namespace) {
+            Some(space) if !space.is_alive() => {
+                self.close(namespace, tools.book);
+                self.add(namespace, pid, tools);
+            }
+            Some(space) if clock::now().since(space.read_at) >= AGAIN => self.read(namespace, tools),
+            Some(_) => {}
+            None => self.add(namespace, pid, tools),
+        }
+    }
+
+    fn add(&mut self, namespace: Namespace, pid: Pid, tools: &mut Tools<'_>) {
+        let pid = self.eldest(pid, namespace);
+        let exit = if without(Part::Pidfds) { None } else { pidfd_open(pid.0).ok() };
+        let Ok(space) = Space::open(&self.proc, pid, namespace, exit) else { return };
+        if self.spaces.len() >= SPACES || self.like(&space) >= PER_CONTAINER {
+            self.refused.insert(namespace);
+            return;
+        }
+        let token = self.next;
+        self.next += 2;
+        if let Some(exit) = space.exit()
+            && let Err(e) = tools.epoll.add(exit, EpollEvent::new(EpollFlags::EPOLLIN, token + 1))
+        {
+            log::debug!("wait for the end of {pid}: {e}");
+            return;
+        }
+        self.spaces.insert(namespace, space);
+        self.slots.insert(token, namespace);
+        self.tokens.insert(namespace, token);
+        tools.book.know(namespace);
+        self.read(namespace, tools);
+    }
+
+    /// How many namespaces are watched whose processes have the same cgroup: those of one container, as a rule.
+    fn like(&self, new: &Space) -> usize {
+        self.spaces.values().filter(|space| !space.of_host && space.look().cgroup == new.look().cgroup).count()
+    }
+
+    /// The outermost ancestor in the same namespace: it lives longest.
+    fn eldest(&self, pid: Pid, namespace: Namespace) -> Pid {
+        let mut eldest = pid;
+        for _ in 0..ANCESTORS {
+            let parent = self.proc.process(eldest).and_then(|dir| dir.stat()).map(|stat| stat.ppid);
+            let Ok(parent) = parent else { break };
+            let is_in = self.proc.process(parent).and_then(|dir| dir.namespace(c"ns/mnt")) == Ok(namespace);
+            if parent.0 <= 1 || !is_in {
+                break;
+            }
+            eldest = parent;
+        }
+        eldest
+    }
+
+    fn read(&mut self, namespace: Namespace, tools: &mut Tools<'_>) {
+        let (Some(space), Some(token)) = (self.spaces.get_mut(&namespace), self.tokens.get(&namespace)) else { return };
+        if space.read(self.host_root, tools).is_err() {
+            return self.close(namespace, tools.book);
+        }
+        // The former table went with its closing.
+        if let Some(table) = space.table()
+            && let Err(e) = tools.epoll.add(table, EpollEvent::new(EpollFlags::EPOLLPRI, *token))
+        {
+            log::debug!("watch the mounts of {}: {e}", space.pid);
+        }
+        let device = space.look().root.ok().map(|root| root.dev);
+        if let Some(device) = device {
+            self.awaited.remove(&device);
+        }
+    }
+
+    /// Closes those whose process has ended without anybody's telling: before 5.3.
+    fn close_ended(&mut self, book: &mut Book) {
+        let ended = self.spaces.values().filter(|space| space.exit().is_none() && !space.is_alive());
+        for namespace in ended.map(|space| space.namespace).collect::<Vec<_>>() {
+            self.close(namespace, book);
+        }
+    }
+
+    fn close(&mut self, namespace: Namespace, book: &mut Book) {
+        if let Some(token) = self.tokens.remove(&namespace) {
+            self.slots.remove(&token);
+        }
+        if let Some(space) = self.spaces.remove(&namespace) {
+            space.close(book);
+        }
+        book.unknow(namespace);
+    }
+
+    /// What epoll told of a token; true where a process has ended that others in its namespace may outlive.
+    pub fn event(&mut self, token: u64, tools: &mut Tools<'_>) -> bool {
+        let ended = !token.is_multiple_of(2);
+        let Some(namespace) = self.slots.get(&(token - u64::from(ended))).copied() else { return false };
+        if ended {
+            self.close(namespace, tools.book);
+        } else {
+            self.read(namespace, tools);
+        }
+        ended
+    }
+}

@@ -1,0 +1,53 @@
+//! What a test takes away from the sensors, to see that it is missed then: each countermeasure against a compile unseen
+//! is proven by that. Nothing but a test sets it.
+
+use std::sync::OnceLock;
+
+/// A list of words with commas between them.
+const VARIABLE: &str = "CCWATCH_TEST_WITHOUT";
+
+/// What can be taken away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// Marks on whole filesystems: as on RHEL 8's 4.18.
+    FilesystemMarks,
+    /// The watch over containers' own mount tables.
+    Namespaces,
+    /// The connector's looks at what executes something.
+    Looks,
+    /// The watch for writes that comes with each ignore mark, and what the kernel does to an ignored file that is written.
+    WriteMarks,
+    /// That only an image layer's own files are ignored on an overlay.
+    Layers,
+    /// That files of several names are not ignored.
+    Links,
+    /// pidfds: as before 5.3.
+    Pidfds,
+}
+
+impl Part {
+    fn word(self) -> &'static str {
+        match self {
+            Self::FilesystemMarks => "filesystem-marks",
+            Self::Namespaces => "namespaces",
+            Self::Looks => "looks",
+            Self::WriteMarks => "write-marks",
+            Self::Layers => "layers",
+            Self::Links => "links",
+            Self::Pidfds => "pidfds",
+        }
+    }
+}
+
+/// Whether a test has taken it away.
+pub fn without(part: Part) -> bool {
+    static WORDS: OnceLock<Vec<String>> = OnceLock::new();
+    let read = || {
+        let list = std::env::var(VARIABLE).unwrap_or_default();
+        if !list.is_empty() {
+            log::warn!("{VARIABLE} is set, for tests alone: it takes away {list}");
+        }
+        list.split(',').map(str::to_owned).collect()
+    };
+    WORDS.get_or_init(read).iter().any(|word| word == part.word())
+}

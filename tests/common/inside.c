@@ -1,0 +1,188 @@
+/* What somebody in a container does to compile unseen, one act a command. Static, so that it runs in any container.
+ *   inside ACT [ARGUMENTS] [-- PROGRAM ARGUMENTS]
+ * Acts are done in order; what follows -- is executed at the end. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/aio_abi.h>
+#include <linux/io_uring.h>
+#include <sched.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static char content[1 << 20];
+static size_t size;
+
+static void check(int good, const char *what) {
+    if (!good) {
+        fprintf(stderr, "inside: %s: %s\n", what, strerror(errno));
+        exit(1);
+    }
+}
+
+static void load(const char *path) {
+    int fd = open(path, O_RDONLY);
+    check(fd >= 0, path);
+    ssize_t got = read(fd, content, sizeof content);
+    check(got > 0, path);
+    size = (size_t)got;
+    close(fd);
+}
+
+static void put(const char *path) {
+    unlink(path);
+    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL, 0755);
+    check(fd >= 0, path);
+    check(write(fd, content, size) == (ssize_t)size, path);
+    close(fd);
+}
+
+static void by_aio(int fd) {
+    aio_context_t context = 0;
+    check(syscall(SYS_io_setup, 1, &context) == 0, "io_setup");
+    struct iocb block = {.aio_lio_opcode = IOCB_CMD_PWRITE, .aio_fildes = (uint32_t)fd, .aio_buf = (uint64_t)(uintptr_t)content, .aio_nbytes = size};
+    struct iocb *list[] = {&block};
+    check(syscall(SYS_io_submit, context, 1, list) == 1, "io_submit");
+    struct io_event done;
+    check(syscall(SYS_io_getevents, context, 1, 1, &done, 0) == 1 && (size_t)done.res == size, "io_getevents");
+    syscall(SYS_io_destroy, context);
+}
+
+static void by_io_uring(int fd) {
+    struct io_uring_params p = {0};
+    int ring = (int)syscall(SYS_io_uring_setup, 4, &p);
+    check(ring >= 0, "io_uring_setup");
+    size_t sq_size = p.sq_off.array + p.sq_entries * sizeof(uint32_t);
+    uint8_t *sq = mmap(0, sq_size, PROT_READ | PROT_WRITE, MAP_SHARED, ring, IORING_OFF_SQ_RING);
+    struct io_uring_sqe *sqes = mmap(0, p.sq_entries * sizeof *sqes, PROT_READ | PROT_WRITE, MAP_SHARED, ring, IORING_OFF_SQES);
+    check(sq != MAP_FAILED && (void *)sqes != MAP_FAILED, "map the ring");
+    memset(sqes, 0, sizeof *sqes);
+    sqes[0].opcode = IORING_OP_WRITE;
+    sqes[0].fd = fd;
+    sqes[0].addr = (uint64_t)(uintptr_t)content;
+    sqes[0].len = (uint32_t)size;
+    ((uint32_t *)(sq + p.sq_off.array))[0] = 0;
+    __atomic_store_n((uint32_t *)(sq + p.sq_off.tail), 1, __ATOMIC_RELEASE);
+    check(syscall(SYS_io_uring_enter, ring, 1, 1, IORING_ENTER_GETEVENTS, 0, 0) == 1, "io_uring_enter");
+    close(ring);
+}
+
+static void by_splice(int fd) {
+    int ends[2];
+    check(pipe(ends) == 0, "pipe");
+    for (size_t done = 0; done < size;) {
+        size_t part = size - done > 4096 ? 4096 : size - done;
+        check(write(ends[1], content + done, part) == (ssize_t)part, "write to the pipe");
+        check(splice(ends[0], 0, fd, 0, part, 0) == (ssize_t)part, "splice");
+        done += part;
+    }
+}
+
+static char *map(int fd) {
+    char *at = mmap(0, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    check(at != MAP_FAILED, "mmap");
+    return at;
+}
+
+/* Writes what was loaded over a file, which keeps its inode. */
+static void overwrite(const char *how, const char *path) {
+    int fd = open(path, O_RDWR);
+    check(fd >= 0, path);
+    check(ftruncate(fd, (off_t)size) == 0, "ftruncate");
+    if (!strcmp(how, "write")) check(pwrite(fd, content, size, 0) == (ssize_t)size, "write");
+    else if (!strcmp(how, "aio")) by_aio(fd);
+    else if (!strcmp(how, "io_uring")) by_io_uring(fd);
+    else if (!strcmp(how, "splice")) by_splice(fd);
+    else if (!strcmp(how, "mapping")) {
+        char *at = map(fd);
+        memcpy(at, content, size);
+        munmap(at, size);
+    } else if (!strcmp(how, "mapping-after-close")) {
+        char *at = map(fd);
+        close(fd);
+        memcpy(at, content, size);
+        munmap(at, size);
+        return;
+    } else check(0, how);
+    close(fd);
+}
+
+/* In a user namespace of its own, as the user that it is. */
+static void map_ids(uid_t user, gid_t group) {
+    char line[64];
+    struct { const char *file; unsigned id; } maps[] = {{"/proc/self/setgroups", 0}, {"/proc/self/uid_map", user}, {"/proc/self/gid_map", group}};
+    for (int n = 0; n < 3; n++) {
+        int fd = open(maps[n].file, O_WRONLY);
+        check(fd >= 0, maps[n].file);
+        snprintf(line, sizeof line, n ? "0 %u 1" : "deny", maps[n].id);
+        check(write(fd, line, strlen(line)) > 0, maps[n].file);
+        close(fd);
+    }
+}
+
+static int run(char **arguments) {
+    pid_t pid = fork();
+    if (pid == 0) {
+        execv(arguments[0], arguments);
+        _exit(127);
+    }
+    int status = 0;
+    waitpid(pid, &status, 0);
+    return status;
+}
+
+int main(int argc, char **argv) {
+    int at = 1;
+    for (; at < argc && strcmp(argv[at], "--"); at++) {
+        const char *act = argv[at];
+        const char *first = at + 1 < argc ? argv[at + 1] : "";
+        const char *second = at + 2 < argc ? argv[at + 2] : "";
+        if (!strcmp(act, "load")) load(first), at++;
+        else if (!strcmp(act, "put")) put(first), at++;
+        else if (!strcmp(act, "tmpfs")) {
+            mkdir(first, 0755);
+            check(mount("none", first, "tmpfs", 0, 0) == 0, "mount a tmpfs"), at++;
+        } else if (!strcmp(act, "umount")) check(umount(first) == 0, first), at++;
+        else if (!strcmp(act, "unshare")) {
+            uid_t user = getuid();
+            gid_t group = getgid();
+            check(unshare(CLONE_NEWUSER | CLONE_NEWNS) == 0, "unshare");
+            map_ids(user, group);
+        }
+        else if (!strcmp(act, "unshare-mounts")) check(unshare(CLONE_NEWNS) == 0, "unshare");
+        else if (!strcmp(act, "overwrite")) overwrite(first, second), at += 2;
+        else if (!strcmp(act, "rename")) check(rename(first, second) == 0, first), at += 2;
+        else if (!strcmp(act, "link")) check(link(first, second) == 0, first), at += 2;
+        else if (!strcmp(act, "chmod")) check(chmod(first, 0700) == 0, first), at++;
+        else if (!strcmp(act, "open")) check(open(first, O_RDONLY) >= 0, first), at++;
+        else if (!strcmp(act, "memfd")) {
+            /* Executed as often as the next argument says, and as comm says its name. */
+            int fd = (int)syscall(SYS_memfd_create, first, 0);
+            check(fd >= 0 && write(fd, content, size) == (ssize_t)size, "memfd");
+            char path[32];
+            snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+            for (int n = atoi(second); n > 0; n--) {
+                char *arguments[] = {path, "a.c", 0};
+                run(arguments);
+            }
+            at += 2;
+        } else if (!strcmp(act, "say")) puts(first), fflush(stdout), at++;
+        else if (!strcmp(act, "wait")) {
+            char byte;
+            check(read(0, &byte, 1) == 1, "wait for a byte");
+        } else check(0, act);
+    }
+    if (at + 1 < argc) {
+        execv(argv[at + 1], argv + at + 1);
+        check(0, argv[at + 1]);
+    }
+    return 0;
+}

@@ -1,0 +1,53 @@
+#!/usr/bin/env bash
+# Measures how well ccwatch recognises compilers by their content, on the executables of Debian's packages.
+#
+#   tests/corpus/run.sh [--small] [SUITE...]
+#
+# Fetches the packages of each suite's list (bookworm.tsv.xz; also bullseye, trixie, sid, trixie-arm64, trixie-others)
+# and prints one table a suite: recall by kind and family, false alarms, and what is left of the recall when the
+# files are stripped, lengthened, robbed of their build-id or section headers, or packed. Needs apt, a release build of
+# ccwatch (CCWATCH: another program), some 10 GB a suite in CORPUS (default /var/tmp/ccwatch-corpus), which is kept,
+# strip and, for the last row, upx.
+# --small: a dozen families and as many other packages of bookworm, which is what CI runs; removes what it fetched.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+small=no suites=()
+while [ $# -gt 0 ]; do
+    case $1 in
+    --small) small=yes ;;
+    -h | --help) sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' "$0"; exit 0 ;;
+    -*) printf 'tests/corpus/run.sh: unknown option %s\n' "$1" >&2; exit 64 ;;
+    *) suites+=("$1") ;;
+    esac
+    shift
+done
+[ ${#suites[@]} -gt 0 ] || suites=(bookworm)
+ccwatch=${CCWATCH:-target/release/ccwatch}
+[ -x "$ccwatch" ] || cargo build --release --locked
+here=tests/corpus
+
+if [ "$small" = yes ]; then
+    work=$(mktemp -d "${TMPDIR:-/var/tmp}/ccwatch-corpus.XXXXXX")
+    trap 'rm -rf "$work"' EXIT
+    # A dozen families, and what is most like them: other users of their libraries, tables of instructions, launchers.
+    nice "$here/fetch" bookworm "$work" cpp-12 gcc-12 binutils-x86-64-linux-gnu clang-14 lld-14 llvm-14 tcc nasm \
+        yasm golang-1.19-go rustc lua5.4 openjdk-17-jdk-headless mold \
+        coreutils bash perl-base git-man gdb strace busybox clang-format-14 make ninja-build bison ccache
+    "$here/evaluate" --ccwatch "$ccwatch" --labels "$here/bookworm.tsv.xz" --files "$work" --transformations \
+        --only tcc --only 'ga*' --only 'gcc-[dcl]*' --only 'go-*' --only nasm --only luac --only javac
+    exit
+fi
+
+worst=0
+for list in "${suites[@]}"; do
+    suite=${list%%-*} architecture=amd64
+    case $list in *-arm64) architecture=arm64 ;; esac
+    work=${CORPUS:-/var/tmp/ccwatch-corpus}/$list
+    mkdir -p "$work"
+    xzcat "$here/$list.tsv.xz" | awk -F '\t' 'NR > 1 && !seen[$1]++ { print $1 }' >"$work/packages"
+    nice "$here/fetch" "$suite" "$work" --architecture "$architecture" --packages "$work/packages"
+    "$here/evaluate" --ccwatch "$ccwatch" --labels "$here/$list.tsv.xz" --files "$work" --transformations --families ||
+        worst=1
+done
+exit $worst

@@ -1,0 +1,151 @@
+//! What a container mounts beside its image: programs on volumes, bind mounts and tmpfs, in its own mount namespace and
+//! in those made below it, are counted to the last, and nothing of it is kept alive.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+mod common;
+
+use std::fs;
+
+use common::docker::{Container, Plan, docker};
+use common::watcher::Watcher;
+use common::{Alert, image, program};
+
+/// Long enough for what is awaited to be a matter of marks and not of luck.
+const STORM: u64 = 2000;
+
+/// What a container needs to mount something: less than `--privileged`, which not every machine can give.
+const PRIVILEGES: &[&str] = &["--cap-add", "SYS_ADMIN", "--security-opt", "seccomp=unconfined"];
+
+/// A container that waits, with the programs of these tests in /work, which is a bind mount.
+fn container(options: &[&str]) -> Container {
+    let options = options.iter().map(|o| (*o).to_owned()).collect();
+    let command = &["/usr/bin/storm", "1000000", "/none", "999000"];
+    let container = Container::run(&Plan { options, image: image::tiny(), command });
+    for (name, file) in [("inside", program::inside()), ("storm", program::storm()), ("gcc", program::tiny())] {
+        fs::copy(file, container.work().join(name)).unwrap();
+    }
+    container
+}
+
+fn closed(alerts: &[Alert], container: &str) -> u64 {
+    let of = alerts.iter().filter(|a| a.is_of(container) && a.state() == "closed");
+    of.map(|a| a.number("ccwatch.session.execs")).sum()
+}
+
+/// Runs a storm of a program: all of it is counted, and fanotify has seen it.
+fn assert_counted(watcher: &Watcher, container: &Container, before: u64, command: &[&str]) {
+    container.exec(command);
+    watcher.await_alerts("all execs", |alerts| closed(alerts, &container.id) >= before + STORM);
+    assert_eq!(closed(&watcher.alerts(), &container.id), before + STORM, "{command:?}");
+}
+
+/// Whether the watcher sees a mount namespace through this process.
+fn is_held(watcher: &Watcher, pid: &str) -> bool {
+    let table = format!("/proc/{pid}/mountinfo");
+    let fds = fs::read_dir(format!("/proc/{}/fd", watcher.pid())).unwrap().flatten();
+    fds.filter_map(|fd| fs::read_link(fd.path()).ok()).any(|link| link == std::path::Path::new(&table))
+}
+
+/// The process of this name; there is one.
+fn pid_of(name: &str) -> String {
+    let pids = fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| entry.file_name().into_string().ok());
+    let is_it = |pid: &String| fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.trim() == name);
+    let found: Vec<String> = pids.filter(is_it).collect();
+    assert_eq!(found.len(), 1, "{name}");
+    found[0].clone()
+}
+
+#[test]
+fn storms_on_what_a_container_mounts() {
+    let container = container(&["--tmpfs", "/memory:exec", "-v", "/volume", "--mount", "type=tmpfs,target=/other"]);
+    let watcher = Watcher::start();
+    assert_counted(&watcher, &container, 0, &["./storm", "2000", "/work/gcc"]);
+    for (n, directory) in (1..).zip(["/memory", "/volume"]) {
+        let program = format!("{directory}/gcc");
+        container.exec(&["./inside", "load", "gcc", "put", &program]);
+        assert_counted(&watcher, &container, n * STORM, &["./storm", "2000", &program]);
+    }
+    watcher.stop();
+}
+
+/// The container is made when the watcher runs already: what it mounts is marked before its first process executes
+/// anything.
+#[test]
+fn an_entrypoint_on_a_volume() {
+    let watcher = Watcher::start();
+    let containers: Vec<Container> = (0..10)
+        .map(|_| {
+            let work = tempfile::Builder::new().prefix("ccwatch-test-").tempdir().unwrap();
+            fs::copy(program::tiny(), work.path().join("gcc")).unwrap();
+            let plan = Plan { options: vec![], image: image::tiny(), command: &["/work/gcc"] };
+            Container::run_in(&plan, work)
+        })
+        .collect();
+    for container in &containers {
+        watcher.await_alerts("one exec", |alerts| closed(alerts, &container.id) >= 1);
+    }
+    watcher.stop();
+}
+
+#[test]
+fn a_tmpfs_mounted_in_the_container() {
+    let container = container(PRIVILEGES);
+    let watcher = Watcher::start();
+    let acts = ["./inside", "load", "gcc", "tmpfs", "/fresh", "put", "/fresh/gcc", "say", "mounted"];
+    container.exec(&acts);
+    assert_counted(&watcher, &container, 0, &["./storm", "2000", "/fresh/gcc"]);
+    // Nothing keeps it from being unmounted.
+    container.exec(&["./inside", "umount", "/fresh"]);
+    watcher.stop();
+}
+
+#[test]
+fn a_cloned_namespace_with_a_tmpfs_of_its_own() {
+    let container = container(PRIVILEGES);
+    let watcher = Watcher::start();
+    let mut held = container.hold(&[
+        "./inside",
+        "load",
+        "gcc",
+        "unshare",
+        "tmpfs",
+        "/tmp",
+        "put",
+        "/tmp/gcc",
+        "say",
+        "mounted",
+        "wait",
+        "--",
+        "/work/storm",
+        "2000",
+        "/tmp/gcc",
+    ]);
+    held.await_line("mounted");
+    // It executes nothing, so it is found because others die unseen.
+    let pid = pid_of("inside");
+    common::eventually("its mounts are watched", || {
+        container.exec(&["./storm", "10", "/usr/bin/tool"]);
+        is_held(&watcher, &pid).then_some(())
+    });
+    held.write(b"x");
+    assert!(held.release());
+    watcher.await_alerts("all execs", |alerts| closed(alerts, &container.id) >= STORM);
+    assert_eq!(closed(&watcher.stop(), &container.id), STORM);
+}
+
+/// What a container mounted is gone with it, and no namespace of it outlives it.
+#[test]
+fn nothing_is_kept_alive() {
+    let container = container(&[PRIVILEGES, &["--tmpfs", "/memory:exec"]].concat());
+    let watcher = Watcher::start();
+    container.exec(&["./inside", "load", "gcc", "tmpfs", "/fresh", "put", "/fresh/gcc"]);
+    container.exec(&["./storm", "10", "/fresh/gcc"]);
+    watcher.await_alerts("its execs", |alerts| closed(alerts, &container.id) >= 10);
+    let id = container.id.clone();
+    let pid = common::run(docker().args(["inspect", "-f", "{{.State.Pid}}", &id]));
+    assert!(is_held(&watcher, &pid), "its mounts are watched through its first process");
+    common::run(docker().args(["stop", "-t", "0", &id]));
+    common::run(docker().args(["rm", &id]));
+    common::eventually("its table is closed", || (!is_held(&watcher, &pid)).then_some(()));
+    watcher.stop();
+}

@@ -1,0 +1,160 @@
+//! Compilers under other names, and other programs under a compiler's: content tells, whatever they are called, on every
+//! kind of filesystem that a container has.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+mod common;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use common::docker::Plan;
+use common::docker::put;
+use common::watcher::{BINARY, Setup};
+use common::{Alert, Container, Watcher, image, program, run};
+
+const C: &str = "int main(void) { return 0; }\n";
+
+/// A container that sees this machine's compilers, /fresh a tmpfs of its own.
+fn container() -> Container {
+    let mut options = image::host_options();
+    options.extend(["--tmpfs", "/fresh:exec"].map(str::to_owned));
+    let container = Container::run(&Plan { options, image: image::host(), command: &["sleep", "1000000"] });
+    container.put("a.c", C);
+    container
+}
+
+/// This machine's compiler of that name, with all links followed.
+fn compiler(name: &str) -> PathBuf {
+    std::fs::canonicalize(run(Command::new("which").arg(name))).unwrap()
+}
+
+/// The first alert of a container that names this family.
+fn await_family(watcher: &Watcher, container: &Container, family: &str) -> Alert {
+    watcher.await_alert(family, |a| a.is_of(&container.id) && a.text("ccwatch.verdict.family") == family)
+}
+
+/// Fails unless the alert is about a renamed compiler.
+fn assert_masquerade(alert: &Alert, executable: &str) {
+    assert_eq!(alert.text("process.executable"), executable, "{alert}");
+    assert_eq!(alert.at("ccwatch.masquerade"), true, "{alert}");
+    assert_ne!(alert.text("ccwatch.verdict.confidence"), "low", "{alert}");
+    assert_eq!(alert.text("ccwatch.severity"), "high", "{alert}");
+}
+
+#[test]
+fn a_renamed_compiler_on_every_filesystem() {
+    let tcc = compiler("tcc");
+    for path in ["/opt/report", "/work/report", "/fresh/report"] {
+        let container = container();
+        container.exec(&["mkdir", "-p", "/opt"]);
+        container.exec(&["cp", tcc.to_str().unwrap(), path]);
+        let watcher = Watcher::start();
+        container.exec(&[path, "-c", "a.c"]);
+        assert_masquerade(&await_family(&watcher, &container, "tcc"), path);
+        watcher.await_closed(&container.id).assert_counts(&[("report", 1)]);
+        watcher.stop();
+    }
+}
+
+#[test]
+fn a_renamed_compiler_without_fanotify() {
+    let container = container();
+    container.exec(&["cp", compiler("tcc").to_str().unwrap(), "/work/report"]);
+    let watcher = Setup::new().set("sensors", "fanotify", "off").start();
+    // Long enough to be looked at.
+    container
+        .put("large.c", (0..20_000).map(|n| format!("int f{n}(int a) {{ return a * {n}; }}\n")).collect::<String>());
+    container.exec(&["/work/report", "-c", "large.c"]);
+    assert_masquerade(&await_family(&watcher, &container, "tcc"), "/work/report");
+    watcher.stop();
+}
+
+#[test]
+fn a_driver_and_a_compiler_proper_renamed_and_stripped() {
+    let container = container();
+    let strip = |from: &Path, to: &str| {
+        run(Command::new("objcopy")
+            .args(["--strip-all", "--remove-section=.note.gnu.build-id", "--remove-section=.comment"])
+            .arg(from)
+            .arg(container.work().join(to)));
+    };
+    strip(&compiler("gcc"), "nginx");
+    strip(Path::new(&run(Command::new("gcc").arg("-print-prog-name=cc1"))), "worker");
+    std::fs::OpenOptions::new()
+        .append(true)
+        .open(container.work().join("nginx"))
+        .and_then(|mut file| std::io::Write::write_all(&mut file, &[0; 5000]))
+        .unwrap();
+    let watcher = Watcher::start();
+    container.exec(&["/work/worker", "-quiet", "a.c", "-o", "/dev/null"]);
+    assert_masquerade(&await_family(&watcher, &container, "gcc-cc1"), "/work/worker");
+    container.exec(&["/work/nginx", "-c", "a.c"]);
+    assert_masquerade(&await_family(&watcher, &container, "gcc-driver"), "/work/nginx");
+    watcher.stop();
+}
+
+#[test]
+fn a_packed_compiler_is_told_by_its_memory() {
+    let container = container();
+    container.put("report", std::fs::read(program::packed()).unwrap());
+    let watcher = Watcher::start();
+    let held = container.hold(&["/work/report", compiler("tcc").to_str().unwrap()]);
+    held.await_line("ready");
+    let alert = await_family(&watcher, &container, "tcc");
+    assert_masquerade(&alert, "/work/report");
+    assert_eq!(alert.at("ccwatch.packed"), true, "{alert}");
+    assert!(alert.list("ccwatch.verdict.evidence").contains(&"packed"), "{alert}");
+    assert!(held.release());
+    watcher.stop();
+}
+
+#[test]
+fn a_program_that_borrows_a_name_is_told_with_low_confidence() {
+    let container = container();
+    container.put("gcc", std::fs::read(program::tiny()).unwrap());
+    let watcher = Watcher::start();
+    container.exec(&["/work/gcc"]);
+    let opened = watcher.await_opened(&container.id);
+    assert_eq!(opened.text("ccwatch.verdict.confidence"), "low", "{opened}");
+    assert_eq!(opened.list("ccwatch.verdict.evidence"), ["name"], "{opened}");
+    watcher.stop();
+}
+
+#[test]
+fn a_database_that_was_read_again_judges_anew() {
+    let setup = Setup::new();
+    let container = container();
+    let watcher = setup.start();
+    // Innocent, and ignored from then on: it lies in the image.
+    for _ in 0..3 {
+        container.exec(&["/bin/true"]);
+    }
+    let entry = run(Command::new(BINARY).args(["fingerprint", "--entry"]).arg(compiler("true")));
+    put(setup.home(), "fingerprints.d/own.toml", entry);
+    watcher.signal(nix::sys::signal::Signal::SIGHUP);
+    watcher.await_stderr("the database was read again", |line| line.contains("the database was read again"));
+    container.exec(&["/bin/true"]);
+    let opened = watcher.await_opened(&container.id);
+    assert_eq!(opened.text("ccwatch.verdict.confidence"), "certain", "{opened}");
+    watcher.stop();
+}
+
+#[test]
+fn innocent_programs_are_silent_under_names_that_nobody_knows() {
+    let container = container();
+    for program in ["bash", "sed", "tar", "grep", "perl"] {
+        let from = compiler(program);
+        container.exec(&["cp", from.to_str().unwrap(), &format!("/work/{program}-renamed")]);
+        container.exec(&[&format!("/work/{program}-renamed"), "--version"]);
+    }
+    let watcher = Watcher::start();
+    for program in ["bash", "sed", "tar", "grep", "perl"] {
+        container.exec(&[&format!("/work/{program}-renamed"), "--version"]);
+    }
+    // What comes after them shows that they were judged.
+    container.exec(&["tcc", "-c", "a.c"]);
+    watcher.await_closed(&container.id);
+    let alerts: Vec<Alert> = watcher.stop().into_iter().filter(|a| a.is_of(&container.id)).collect();
+    assert_eq!(alerts.len(), 2, "{alerts:#?}");
+    assert!(alerts.iter().all(|a| a.families() == ["tcc"]), "{alerts:#?}");
+}

@@ -1,0 +1,118 @@
+//! The watcher as a service: what it gives up, what it tells the service manager, what the alert stream tells of its own
+//! life.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+mod common;
+
+use std::os::unix::net::UnixDatagram;
+
+use common::Alert;
+use common::watcher::Setup;
+use nix::sys::signal::Signal;
+
+/// A line of every thread's /proc status, without its key.
+fn of_each_thread(pid: i32, key: &str) -> Vec<String> {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    let status = |task: std::fs::DirEntry| std::fs::read_to_string(task.path().join("status")).unwrap();
+    let statuses = tasks.map(|task| status(task.unwrap()));
+    statuses.map(|s| s.lines().find_map(|l| l.strip_prefix(key)).unwrap().trim().to_owned()).collect()
+}
+
+#[test]
+fn every_thread_has_four_capabilities_and_a_filter() {
+    let watcher = Setup::new().start();
+    let threads = of_each_thread(watcher.pid(), "CapEff:");
+    assert!(threads.len() > 3, "{threads:?}");
+    for key in ["CapEff:", "CapPrm:", "CapBnd:"] {
+        let sets = of_each_thread(watcher.pid(), key);
+        let bits = |set: &String| u64::from_str_radix(set, 16).unwrap();
+        // A root without CAP_SYS_RESOURCE, as in some virtual machines, cannot raise its limits and keeps CAP_SYS_NICE.
+        assert!(sets.iter().all(|set| bits(set) & !(1 << 23) == 0x28_1004), "{key} {sets:?}");
+    }
+    let only = |key, value: &str| assert!(of_each_thread(watcher.pid(), key).iter().all(|v| v == value), "{key}");
+    only("CapInh:", "0000000000000000");
+    only("CapAmb:", "0000000000000000");
+    only("NoNewPrivs:", "1");
+    only("Seccomp:", "2");
+    watcher.stop();
+}
+
+/// A datagram from the watcher, as lines.
+fn heard(socket: &UnixDatagram) -> Vec<String> {
+    let mut bytes = [0; 1024];
+    let length = socket.recv(&mut bytes).unwrap();
+    String::from_utf8_lossy(&bytes[..length]).lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn the_service_manager_hears_of_it() {
+    common::need_root();
+    let setup = Setup::new();
+    let socket = UnixDatagram::bind(setup.home().join("notify")).unwrap();
+    let mut command = setup.command();
+    command.env("NOTIFY_SOCKET", setup.home().join("notify")).env("WATCHDOG_USEC", "600000").env_remove("WATCHDOG_PID");
+    let watcher = setup.spawn(&mut command);
+    let ready = heard(&socket);
+    assert_eq!(ready[0], "READY=1");
+    assert!(ready[1].starts_with("STATUS=Watching, sensors "), "{ready:?}");
+    let alive = heard(&socket);
+    assert_eq!(alive[0], "WATCHDOG=1");
+    assert!(alive[1].contains(" containers met, ") && alive[1].ends_with(" alerts"), "{alive:?}");
+
+    watcher.signal(Signal::SIGHUP);
+    let after = |wanted: &str| {
+        loop {
+            let message = heard(&socket);
+            if message[0] == wanted {
+                return message;
+            }
+        }
+    };
+    after("RELOADING=1");
+    assert_eq!(after("READY=1")[1], "STATUS=Watching; the configuration has not changed");
+    // It still moves.
+    after("WATCHDOG=1");
+    watcher.signal(Signal::SIGTERM);
+    after("STOPPING=1");
+    watcher.end();
+}
+
+/// The watcher's own alerts, in their order: action and reason.
+fn life(alerts: &[Alert]) -> Vec<(&str, &str)> {
+    let own = alerts.iter().filter(|a| a.text("event.action").starts_with("watcher-"));
+    own.map(|a| (a.text("event.action"), a.text("event.reason"))).collect()
+}
+
+#[test]
+fn starts_reloads_and_stops_are_alerts() {
+    let setup = Setup::new();
+    let first = setup.start();
+    let setup = setup.set("session", "gap", "3s");
+    setup.write();
+    first.signal(Signal::SIGHUP);
+    first.await_alert("reload", |a| a.text("event.reason") == "configuration-changed");
+    std::fs::write(setup.home().join("ccwatch.toml"), "facilty = 1\n").unwrap();
+    first.signal(Signal::SIGHUP);
+    first.await_alert("refusal", |a| a.text("event.reason") == "configuration-refused");
+    let alerts = first.stop();
+    let expected = [
+        ("watcher-started", "first-start"),
+        ("watcher-reloaded", "configuration-changed"),
+        ("watcher-reloaded", "configuration-refused"),
+        ("watcher-stopped", "stopped"),
+    ];
+    assert_eq!(life(&alerts), expected, "{alerts:#?}");
+
+    let started =
+        |watcher: &common::Watcher| watcher.await_alert("start", |a| a.text("event.action") == "watcher-started");
+    let second = setup.start();
+    let alert = started(&second);
+    assert_eq!(alert.text("event.reason"), "after-stop");
+    assert!(alert.at("ccwatch.lost.gap_ms").is_u64(), "{alert}");
+    second.kill();
+    let third = setup.start();
+    let alert = started(&third);
+    assert_eq!(alert.text("event.reason"), "after-kill");
+    assert!(alert.at("ccwatch.lost.since").is_string(), "{alert}");
+    third.stop();
+}

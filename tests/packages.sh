@@ -1,0 +1,256 @@
+#!/usr/bin/env bash
+# Tests the packages that packaging/build.sh makes: contents, lint, and the life of each in a root of its own.
+#
+#   tests/packages.sh [--install] [--rewrite]
+#
+# Needs root on Debian 12 or later. --install gets lintian and rpmlint, and what packaging/build.sh needs, by apt and from
+# PyPI. --rewrite writes the lists in tests/packages anew. The roots are overlays over this machine's own root
+# directory: no process of theirs is process 1, so the service is the SysV one, and the watcher that it starts there
+# watches this machine. Nothing of this machine is changed.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+install='' rewrite=no
+while [ $# -gt 0 ]; do
+    case $1 in
+    --install) install=--install ;;
+    --rewrite) rewrite=yes ;;
+    -h | --help) sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' "$0"; exit 0 ;;
+    *) echo "tests/packages.sh: unknown option $1" >&2; exit 64 ;;
+    esac
+    shift
+done
+say() { printf 'tests/packages.sh: %s\n' "$*" >&2; }
+fail() { say "FAILED: $*"; exit 1; }
+[ "$(id -u)" -eq 0 ] || { say "needs root"; exit 77; }
+PATH=$PATH:/usr/sbin:/sbin
+export LC_ALL=C
+
+missing=''
+for tool in lintian rpmlint man; do
+    package=${tool/#man/man-db}
+    command -v $tool >/dev/null || missing+=" $package"
+done
+if [ -n "$missing" ] && [ -n "$install" ]; then
+    # shellcheck disable=SC2086 # a list of words
+    apt-get update -q >&2 && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $missing >&2
+elif [ -n "$missing" ]; then
+    fail "install these or give --install:$missing"
+fi
+
+home=$(mktemp -d /var/tmp/ccwatch-packages.XXXXXX)
+root=$home/root
+clean_up() {
+    local status=$?
+    trap - EXIT INT TERM
+    set +e
+    close_root
+    rm -rf "$home"
+    exit "$status"
+}
+trap clean_up EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+# --- Roots ------------------------------------------------------------------------------------------------------------
+# A root of its own: this machine's, without what runs in it. The upper directory is in memory.
+open_root() {
+    close_root
+    mkdir -p "$home/upper" "$root"
+    mount -t tmpfs -o mode=755 none "$home/upper"
+    mkdir "$home/upper/files" "$home/upper/work"
+    mount -t overlay -o "lowerdir=/,upperdir=$home/upper/files,workdir=$home/upper/work" none "$root"
+    mount -t proc proc "$root/proc"
+    local directory device
+    for directory in dev run; do mount -t tmpfs -o mode=755 none "$root/$directory"; done
+    for device in null zero urandom random tty; do cp -a "/dev/$device" "$root/dev/$device"; done
+    # A machine that starts no services would forbid it here too.
+    rm -f "$root/usr/sbin/policy-rc.d"
+    # Booted by SysV's init; without a runlevel nothing would be started, as in a chroot.
+    rm -f "$root/usr/sbin/runlevel"
+    printf '#!/bin/sh\necho N 2\n' >"$root/usr/sbin/runlevel"
+    chmod 755 "$root/usr/sbin/runlevel"
+    # Not what this machine has of ccwatch.
+    rm -rf "$root/etc/ccwatch" "$root/var/lib/ccwatch" "$root/var/log/ccwatch"
+    mkdir -p "$root/packages"
+    cp "$home"/old/*.deb "$home"/old/*.rpm "$home"/new/*.deb "$home"/new/*.rpm "$root/packages"
+}
+close_root() {
+    if [ -r "$root/run/ccwatch.pid" ]; then kill -KILL "$(cat "$root/run/ccwatch.pid")" 2>/dev/null; fi
+    local directory
+    for directory in proc dev run ''; do
+        if mountpoint -q "$root/$directory"; then umount "$root/$directory" || umount -l "$root/$directory"; fi
+    done
+    if mountpoint -q "$home/upper"; then umount -l "$home/upper"; fi
+}
+in_root() { chroot "$root" /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin DEBIAN_FRONTEND=noninteractive "$@" </dev/null; }
+# What was written in this root, without what package managers and their triggers keep for themselves.
+listing() {
+    (cd "$home/upper/files" && find . \( -path ./packages -o -path ./var/lib/dpkg -o -path ./var/lib/rpm-of-test \
+        -o -path ./var/cache -o -path ./var/log/dpkg.log -o -path ./var/log/alternatives.log \) -prune \
+        -o ! -type d -print -o -name '*ccwatch*' -print | sort)
+}
+has() { [ -e "$root$1" ] || [ -L "$root$1" ] || fail "$2: $1 is missing"; }
+has_not() { if [ -e "$root$1" ] || [ -L "$root$1" ]; then fail "$2: $1 is there"; fi; }
+mode() { [ "$(stat -c '%a %U:%G' "$root$2")" = "$1 root:root" ] || fail "$2 is $(stat -c '%a %U:%G' "$root$2"), not $1"; }
+alerts() { cat "$root/var/log/ccwatch/alerts.json" 2>/dev/null || true; }
+# await TEXT: an alert with it, within 20 s.
+await() {
+    local i
+    for i in $(seq 200); do
+        grep -qsF -- "$1" "$root/var/log/ccwatch/alerts.json" && return
+        sleep 0.1
+    done
+    fail "no alert with $1 in $i rounds: $(alerts | tail -n 3)"
+}
+same() { [ "$1" = "$2" ] || fail "$3: $(diff <(echo "$1") <(echo "$2"))"; }
+
+# --- Contents ---------------------------------------------------------------------------------------------------------
+# shellcheck disable=SC2086 # an option or none
+packaging/build.sh $install --out "$home/old"
+deb=$(echo "$home"/old/*.deb) rpm=$(echo "$home"/old/*.rpm)
+say "the same again, and another version of it"
+before=$(cd "$home/old" && sha256sum ./*)
+packaging/build.sh --out "$home/old" >/dev/null 2>&1
+same "$before" "$(cd "$home/old" && sha256sum ./*)" "the same sources gave other packages"
+packaging/build.sh --version 99.0 --out "$home/new" >/dev/null 2>&1
+deb_name=$(basename "$deb") rpm_name=$(basename "$rpm")
+new_deb=$(basename "$home"/new/*.deb) new_rpm=$(basename "$home"/new/*.rpm)
+
+say "contents"
+same "$(ar t "$deb" | tr '\n' ' ')" 'debian-binary control.tar.gz data.tar.gz ' "the .deb's members"
+[ "$(rpm -qp --qf '%{PAYLOADCOMPRESSOR}' "$rpm")" = gzip ] || fail "the .rpm is not compressed by gzip"
+# rpm 4.11 of CentOS 7 knows these and no newer ones.
+rpm -qp --requires "$rpm" | grep '^rpmlib' | grep -vE '\((CompressedFileNames|FileDigests|PayloadFilesHavePrefix)\)' &&
+    fail "the .rpm needs a newer rpm"
+compare() {
+    if [ "$rewrite" = yes ]; then cat >"$1"; else diff -u "$1" - || fail "$1 differs, see --rewrite"; fi
+}
+{
+    dpkg-deb --ctrl-tarfile "$deb" | tar -t | sort
+    dpkg-deb --info "$deb" conffiles
+    dpkg-deb --contents "$deb" | awk '{ print $1, $2, $6 }' | sort -k 3
+} | compare tests/packages/deb.txt
+{
+    rpm -qp --qf '[%{FILEMODES:perms} %{FILEUSERNAME}:%{FILEGROUPNAME} %{FILENAMES} %{FILEFLAGS:fflags}\n]' "$rpm"
+    rpm -qp --requires "$rpm" | sort
+    rpm -qp --scripts "$rpm"
+} | compare tests/packages/rpm.txt
+
+say "lintian, rpmlint, man pages, scripts, completions"
+lintian --fail-on error --allow-root "$deb" || fail "lintian"
+rpmlint -r packaging/rpm/rpmlintrc "$rpm" || fail "rpmlint"
+dpkg-deb -x "$deb" "$home/files"
+for page in "$home"/files/usr/share/man/man*/*.gz; do
+    warnings=$(MANWIDTH=80 man --warnings -E UTF-8 -l "$page" 2>&1 >/dev/null)
+    [ -z "$warnings" ] || fail "$page: $warnings"
+done
+for script in packaging/deb/p* packaging/sysv/ccwatch packaging/systemd/drop-ins; do
+    sh -n "$script" || fail "$script"
+done
+bash -n "$home/files/usr/share/bash-completion/completions/ccwatch" || fail "completion for bash"
+"$home/files/usr/sbin/ccwatch" config check --config "$home/files/etc/ccwatch/ccwatch.toml" || fail "the shipped configuration"
+zcat "$home/files/usr/share/man/man8/ccwatch.8.gz" | sed 's/\\-/-/g' >"$home/page"
+for option in $("$home/files/usr/sbin/ccwatch" run --help | grep -o -- '--[a-z-]*' | sort -u); do
+    [ "$option" = --help ] || grep -qF -- "$option" "$home/page" || fail "ccwatch(8) has no $option"
+done
+
+# --- The .deb: install, reload, upgrade, kill, remove, purge ----------------------------------------------------------
+say "life of the .deb, where process 1 is not systemd"
+open_root
+empty=$(listing)
+in_root dpkg -i "/packages/$deb_name" >"$home/log" 2>&1 || fail "install: $(cat "$home/log")"
+mode 700 /var/lib/ccwatch
+mode 750 /var/log/ccwatch
+mode 640 /etc/ccwatch/ccwatch.toml
+in_root dpkg -V ccwatch || fail "dpkg -V"
+in_root /etc/init.d/ccwatch status || fail "does not run after the installation: $(cat "$home/log")"
+await '"reason":"first-start"'
+has /etc/systemd/system/multi-user.target.wants/ccwatch.service "enabled for systemd"
+has /lib/systemd/system/ccwatch.service.d/from-232.conf "drop-ins"
+has_not /lib/systemd/system/ccwatch.service.d/below-232.conf "drop-ins"
+in_root systemd-analyze verify ccwatch.service 2>"$home/verify" || fail "systemd-analyze: $(cat "$home/verify")"
+if grep -F ccwatch "$home/verify"; then fail "systemd-analyze warns"; fi
+in_root systemd-analyze security --offline=true ccwatch.service | tail -n 1
+
+sed -i 's/^#*\[session\]/[session]\ngap = "7s"/' "$root/etc/ccwatch/ccwatch.toml"
+in_root /etc/init.d/ccwatch reload || fail "reload"
+await '"reason":"configuration-changed"'
+changed=$(cat "$root/etc/ccwatch/ccwatch.toml")
+first=$(cat "$root/run/ccwatch.pid")
+in_root dpkg -i "/packages/$new_deb" >"$home/log" 2>&1 || fail "upgrade: $(cat "$home/log")"
+await '"reason":"after-stop"'
+await '"reason":"stopped"'
+in_root /etc/init.d/ccwatch status || fail "does not run after the upgrade: $(cat "$home/log")"
+[ "$(cat "$root/run/ccwatch.pid")" != "$first" ] || fail "the upgrade did not restart it"
+same "$changed" "$(cat "$root/etc/ccwatch/ccwatch.toml")" "the upgrade changed the configuration"
+kill -KILL "$(cat "$root/run/ccwatch.pid")"
+for _ in $(seq 100); do in_root /etc/init.d/ccwatch status >/dev/null || break; sleep 0.1; done
+in_root /etc/init.d/ccwatch status >/dev/null && fail "a killed one runs"
+in_root /etc/init.d/ccwatch start || fail "start after a kill"
+await '"reason":"after-kill"'
+numbers=$(alerts | grep -o '"sequence":[0-9]*' | cut -d : -f 2)
+same "$(echo "$numbers" | sort -nu)" "$numbers" "event.sequence does not go on"
+
+in_root dpkg -r ccwatch >"$home/log" 2>&1 || fail "remove: $(cat "$home/log")"
+in_root sh -c '! test -e /var/run/ccwatch.pid' || fail "it runs after its removal"
+has /etc/ccwatch/ccwatch.toml "removed and not purged"
+has_not /lib/systemd/system/ccwatch.service.d "removed"
+in_root dpkg --purge ccwatch >"$home/log" 2>&1 || fail "purge: $(cat "$home/log")"
+same "$empty" "$(listing)" "left after the purge"
+
+say "the .deb in a chroot where nothing of an init system is, twice"
+open_root
+rm -f "$root"/usr/bin/systemctl "$root"/usr/bin/deb-systemd-* "$root"/usr/sbin/invoke-rc.d "$root"/usr/sbin/update-rc.d
+empty=$(listing)
+for act in "-i /packages/$deb_name" "-i /packages/$deb_name" "-i /packages/$new_deb" "-r ccwatch" "--purge ccwatch"; do
+    # shellcheck disable=SC2086 # an option and its operand
+    in_root dpkg $act >"$home/log" 2>&1 || fail "dpkg $act: $(cat "$home/log")"
+done
+same "$empty" "$(listing)" "left after the purge"
+
+say "the .deb whose service does not start"
+open_root
+mkdir -p "$root/etc/ccwatch"
+echo 'facilty = 1' >"$root/etc/ccwatch/ccwatch.toml"
+in_root dpkg --force-confold -i "/packages/$deb_name" >"$home/log" 2>&1 || fail "install: $(cat "$home/log")"
+grep -q 'exit code 78' "$home/log" || fail "it does not say why: $(cat "$home/log")"
+in_root dpkg -s ccwatch >"$home/log"
+grep -qx 'Status: install ok installed' "$home/log" || fail "not configured"
+in_root dpkg --purge ccwatch >"$home/log" 2>&1 || fail "purge: $(cat "$home/log")"
+
+# --- The .rpm ---------------------------------------------------------------------------------------------------------
+in_rpm() { in_root rpm --dbpath /var/lib/rpm-of-test "$@" 2> >(grep -v "^rpm: " >&2); }
+say "life of the .rpm, with systemctl"
+open_root
+empty=$(listing)
+in_rpm -i --nodeps "/packages/$rpm_name" || fail "rpm -i"
+in_rpm -V --nodeps ccwatch || fail "rpm -V"
+has /etc/systemd/system/multi-user.target.wants/ccwatch.service "enabled by the preset"
+echo '# changed' >>"$root/etc/ccwatch/ccwatch.toml"
+in_rpm -U --nodeps "/packages/$new_rpm" || fail "rpm -U"
+[ "$(in_rpm -q --qf '%{VERSION}' ccwatch)" = 99.0 ] || fail "not upgraded"
+[ "$(tail -n 1 "$root/etc/ccwatch/ccwatch.toml")" = '# changed' ] || fail "the upgrade changed the configuration"
+has /etc/systemd/system/multi-user.target.wants/ccwatch.service "after the upgrade"
+has /usr/lib/systemd/system/ccwatch.service.d/from-232.conf "after the upgrade"
+in_rpm -e ccwatch || fail "rpm -e"
+rm -rf "$root"/etc/ccwatch/ccwatch.toml.rpmsave
+rmdir "$root/etc/ccwatch" 2>/dev/null || true
+same "$empty" "$(listing)" "left after rpm -e"
+
+say "the .rpm where nothing of an init system is"
+open_root
+rm -f "$root"/usr/bin/systemctl
+empty=$(listing)
+in_rpm -i --nodeps "/packages/$rpm_name" || fail "rpm -i"
+in_root /etc/rc.d/init.d/ccwatch start || fail "its init script"
+await '"reason":"first-start"'
+in_rpm -U --nodeps "/packages/$new_rpm" || fail "rpm -U"
+await '"reason":"after-stop"'
+in_rpm -e ccwatch || fail "rpm -e"
+in_root sh -c '! test -e /var/run/ccwatch.pid' || fail "it runs after it was erased"
+# State and alerts are the administrator's.
+left=$(comm -13 <(echo "$empty") <(listing) | tr '\n' ' ')
+say "left after rpm -e: $left"
+[ -z "$(echo "$left" | tr ' ' '\n' | grep -v '^./var/l[io][bg]/ccwatch')" ] || fail "left after rpm -e: $left"
+say "all well"
