@@ -10,7 +10,8 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
@@ -25,6 +26,10 @@ const SESSION_LIMIT: u64 = 1 << 20;
 
 /// Files of sessions that are looked at.
 const SESSIONS_LIMIT: usize = 4096;
+
+/// How long a watcher that was killed may hold its lock, and how often it is asked for.
+const LETTING_GO: Duration = Duration::from_secs(2);
+const LOCK_AGAIN: Duration = Duration::from_millis(10);
 
 /// The largest number that every JSON reader keeps (2^53, RFC 8259 section 6).
 const SEQUENCE_MAX: u64 = 1 << 53;
@@ -159,8 +164,7 @@ impl Kept {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
         let file = plain(&mut options, &path).map_err(|error| Error::file("open", &path, error))?;
-        let sequence =
-            Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, error)| refused(&path, error))?;
+        let sequence = lock(file).map_err(|error| refused(&path, error))?;
         let mut text = String::new();
         let read = (&*sequence).take(64).read_to_string(&mut text);
         let last = match read {
@@ -202,6 +206,20 @@ impl Kept {
             Err(_) => {}
             Ok(()) => self.said = false,
         }
+    }
+}
+
+/// Locks once a watcher that was killed has let go: the kernel closes its files after /proc shows it without a program,
+/// and only when each of its threads and fanotify marks is gone.
+fn lock(mut file: File) -> std::result::Result<Flock<File>, Errno> {
+    let deadline = Instant::now() + LETTING_GO;
+    loop {
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(locked) => return Ok(locked),
+            Err((held, Errno::EWOULDBLOCK)) if Instant::now() < deadline => file = held,
+            Err((_, error)) => return Err(error),
+        }
+        thread::sleep(LOCK_AGAIN);
     }
 }
 
@@ -295,6 +313,18 @@ mod tests {
         assert_eq!(first.state.next_sequence(), 1);
         drop(first);
         assert_eq!(open(dir.path()).state.next_sequence(), 2);
+    }
+
+    #[test]
+    fn a_killed_watcher_may_let_go_late() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = open(dir.path());
+        thread::scope(|scope| {
+            let second = scope.spawn(|| open(dir.path()).state.next_sequence());
+            thread::sleep(LOCK_AGAIN);
+            drop(first);
+            assert_eq!(second.join().unwrap(), 1);
+        });
     }
 
     #[test]
