@@ -92,6 +92,16 @@ static char *map(int fd) {
     return at;
 }
 
+static char *mapped;
+
+/* Keeps a shared mapping of a file that is closed again. */
+static void keep_mapped(const char *path) {
+    int fd = open(path, O_RDWR);
+    check(fd >= 0 && ftruncate(fd, (off_t)size) == 0, path);
+    mapped = map(fd);
+    close(fd);
+}
+
 /* Writes what was loaded over a file, which keeps its inode. */
 static void overwrite(const char *how, const char *path) {
     int fd = open(path, O_RDWR);
@@ -105,12 +115,6 @@ static void overwrite(const char *how, const char *path) {
         char *at = map(fd);
         memcpy(at, content, size);
         munmap(at, size);
-    } else if (!strcmp(how, "mapping-after-close")) {
-        char *at = map(fd);
-        close(fd);
-        memcpy(at, content, size);
-        munmap(at, size);
-        return;
     } else check(0, how);
     close(fd);
 }
@@ -159,6 +163,9 @@ int main(int argc, char **argv) {
         }
         else if (!strcmp(act, "unshare-mounts")) check(unshare(CLONE_NEWNS) == 0, "unshare");
         else if (!strcmp(act, "overwrite")) overwrite(first, second), at += 2;
+        else if (!strcmp(act, "map")) keep_mapped(first), at++;
+        else if (!strcmp(act, "touch")) *(volatile char *)mapped = *(volatile char *)mapped;
+        else if (!strcmp(act, "store")) memcpy(mapped, content, size);
         else if (!strcmp(act, "rename")) check(rename(first, second) == 0, first), at += 2;
         else if (!strcmp(act, "link")) check(link(first, second) == 0, first), at += 2;
         else if (!strcmp(act, "chmod")) check(chmod(first, 0700) == 0, first), at++;
