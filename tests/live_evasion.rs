@@ -151,10 +151,27 @@ fn overwritten_through_a_mapping_that_was_kept() {
         held.write(b"x");
         held.await_line("stored");
         stage.storm(EXECS, "/usr/bin/tool");
-        assert!({
-            held.write(b"x");
-            held.release()
-        });
+        held.write(b"x");
+        assert!(held.release());
+    });
+}
+
+/// A page that is dirty already moves no time stamp at the next store, so that what was read of it seems to hold.
+#[test]
+fn overwritten_after_it_was_read_through_a_mapping() {
+    assert_seen("a page that was dirty", "layers", |stage| {
+        stage.warm("/usr/bin/tool");
+        let acts = ["./inside", "load", "compile-0", "map", "/usr/bin/tool", "touch", "say", "mapped", "wait"];
+        let mut held = stage.container.hold(&[&acts[..], &["store", "say", "stored", "wait"]].concat());
+        held.await_line("mapped");
+        for _ in 0..20 {
+            stage.storm(10, "/usr/bin/tool");
+        }
+        held.write(b"x");
+        held.await_line("stored");
+        stage.storm(EXECS, "/usr/bin/tool");
+        held.write(b"x");
+        assert!(held.release());
     });
 }
 

@@ -178,6 +178,10 @@ impl FileTriage for Screen {
         }
     }
 
+    fn doubt(&self, id: FileId) {
+        self.judged.doubt(id);
+    }
+
     fn mounted(&self, id: MountedId, mount: &Mount) {
         if let Some(key) = self.mount_owners.of(&mount.point) {
             self.learn(id, (key, None));

@@ -63,6 +63,8 @@ pub enum FileIs {
 pub trait FileTriage: Send + Sync {
     /// What this file is, by its path and by what was read of it before. Without I/O.
     fn judge(&self, path: &[u8], id: FileId) -> FileIs;
+    /// What was read of a file may have changed without a trace: it is to be read again.
+    fn doubt(&self, id: FileId);
     /// A filesystem was mounted; it is marked when this returns. May read files.
     fn mounted(&self, id: MountedId, mount: &Mount);
     /// The same of a mount in a container's own namespace: it belongs to whom `root` belongs, on which the namespace's

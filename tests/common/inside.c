@@ -164,7 +164,8 @@ int main(int argc, char **argv) {
         else if (!strcmp(act, "unshare-mounts")) check(unshare(CLONE_NEWNS) == 0, "unshare");
         else if (!strcmp(act, "overwrite")) overwrite(first, second), at += 2;
         else if (!strcmp(act, "map")) keep_mapped(first), at++;
-        else if (!strcmp(act, "touch")) *(volatile char *)mapped = *(volatile char *)mapped;
+        else if (!strcmp(act, "touch"))
+            for (size_t page = 0; page < size; page += 4096) *(volatile char *)(mapped + page) = *(volatile char *)(mapped + page);
         else if (!strcmp(act, "store")) memcpy(mapped, content, size);
         else if (!strcmp(act, "rename")) check(rename(first, second) == 0, first), at += 2;
         else if (!strcmp(act, "link")) check(link(first, second) == 0, first), at += 2;

@@ -210,10 +210,10 @@ impl Reader {
         let mount = self.mount_of(&file, status);
         let mounted = self.mounts.of(id.dev, mount);
         let path = path_of(&file);
-        match self.judge(&path, id, &file) {
+        let innocent = mounted.as_deref().map(|on| Innocent { file: file.as_fd(), id, links, path: &path, on });
+        match self.judge(&path, id, &file, innocent.as_ref()) {
             FileIs::Innocent => {
-                if let Some(on) = &mounted {
-                    let innocent = Innocent { file: file.as_fd(), id, links, path: &path, on };
+                if let Some(innocent) = innocent {
                     self.innocents.ignore(&self.group, &innocent);
                     if self.innocents.take_too_many() {
                         self.regard_all();
@@ -235,8 +235,12 @@ impl Reader {
     }
 
     /// What a file is. Of what was opened for whatever purpose, most is nothing that could be executed.
-    fn judge(&self, path: &[u8], id: FileId, file: &OwnedFd) -> FileIs {
+    fn judge(&mut self, path: &[u8], id: FileId, file: &OwnedFd, innocent: Option<&Innocent<'_>>) -> FileIs {
         let is = self.triage.judge(path, id);
+        if is == FileIs::Innocent && innocent.is_some_and(|i| self.innocents.may_have_changed(&self.group, i)) {
+            self.triage.doubt(id);
+            return FileIs::Unjudged;
+        }
         if is == FileIs::Unjudged && self.group.way == Way::Open && !may_be_program(file) {
             return FileIs::Innocent;
         }
