@@ -159,7 +159,7 @@ fn overwritten_through_a_mapping_that_was_kept() {
 /// A page that is dirty already moves no time stamp at the next store, so that what was read of it seems to hold.
 #[test]
 fn overwritten_after_it_was_read_through_a_mapping() {
-    assert_seen("a page that was dirty", "layers", |stage| {
+    assert_seen("a page that was dirty", "leases", |stage| {
         stage.warm("/usr/bin/tool");
         let acts = ["./inside", "load", "compile-0", "map", "/usr/bin/tool", "touch", "say", "mapped", "wait"];
         let mut held = stage.container.hold(&[&acts[..], &["store", "say", "stored", "wait"]].concat());

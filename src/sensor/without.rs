@@ -19,6 +19,8 @@ pub enum Part {
     WriteMarks,
     /// That only an image layer's own files are ignored on an overlay.
     Layers,
+    /// That a file of a writable layer is believed only while nobody can write to it.
+    Leases,
     /// That files of several names are not ignored.
     Links,
     /// pidfds: as before 5.3.
@@ -33,6 +35,7 @@ impl Part {
             Self::Looks => "looks",
             Self::WriteMarks => "write-marks",
             Self::Layers => "layers",
+            Self::Leases => "leases",
             Self::Links => "links",
             Self::Pidfds => "pidfds",
         }

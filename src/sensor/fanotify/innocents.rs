@@ -99,7 +99,7 @@ impl Innocents {
         let Innocent { file, id, path, on, .. } = innocent;
         let Some(layers) = &on.layers else { return false };
         let inode = id.inode();
-        if self.quiet.get(&inode).is_some() || without(Part::Layers) {
+        if self.quiet.get(&inode).is_some() || without(Part::Layers) || without(Part::Leases) {
             return false;
         }
         if !self.refused.contains(id) && layers.are_original(path, id.ino) {

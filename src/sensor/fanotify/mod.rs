@@ -185,7 +185,8 @@ impl Reader {
     fn event(&mut self, event: Event, at: Monotonic) -> Option<Attempt> {
         let mask = MaskFlags::from_bits_retain(event.mask);
         if mask.contains(MaskFlags::FAN_Q_OVERFLOW) {
-            self.lose(1, "the kernel's queue");
+            // One event stands for all that found no room; how many is told by the EXECs that they leave alone.
+            self.lose(0, "the kernel's queue");
             return None;
         }
         let pid = Pid(event.pid);
