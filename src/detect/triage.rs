@@ -202,6 +202,10 @@ impl FileTriage for Screen {
         self.owned.write().unwrap_or_else(PoisonError::into_inner).remove(&id);
     }
 
+    fn name_of(&self, id: MountedId) -> Option<String> {
+        self.owner(id).map(|(inner, _)| inner.to_string())
+    }
+
     fn owns(&self, id: MountedId) -> bool {
         self.owned.read().unwrap_or_else(PoisonError::into_inner).contains_key(&id)
     }

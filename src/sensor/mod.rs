@@ -74,6 +74,8 @@ pub trait FileTriage: Send + Sync {
     fn lives_on_host(&self, look: &Look) -> bool;
     /// It is gone, and so is every exec on it.
     fn unmounted(&self, id: MountedId);
+    /// Whose it is, for people.
+    fn name_of(&self, id: MountedId) -> Option<String>;
     /// Whether it is known whose it is.
     fn owns(&self, id: MountedId) -> bool;
 }

@@ -8,6 +8,7 @@ pub mod mountinfo;
 pub mod requests;
 pub mod space;
 pub mod spaces;
+pub mod status;
 pub mod watch;
 
 use std::collections::{HashMap, HashSet};
