@@ -30,7 +30,7 @@ const COALESCE: Duration = Duration::from_millis(5);
 /// Looking through all processes may take one part in so many of the time; through the young ones, while a container is
 /// made, that of the second.
 const SHARE: u32 = 500;
-const SHARE_YOUNG: u32 = 4;
+const SHARE_YOUNG: u32 = 1;
 /// Something died unseen: the living are looked through after this.
 const DOUBT: Duration = Duration::from_millis(50);
 const EVENTS: usize = 64;
