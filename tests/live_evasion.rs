@@ -187,6 +187,19 @@ fn a_hard_link_of_a_compilers_name() {
     });
 }
 
+/// A container that sees the host's processes executes the host's files through them.
+#[test]
+fn a_host_file() {
+    let _turn = alone();
+    for (without, expected) in [("looks", EXECS), ("looks,host-marks", 0)] {
+        let stage = Stage::set(without, &["--pid", "host", "--cap-add", "SYS_PTRACE"]);
+        // Any process of the host does; that of pid 1 cannot be had everywhere.
+        let file = format!("/proc/{}/root{}/compile-20", std::process::id(), stage.container.work().display());
+        stage.storm(EXECS, &file);
+        assert_eq!(stage.seen().0, expected, "without {without}");
+    }
+}
+
 #[test]
 fn replaced_by_rename() {
     let _turn = alone();

@@ -3,7 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use crate::container::{ContainerKey, Home};
+use crate::container::{ContainerKey, Home, Runtime};
 use crate::detect::enrich::{Image, Job};
 use crate::detect::held::Unjudged;
 use crate::detect::merge::{Looked, Merged};
@@ -30,6 +30,10 @@ impl Detection {
     pub(super) fn attempts(&mut self, attempts: Vec<Attempt>) {
         let connected = self.ledger.is_connected();
         for attempt in attempts {
+            if attempt.on_host {
+                self.read_of_host(&attempt);
+                continue;
+            }
             if attempt.by_open && attempt.unjudged {
                 self.read_opened(&attempt);
             }
@@ -60,6 +64,14 @@ impl Detection {
             && let Some((inner, _)) = self.owner_of(attempt)
         {
             self.read_content(attempt.file, file, inner, None);
+        }
+    }
+
+    /// A file that the host executes on a mount that is marked for a container's sake.
+    fn read_of_host(&mut self, attempt: &Attempt) {
+        if let Some(file) = attempt.open.as_ref().filter(|_| self.judged.says(attempt.file).is_none()) {
+            let host = ContainerKey { runtime: Runtime::Unknown, id: "".into() };
+            self.read_content(attempt.file, file, host, None);
         }
     }
 

@@ -198,6 +198,11 @@ impl FileTriage for Screen {
         is_host(look, &self.host)
     }
 
+    fn shares_host(&self, look: &Look) -> bool {
+        let same = self.host.pid_ns.is_some_and(|host| look.pid_ns == Ok(host));
+        same && cgroup::container_of(look).is_some()
+    }
+
     fn unmounted(&self, id: MountedId) {
         self.owned.write().unwrap_or_else(PoisonError::into_inner).remove(&id);
     }

@@ -72,6 +72,8 @@ pub trait FileTriage: Send + Sync {
     fn mounted_within(&self, id: MountedId, root: Option<MountedId>, look: &Look);
     /// Whether a process, and with it its mounts, is the host's.
     fn lives_on_host(&self, look: &Look) -> bool;
+    /// Whether a container's process sees the host's processes, and through them the host's files.
+    fn shares_host(&self, look: &Look) -> bool;
     /// It is gone, and so is every exec on it.
     fn unmounted(&self, id: MountedId);
     /// Whose it is, for people.

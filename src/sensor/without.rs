@@ -23,6 +23,8 @@ pub enum Part {
     Leases,
     /// That files of several names are not ignored.
     Links,
+    /// The marks on the host's files while a container sees the host's processes.
+    HostMarks,
     /// pidfds: as before 5.3.
     Pidfds,
 }
@@ -37,6 +39,7 @@ impl Part {
             Self::Layers => "layers",
             Self::Leases => "leases",
             Self::Links => "links",
+            Self::HostMarks => "host-marks",
             Self::Pidfds => "pidfds",
         }
     }

@@ -19,6 +19,7 @@ fn attempt(pid: i32, ino: u64, after: u64, read: u64) -> Attempt {
         open: None,
         unjudged: false,
         by_open: false,
+        on_host: false,
         mount: None,
         mounted: None,
         look: None,

@@ -127,6 +127,14 @@ impl Group {
         mark(&self.group, MarkFlags::FAN_MARK_ADD | MarkFlags::FAN_MARK_MOUNT, self.event, place)
     }
 
+    /// Has execs through the mount of a place reported no more.
+    ///
+    /// # Errors
+    /// `ENOENT` where they were not.
+    pub fn unmark_mount(&self, place: BorrowedFd<'_>) -> nix::Result<()> {
+        mark(&self.group, MarkFlags::FAN_MARK_REMOVE | MarkFlags::FAN_MARK_MOUNT, self.event, place)
+    }
+
     /// Has writes to a file reported when its writer closes it; `lasting`: for as long as it is mounted, else as long as
     /// the kernel keeps it in memory. Asked for before [`Group::ignore`], which goes with it.
     ///

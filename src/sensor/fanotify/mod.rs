@@ -225,12 +225,17 @@ impl Reader {
             FileIs::ByArguments => None,
             is @ (FileIs::Toolchain | FileIs::Unjudged) => {
                 let unjudged = is == FileIs::Unjudged;
+                let of_host = mounted.as_ref().is_some_and(|m| m.of_host);
                 let mounted = mounted.map(|m| m.id);
                 let is_known = mounted.is_some_and(|id| self.triage.owns(id));
                 let look = (!is_known).then(|| Arc::new(self.proc.look(pid, at)));
+                let on_host = of_host && look.as_ref().is_some_and(|look| self.triage.lives_on_host(look));
+                if on_host && !unjudged {
+                    return None;
+                }
                 let open = (unjudged || self.is_to_be_read(id, at)).then(|| Arc::new(file));
                 let (after, by_open, path) = (self.empty, self.group.way == Way::Open, path.into());
-                Some(Attempt { pid, after, at, file: id, path, open, unjudged, by_open, mount, mounted, look })
+                Some(Attempt { pid, after, at, file: id, path, open, unjudged, by_open, on_host, mount, mounted, look })
             }
         }
     }

@@ -77,6 +77,11 @@ impl Spaces {
         self.own.iter().copied()
     }
 
+    /// Whether some container sees the host's processes.
+    pub fn share_host(&self, triage: &dyn FileTriage) -> bool {
+        self.spaces.values().any(|space| !space.of_host && triage.shares_host(space.look()))
+    }
+
     /// What covers each container, in the order of their names: a container may have several namespaces.
     pub fn coverage(&self, mounts: &Mounts, triage: &dyn FileTriage) -> Vec<ContainerCoverage> {
         let mut containers: BTreeMap<String, ContainerCoverage> = BTreeMap::new();

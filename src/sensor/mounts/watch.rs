@@ -20,7 +20,7 @@ use crate::event::Monotonic;
 use crate::host::clock;
 use crate::host::process::Proc;
 use crate::sensor::counters::Counters;
-use crate::sensor::fanotify::group::Group;
+use crate::sensor::fanotify::group::{Group, Way};
 use crate::sensor::without::{Part, without};
 use crate::sensor::{Control, ControlInlet, FileTriage};
 use crate::sys::process::{run_early, thread_cpu_ns};
@@ -103,6 +103,7 @@ impl Watcher {
         watcher.host.read(&mut watcher.book, &watcher.group).map_err(|e| Error::os("read", "the mount table", e))?;
         watcher.mounts.requests.answer_by(Arc::clone(&watcher.asked));
         watcher.sweep(false);
+        watcher.mark_host();
         Ok(watcher)
     }
 
@@ -133,6 +134,9 @@ impl Watcher {
                         }
                     }
                 }
+            }
+            if count > 0 {
+                self.mark_host();
             }
             let now = clock::now();
             if self.sweeps.are_due(now) {
@@ -191,6 +195,12 @@ impl Watcher {
         if doubted {
             self.sweeps.ask(now.plus(DOUBT));
         }
+    }
+
+    /// Marks the host's own mounts while a container sees the host's processes.
+    fn mark_host(&mut self) {
+        let wanted = self.spaces.share_host(self.book.triage()) && !without(Part::HostMarks);
+        self.host.mark_own(wanted && self.group.way != Way::Open, &mut self.book, &self.group);
     }
 
     /// Tells whoever asks what is covered.
