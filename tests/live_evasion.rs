@@ -1,7 +1,7 @@
 //! What somebody in a container does to compile unseen, while every ignore mark is warm and the connector's reader rests:
 //! each is seen or, where it lives too short, counted as unexamined. Each is tried a second time without what stands
 //! against it (src/sensor/without.rs), and then it is missed: so that is what it was.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::print_stdout)]
 
 mod common;
 
@@ -64,7 +64,8 @@ impl Stage {
         let is_ignored = || {
             let entries = fs::read_dir(format!("/proc/{}/fdinfo", self.watcher.pid())).unwrap().flatten();
             let texts = entries.filter_map(|entry| fs::read_to_string(entry.path()).ok());
-            let lines: Vec<String> = texts.flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>()).collect();
+            let lines: Vec<String> =
+                texts.flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>()).collect();
             lines.iter().any(|line| line.starts_with(&mark) && line.contains("ignored_mask:1000"))
         };
         common::eventually("its execs are ignored", || {

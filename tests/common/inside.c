@@ -161,7 +161,10 @@ int main(int argc, char **argv) {
             check(unshare(CLONE_NEWUSER | CLONE_NEWNS) == 0, "unshare");
             map_ids(user, group);
         }
-        else if (!strcmp(act, "unshare-mounts")) check(unshare(CLONE_NEWNS) == 0, "unshare");
+        else if (!strcmp(act, "unshare-mounts")) {
+            check(unshare(CLONE_NEWNS) == 0, "unshare");
+            check(mount("none", "/", 0, MS_REC | MS_PRIVATE, 0) == 0, "keep the mounts to ourselves");
+        } else if (!strcmp(act, "chroot")) check(chroot(first) == 0 && chdir("/") == 0, first), at++;
         else if (!strcmp(act, "overwrite")) overwrite(first, second), at += 2;
         else if (!strcmp(act, "map")) keep_mapped(first), at++;
         else if (!strcmp(act, "touch"))

@@ -16,9 +16,9 @@ use crate::cli::ConfigOption;
 use crate::config::{Config, Sensors, Switch};
 use crate::container::ContainerKey;
 use crate::error::Result;
+use crate::host::kernel::{Capabilities, Initial, Kernel, OLDEST};
 use crate::sensor::fanotify::group::Way;
 use crate::sensor::mounts::status::{ContainerCoverage, Coverage};
-use crate::host::kernel::{Capabilities, Initial, Kernel, OLDEST};
 
 /// Prints the report; exit code 0 where all is well, 1 where something is degraded.
 ///

@@ -133,7 +133,8 @@ impl HostTable {
 
 /// A descriptor that is proven to lie on a mount of the host.
 fn reach(mount: &Mount) -> nix::Result<(OwnedFd, FileStatus)> {
-    let place = openat(AT_FDCWD, mount.point.as_slice(), OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty())?;
+    let place =
+        openat(AT_FDCWD, mount.point.as_slice(), OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty())?;
     let status = file_status(place.as_fd(), c"").map_err(|e| Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO)))?;
     if mount_of_descriptor(place.as_fd()).map_or(status.dev != mount.dev, |id| id != mount.id) {
         return Err(Errno::ESTALE);

@@ -12,11 +12,11 @@ use std::sync::Arc;
 use nix::errno::Errno;
 use nix::sys::epoll::Epoll;
 
-use super::status::{ContainerCoverage, Uncovered};
-use super::{Mounted, Mounts};
 use super::book::{Book, Key};
 use super::host::HostTable;
 use super::mountinfo::{self, Mount};
+use super::status::{ContainerCoverage, Uncovered};
+use super::{Mounted, Mounts};
 use crate::event::{Field, Look, Missing, Monotonic, MountNumber, MountedId, Namespace, Pid, RootId};
 use crate::host::process::{Proc, ProcessDir, file_status, mount_number, mount_of_descriptor};
 use crate::host::{clock, rooted};

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use nix::sys::epoll::{EpollEvent, EpollFlags};
 
-use super::book::Book;
 use super::Mounts;
+use super::book::Book;
 use super::space::{Space, Tools};
 use super::status::ContainerCoverage;
 use crate::event::{Monotonic, Namespace, Pid, RootId};
@@ -94,7 +94,9 @@ impl Spaces {
                     let known = known.get_mut();
                     known.by_filesystem &= space.by_filesystem;
                     known.mounts += space.mounts;
-                    known.uncovered.extend(space.uncovered.into_iter().filter(|u| !known.uncovered.contains(u)).collect::<Vec<_>>());
+                    known.uncovered.extend(
+                        space.uncovered.into_iter().filter(|u| !known.uncovered.contains(u)).collect::<Vec<_>>(),
+                    );
                 }
             }
         }

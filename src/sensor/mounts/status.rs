@@ -125,7 +125,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         assert_eq!(ask(directory.path()), None);
         let uncovered = Uncovered { point: "/far".into(), fs_type: "nfs4".into(), why: "a network filesystem".into() };
-        let container = ContainerCoverage { name: "docker/aa".into(), uncovered: vec![uncovered], ..Default::default() };
+        let container =
+            ContainerCoverage { name: "docker/aa".into(), uncovered: vec![uncovered], ..Default::default() };
         let coverage = Coverage { execs: 7, containers: vec![container], ..Coverage::default() };
         // As a killed watcher leaves it.
         std::mem::forget(StatusSocket::make(directory.path()).unwrap());

@@ -91,7 +91,8 @@ impl Watcher {
         epoll.add(host.fd(), EpollEvent::new(EpollFlags::EPOLLPRI, HOST)).map_err(failed)?;
         epoll.add(control.wake.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN, ORDERS)).map_err(failed)?;
         epoll.add(asked.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN, REQUESTS)).map_err(failed)?;
-        let status = StatusSocket::make(&state).map_err(|e| log::warn!("doctor will not be told the coverage: {e}")).ok();
+        let status =
+            StatusSocket::make(&state).map_err(|e| log::warn!("doctor will not be told the coverage: {e}")).ok();
         if let Some(status) = &status {
             epoll.add(status.fd(), EpollEvent::new(EpollFlags::EPOLLIN, STATUS)).map_err(failed)?;
         }
@@ -99,7 +100,8 @@ impl Watcher {
         let spaces = Spaces::new(proc);
         spaces.own().for_each(|namespace| book.know(namespace));
         let (sweeps, young) = (Turns::new(SHARE), Turns::new(SHARE_YOUNG));
-        let mut watcher = Self { epoll, host, book, group, mounts, spaces, control, asked, counters, status, sweeps, young };
+        let mut watcher =
+            Self { epoll, host, book, group, mounts, spaces, control, asked, counters, status, sweeps, young };
         watcher.host.read(&mut watcher.book, &watcher.group).map_err(|e| Error::os("read", "the mount table", e))?;
         watcher.mounts.requests.answer_by(Arc::clone(&watcher.asked));
         watcher.sweep(false);
