@@ -9,7 +9,7 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 
 use common::docker::{Container, Plan, docker};
-use common::watcher::Watcher;
+use common::watcher::{Setup, Watcher};
 use common::{Alert, Lines, image, program};
 
 /// Long enough for what is awaited to be a matter of marks and not of luck.
@@ -133,6 +133,18 @@ fn a_cloned_namespace_with_a_tmpfs_of_its_own() {
     assert!(held.release());
     watcher.await_alerts("all execs", |alerts| closed(alerts, &container.id) >= STORM);
     assert_eq!(closed(&watcher.stop(), &container.id), STORM);
+}
+
+/// Nothing tells then when its process ends, so its table is not held open.
+#[test]
+fn without_pidfds() {
+    let container = container(&["--tmpfs", "/memory:exec"]);
+    container.exec(&["./inside", "load", "gcc", "put", "/memory/gcc"]);
+    let watcher = Setup::new().without("pidfds").start();
+    assert_counted(&watcher, &container, 0, &["./storm", "2000", "/memory/gcc"]);
+    let pid = common::run(docker().args(["inspect", "-f", "{{.State.Pid}}", &container.id]));
+    assert!(!is_held(&watcher, &pid));
+    watcher.stop();
 }
 
 /// No runtime made it: it is found through its process.

@@ -13,6 +13,7 @@ use crate::detect::{CONTENT_HANGS, DEADLINE, Detection, LARGE, LARGE_DEADLINE, P
 use crate::event::{Attempt, FileId, Look, SensorKind, Sighting};
 use crate::fingerprint::{Candidate, ContentSays};
 use crate::host::clock;
+use crate::sensor::ledger::{self, Counted};
 
 impl Detection {
     /// The attempt that belongs to a sighting, where it came first; else it is remembered for when it comes.
@@ -118,8 +119,18 @@ impl Detection {
     pub(super) fn exec(&mut self, sighting: Sighting) {
         let reading = self.screen.take(sighting.begun);
         let candidate = self.database.load().candidate(&triage::invocation(&sighting.look));
+        let parent = sighting.parent.as_ref().and_then(|p| p.look.as_deref());
+        let home = self.registry.place(&sighting.look, parent);
+        if matches!(home, Home::Unknown) {
+            self.exec_nowhere(&sighting);
+            return self.leave(reading);
+        }
         let attempt = self.attempt_of(&sighting);
-        let Some(nested) = self.home_of_new(&sighting) else { return self.leave(reading) };
+        let Home::Container { inner, outer, .. } = home else { return self.leave(reading) };
+        if self.is_known(&sighting) {
+            return self.leave(reading);
+        }
+        let nested = (inner, outer);
         // What the mount says goes before what the process says; of the same container, that knows more.
         let by_mount = attempt.as_ref().and_then(|a| self.screen.owner(a.mounted?));
         let nested = by_mount.filter(|(inner, _)| inner.id != nested.0.id).unwrap_or(nested);
@@ -174,18 +185,14 @@ impl Detection {
         self.settle_if_complete(number);
     }
 
-    /// The containers of a sighting that nobody counted before.
-    fn home_of_new(&mut self, sighting: &Sighting) -> Option<Nested> {
-        let parent = sighting.parent.as_ref().and_then(|p| p.look.as_deref());
-        let nested = match self.registry.place(&sighting.look, parent) {
-            Home::Host => return None,
-            Home::Container { inner, outer, .. } => (inner, outer),
-            Home::Unknown => {
-                self.counters.add_unexamined(1, clock::now());
-                return None;
-            }
-        };
-        (!self.is_known(sighting)).then_some(nested)
+    /// A process that does not tell where it was, as one that has ended: its file may.
+    fn exec_nowhere(&mut self, sighting: &Sighting) {
+        if !self.ledger.is_kept() || sighting.known_by != SensorKind::Connector {
+            return self.counters.add_unexamined(1, clock::now());
+        }
+        let exec = Counted { pid: sighting.pid, at: sighting.at, image: ledger::Image::Unknown };
+        let merged = self.merge.exec(exec);
+        self.merged(merged);
     }
 
     pub(super) fn number(&mut self) -> u64 {
