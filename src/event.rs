@@ -316,6 +316,8 @@ pub struct Attempt {
     pub unjudged: bool,
     /// It was opened, for whatever purpose: this kernel has no exec events.
     pub by_open: bool,
+    /// By a process of the host: nothing is to be done but to read the file, so that its execs can be ignored.
+    pub on_host: bool,
     /// The mount through which it was opened, where that is known.
     pub mount: Option<MountNumber>,
     /// The filesystem on which it lies.

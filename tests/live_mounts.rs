@@ -5,10 +5,12 @@
 mod common;
 
 use std::fs;
+use std::io::Write;
+use std::process::{Command, Stdio};
 
 use common::docker::{Container, Plan, docker};
-use common::watcher::Watcher;
-use common::{Alert, image, program};
+use common::watcher::{Setup, Watcher};
+use common::{Alert, Lines, image, program};
 
 /// Long enough for what is awaited to be a matter of marks and not of luck.
 const STORM: u64 = 2000;
@@ -131,6 +133,56 @@ fn a_cloned_namespace_with_a_tmpfs_of_its_own() {
     assert!(held.release());
     watcher.await_alerts("all execs", |alerts| closed(alerts, &container.id) >= STORM);
     assert_eq!(closed(&watcher.stop(), &container.id), STORM);
+}
+
+/// Nothing tells then when its process ends, so its table is not held open.
+#[test]
+fn without_pidfds() {
+    let container = container(&["--tmpfs", "/memory:exec"]);
+    container.exec(&["./inside", "load", "gcc", "put", "/memory/gcc"]);
+    let watcher = Setup::new().without("pidfds").start();
+    assert_counted(&watcher, &container, 0, &["./storm", "2000", "/memory/gcc"]);
+    let pid = common::run(docker().args(["inspect", "-f", "{{.State.Pid}}", &container.id]));
+    assert!(!is_held(&watcher, &pid));
+    watcher.stop();
+}
+
+/// No runtime made it: it is found through its process.
+#[test]
+fn a_bare_sandbox() {
+    let watcher = Watcher::start();
+    let root = tempfile::Builder::new().prefix("ccwatch-test-").tempdir().unwrap();
+    let at = |name: &str| root.path().join(name).display().to_string();
+    let (top, gcc, storm) = (root.path().display().to_string(), at("gcc"), at("storm"));
+    let programs = [program::tiny(), program::storm()].map(|program| program.display().to_string());
+    let mut command = Command::new(program::inside());
+    command.args([
+        "unshare-mounts",
+        "tmpfs",
+        &top,
+        "load",
+        &programs[0],
+        "put",
+        &gcc,
+        "load",
+        &programs[1],
+        "put",
+        &storm,
+    ]);
+    command.args(["chroot", &top, "say", "ready", "wait", "--", "/storm", "2000", "/gcc"]);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    Lines::of(child.stdout.take().unwrap()).await_line("ready");
+    let pid = child.id().to_string();
+    let namespace = fs::read_link(format!("/proc/{pid}/ns/mnt")).unwrap().display().to_string();
+    let id = namespace.replace(":[", "-").replace(']', "");
+    common::eventually("its mounts are watched", || {
+        common::run(Command::new(program::storm()).args(["10", "/bin/true"]));
+        is_held(&watcher, &pid).then_some(())
+    });
+    child.stdin.take().unwrap().write_all(b"x").unwrap();
+    assert!(child.wait().unwrap().success());
+    watcher.await_alerts("all execs", |alerts| closed(alerts, &id) >= STORM);
+    assert_eq!(closed(&watcher.stop(), &id), STORM);
 }
 
 /// What a container mounted is gone with it, and no namespace of it outlives it.

@@ -1,5 +1,5 @@
-//! The way in which RHEL 8's 4.18 lets execs be seen, forced on this kernel: exec events with mount marks. The counts are
-//! those of tests/live_fanotify.rs.
+//! The ways in which older kernels let execs be seen, forced on this one: exec events with mount marks, as on RHEL 8's
+//! 4.18, and open events with mount marks, as before 5.0. The counts are those of tests/live_fanotify.rs.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 mod common;
@@ -19,6 +19,11 @@ fn alone() -> MutexGuard<'static, ()> {
 /// Exec events with mount marks.
 fn by_mount() -> Setup {
     Setup::new().without("filesystem-marks")
+}
+
+/// Open events with mount marks.
+fn by_open() -> Setup {
+    Setup::new().set("sensors", "fanotify", "open")
 }
 
 fn tiny(command: &[&str]) -> Container {
@@ -88,6 +93,36 @@ fn storms_by_mount() {
 }
 
 #[test]
+fn storms_by_open() {
+    storms(&by_open());
+}
+
+#[test]
 fn short_lives_by_mount() {
     short_lives(&by_mount());
+}
+
+#[test]
+fn short_lives_by_open() {
+    short_lives(&by_open());
+}
+
+/// A compiler that is opened, copied and searched is not executed.
+#[test]
+fn an_opened_compiler_is_no_exec() {
+    let _turn = alone();
+    let container = Container::start();
+    let watcher = by_open().start();
+    for command in ["exec 3</usr/bin/gcc; exec /bin/ls /", "cp /usr/bin/gcc /tmp/other", "grep -q x /usr/bin/gcc; true"]
+    {
+        for _ in 0..20 {
+            container.exec(&["sh", "-c", command]);
+        }
+    }
+    container.put("a.c", "int a;\n");
+    container.exec(&["gcc", "-c", "a.c"]);
+    let closed = watcher.await_closed(&container.id);
+    closed.assert_counts(&[("gcc", 1), ("cc1", 1), ("as", 1)]);
+    let alerts: Vec<Alert> = watcher.stop().into_iter().filter(|a| a.is_of(&container.id)).collect();
+    assert_eq!(alerts.len(), 2, "{alerts:#?}");
 }

@@ -3,7 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use crate::container::{ContainerKey, Home};
+use crate::container::{ContainerKey, Home, Runtime};
 use crate::detect::enrich::{Image, Job};
 use crate::detect::held::Unjudged;
 use crate::detect::merge::{Looked, Merged};
@@ -13,6 +13,7 @@ use crate::detect::{CONTENT_HANGS, DEADLINE, Detection, LARGE, LARGE_DEADLINE, P
 use crate::event::{Attempt, FileId, Look, SensorKind, Sighting};
 use crate::fingerprint::{Candidate, ContentSays};
 use crate::host::clock;
+use crate::sensor::ledger::{self, Counted};
 
 impl Detection {
     /// The attempt that belongs to a sighting, where it came first; else it is remembered for when it comes.
@@ -30,6 +31,10 @@ impl Detection {
     pub(super) fn attempts(&mut self, attempts: Vec<Attempt>) {
         let connected = self.ledger.is_connected();
         for attempt in attempts {
+            if attempt.on_host {
+                self.read_of_host(&attempt);
+                continue;
+            }
             if attempt.by_open && attempt.unjudged {
                 self.read_opened(&attempt);
             }
@@ -60,6 +65,14 @@ impl Detection {
             && let Some((inner, _)) = self.owner_of(attempt)
         {
             self.read_content(attempt.file, file, inner, None);
+        }
+    }
+
+    /// A file that the host executes on a mount that is marked for a container's sake.
+    fn read_of_host(&mut self, attempt: &Attempt) {
+        if let Some(file) = attempt.open.as_ref().filter(|_| self.judged.says(attempt.file).is_none()) {
+            let host = ContainerKey { runtime: Runtime::Unknown, id: "".into() };
+            self.read_content(attempt.file, file, host, None);
         }
     }
 
@@ -106,8 +119,18 @@ impl Detection {
     pub(super) fn exec(&mut self, sighting: Sighting) {
         let reading = self.screen.take(sighting.begun);
         let candidate = self.database.load().candidate(&triage::invocation(&sighting.look));
+        let parent = sighting.parent.as_ref().and_then(|p| p.look.as_deref());
+        let home = self.registry.place(&sighting.look, parent);
+        if matches!(home, Home::Unknown) {
+            self.exec_nowhere(&sighting);
+            return self.leave(reading);
+        }
         let attempt = self.attempt_of(&sighting);
-        let Some(nested) = self.home_of_new(&sighting) else { return self.leave(reading) };
+        let Home::Container { inner, outer, .. } = home else { return self.leave(reading) };
+        if self.is_known(&sighting) {
+            return self.leave(reading);
+        }
+        let nested = (inner, outer);
         // What the mount says goes before what the process says; of the same container, that knows more.
         let by_mount = attempt.as_ref().and_then(|a| self.screen.owner(a.mounted?));
         let nested = by_mount.filter(|(inner, _)| inner.id != nested.0.id).unwrap_or(nested);
@@ -162,18 +185,14 @@ impl Detection {
         self.settle_if_complete(number);
     }
 
-    /// The containers of a sighting that nobody counted before.
-    fn home_of_new(&mut self, sighting: &Sighting) -> Option<Nested> {
-        let parent = sighting.parent.as_ref().and_then(|p| p.look.as_deref());
-        let nested = match self.registry.place(&sighting.look, parent) {
-            Home::Host => return None,
-            Home::Container { inner, outer, .. } => (inner, outer),
-            Home::Unknown => {
-                self.counters.add_unexamined(1, clock::now());
-                return None;
-            }
-        };
-        (!self.is_known(sighting)).then_some(nested)
+    /// A process that does not tell where it was, as one that has ended: its file may.
+    fn exec_nowhere(&mut self, sighting: &Sighting) {
+        if !self.ledger.is_kept() || sighting.known_by != SensorKind::Connector {
+            return self.counters.add_unexamined(1, clock::now());
+        }
+        let exec = Counted { pid: sighting.pid, at: sighting.at, image: ledger::Image::Unknown };
+        let merged = self.merge.exec(exec);
+        self.merged(merged);
     }
 
     pub(super) fn number(&mut self) -> u64 {

@@ -57,6 +57,13 @@ impl Judged {
         self.files().put(id, Known { says: finding.says, content, settled });
     }
 
+    /// A file is to be read again, though nothing shows that it has changed.
+    pub fn doubt(&self, id: FileId) {
+        if let Some(known) = self.files().get_mut(&id) {
+            known.settled = false;
+        }
+    }
+
     /// Forgets all: the database has changed.
     pub fn forget(&self) {
         self.files().clear();

@@ -74,6 +74,10 @@ pub struct Merge {
     /// When each attempt began to wait, in that order; those told by now among them.
     waits: VecDeque<(Monotonic, Pid)>,
     unexamined: u64,
+    /// When attempts were lost, from the first moment to the last.
+    lossy: Option<(Monotonic, Monotonic)>,
+    /// Of the unexamined those whose attempt may have been lost.
+    lost: u64,
 }
 
 impl Merge {
@@ -85,6 +89,32 @@ impl Merge {
     /// EXECs that nobody saw and no attempt explains, since the last call.
     pub fn take_unexamined(&mut self) -> u64 {
         std::mem::take(&mut self.unexamined)
+    }
+
+    /// Attempts were lost between these moments.
+    pub fn lose(&mut self, since: Monotonic, until: Monotonic) {
+        let before = self.lossy.map_or(since, |(before, _)| before);
+        self.lossy = Some((before.min(since), until));
+    }
+
+    /// Whether attempts were lost whose number was not asked for yet.
+    pub fn is_lossy(&self) -> bool {
+        self.lossy.is_some()
+    }
+
+    /// How many attempts were lost, at most: the EXECs of that time that nobody saw and no attempt explains. Asked for when
+    /// those are old enough to be forgotten.
+    pub fn take_lost(&mut self) -> u64 {
+        self.lossy = None;
+        std::mem::take(&mut self.lost)
+    }
+
+    fn leave_unexamined(&mut self, execs: impl IntoIterator<Item = Counted>) {
+        for exec in execs.into_iter().filter(|exec| exec.image == Image::Unknown) {
+            self.unexamined += 1;
+            let lossy = self.lossy.is_some_and(|(since, until)| since <= exec.at && exec.at <= until);
+            self.lost += u64::from(lossy);
+        }
     }
 
     /// Takes in an attempt. `None`: it waits, or is part of an exec that was counted by its look.
@@ -126,11 +156,8 @@ impl Merge {
             self.waiting -= usize::from(!told);
             return Some(succeeded(attempt, exec.image));
         }
-        if lane.execs.len() >= DEPTH
-            && let Some(old) = lane.execs.pop_front()
-        {
-            self.unexamined += u64::from(old.image == Image::Unknown);
-        }
+        let pushed_out = if lane.execs.len() >= DEPTH { lane.execs.pop_front() } else { None };
+        self.leave_unexamined(pushed_out);
         if let Some(lane) = self.lanes.get_mut(&exec.pid) {
             lane.execs.push_back(exec);
         }
@@ -190,7 +217,7 @@ impl Merge {
 
     fn forget(&mut self, now: Monotonic) {
         if self.lanes.is_empty() {
-            *self = Self { unexamined: self.unexamined, ..Self::default() };
+            *self = Self { unexamined: self.unexamined, lossy: self.lossy, lost: self.lost, ..Self::default() };
             return;
         }
         while let Some((at, pid)) = self.ages.front().copied() {
@@ -201,13 +228,14 @@ impl Merge {
             self.ages.pop_front();
             let Some(lane) = self.lanes.get_mut(&pid) else { continue };
             let keep = |at: Monotonic, age: Duration| !crowded && now.since(at) <= age;
-            let unexamined = |execs: &VecDeque<Counted>| crate::sensor::ledger::unexamined(execs);
-            let before = unexamined(&lane.execs);
-            lane.execs.retain(|e| keep(e.at, OLD));
-            self.unexamined += before - unexamined(&lane.execs);
+            let execs = std::mem::take(&mut lane.execs);
+            let (kept, old): (VecDeque<Counted>, VecDeque<Counted>) = execs.into_iter().partition(|e| keep(e.at, OLD));
+            lane.execs = kept;
             lane.looks.retain(|l| keep(l.at, OLD));
             lane.attempts.retain(|w| !w.told || keep(w.attempt.at, LATE));
-            if lane.attempts.is_empty() && lane.execs.is_empty() && lane.looks.is_empty() {
+            let is_empty = lane.attempts.is_empty() && lane.execs.is_empty() && lane.looks.is_empty();
+            self.leave_unexamined(old);
+            if is_empty {
                 self.lanes.remove(&pid);
             } else {
                 // Counted from now on, so that a lane in use is not asked again at each turn.

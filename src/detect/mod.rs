@@ -45,7 +45,7 @@ use crate::host::clock;
 use crate::host::worker::{Pool, Ticket};
 use crate::sensor::CHANNEL;
 use crate::sensor::counters::Counters;
-use crate::sensor::ledger::Ledger;
+use crate::sensor::ledger::{Ledger, OLD};
 use crate::sensor::mounts::Mounts;
 use crate::sys::process::return_free_memory;
 
@@ -205,6 +205,7 @@ impl Detection {
     pub fn run(mut self, inlets: &Inlets) {
         loop {
             let wait = self.next_due().map_or(Duration::from_secs(3600), |due| due.since(clock::now()));
+            let wait = if self.merge.is_lossy() { wait.min(OLD / 4) } else { wait };
             select_biased! {
                 recv(inlets.commands) -> command => match command {
                     Ok(Command::Reconfigure(config)) => self.reconfigure(&config),
@@ -219,7 +220,8 @@ impl Detection {
                 },
                 default(wait) => {}
             }
-            if self.merge.next_due().is_some_and(|due| due <= clock::now()) {
+            // Whose attempt was lost is told by the EXECs that stay alone.
+            if self.merge.is_lossy() || self.merge.next_due().is_some_and(|due| due <= clock::now()) {
                 self.take_in(None, inlets);
             }
             self.due(clock::now());
@@ -286,6 +288,9 @@ impl Detection {
             Fact::Counted => {}
             Fact::Lost(lost) => {
                 self.sessions.doubt();
+                if lost.sensor == SensorKind::Fanotify && self.ledger.is_connected() {
+                    self.merge.lose(lost.since, clock::now());
+                }
                 let unexamined = self.counters.unexamined(clock::now());
                 self.telling.lost(&lost, unexamined.total);
             }
@@ -383,6 +388,9 @@ impl Detection {
         let effects = self.sessions.due(now);
         self.carry_out(effects);
         self.tell_suppressed(false);
+        if self.telling.is_due(now) {
+            self.telling.count_attempts(self.merge.take_lost());
+        }
         self.telling.due(now, &self.registry);
         if self.settled >= MANY && now.since(self.last_settled) >= QUIET {
             self.settled = 0;

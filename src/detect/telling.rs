@@ -16,8 +16,8 @@ use crate::host::clock;
 use crate::sensor::{Control, Controls};
 use crate::sink::dispatch::Outlet;
 
-/// Losses are added up for so long before they are told.
-const GATHER: Duration = Duration::from_secs(1);
+/// Losses are added up for so long before they are told: until it is known which EXECs stay alone (`sensor::ledger::OLD`).
+const GATHER: Duration = Duration::from_millis(1500);
 
 /// Where walks over /proc are ordered.
 pub struct Walks {
@@ -134,7 +134,20 @@ impl Telling {
         &self.degraded
     }
 
-    /// Takes in a loss; it is told within a second, with those that follow.
+    /// Whether losses are to be told now.
+    pub fn is_due(&self, now: Monotonic) -> bool {
+        self.losses_due.is_some_and(|due| due <= now)
+    }
+
+    /// So many of fanotify's events at most were lost in the kernel, which does not count them.
+    pub fn count_attempts(&mut self, count: u64) {
+        let uncounted = |(lost, _): &&mut (Lost, u64)| lost.sensor == SensorKind::Fanotify && lost.count == 0;
+        if let Some((lost, _)) = self.losses.iter_mut().find(uncounted) {
+            lost.count = count;
+        }
+    }
+
+    /// Takes in a loss; it is told soon, with those that follow.
     pub fn lost(&mut self, lost: &Lost, unexamined: u64) {
         match self.losses.iter_mut().find(|(l, _)| l.sensor == lost.sensor && l.at == lost.at) {
             Some((known, _)) => known.count += lost.count,

@@ -178,6 +178,10 @@ impl FileTriage for Screen {
         }
     }
 
+    fn doubt(&self, id: FileId) {
+        self.judged.doubt(id);
+    }
+
     fn mounted(&self, id: MountedId, mount: &Mount) {
         if let Some(key) = self.mount_owners.of(&mount.point) {
             self.learn(id, (key, None));
@@ -194,8 +198,17 @@ impl FileTriage for Screen {
         is_host(look, &self.host)
     }
 
+    fn shares_host(&self, look: &Look) -> bool {
+        let same = self.host.pid_ns.is_some_and(|host| look.pid_ns == Ok(host));
+        same && cgroup::container_of(look).is_some()
+    }
+
     fn unmounted(&self, id: MountedId) {
         self.owned.write().unwrap_or_else(PoisonError::into_inner).remove(&id);
+    }
+
+    fn name_of(&self, id: MountedId) -> Option<String> {
+        self.owner(id).map(|(inner, _)| inner.to_string())
     }
 
     fn owns(&self, id: MountedId) -> bool {

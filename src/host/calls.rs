@@ -33,9 +33,10 @@ const MARKS: &[Call] = &calls! {
     SYS_fanotify_init SYS_fanotify_mark SYS_name_to_handle_at SYS_inotify_init1 SYS_inotify_add_watch SYS_inotify_rm_watch
 };
 
-/// The connector, syslog, the service manager; names of hosts are looked up by the C library.
+/// The connector, syslog, the service manager; names of hosts are looked up by the C library. The one socket that is
+/// listened to is doctor's, in the state directory.
 const SOCKETS: &[Call] = &calls! {
-    SYS_socket SYS_socketpair SYS_bind SYS_connect SYS_getsockname SYS_getpeername SYS_getsockopt SYS_setsockopt
+    SYS_socket SYS_socketpair SYS_bind SYS_listen SYS_accept4 SYS_connect SYS_getsockname SYS_getpeername SYS_getsockopt SYS_setsockopt
     SYS_sendto SYS_sendmsg SYS_sendmmsg SYS_recvfrom SYS_recvmsg SYS_recvmmsg SYS_shutdown
 };
 

@@ -1,6 +1,6 @@
 //! The numbers that sensors count and others read.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ const LATELY: Duration = Duration::from_secs(1);
 #[derive(Debug, Default)]
 pub struct Counters {
     execs: AtomicU64,
+    eager: AtomicBool,
     unexamined: Mutex<Recent>,
 }
 
@@ -62,6 +63,16 @@ impl Counters {
         let mut recent = self.unexamined.lock().unwrap_or_else(PoisonError::into_inner);
         recent.turn(now);
         Unexamined { total: recent.total, lately: recent.running + recent.before }
+    }
+
+    /// Whether the connector's reader looks at each exec at once, or rests.
+    pub fn set_eager(&self, eager: bool) {
+        self.eager.store(eager, Ordering::Relaxed);
+    }
+
+    /// Whether the connector's reader looks at each exec at once.
+    pub fn is_eager(&self) -> bool {
+        self.eager.load(Ordering::Relaxed)
     }
 
     /// Execs that the connector counted.

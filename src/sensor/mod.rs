@@ -63,6 +63,8 @@ pub enum FileIs {
 pub trait FileTriage: Send + Sync {
     /// What this file is, by its path and by what was read of it before. Without I/O.
     fn judge(&self, path: &[u8], id: FileId) -> FileIs;
+    /// What was read of a file may have changed without a trace: it is to be read again.
+    fn doubt(&self, id: FileId);
     /// A filesystem was mounted; it is marked when this returns. May read files.
     fn mounted(&self, id: MountedId, mount: &Mount);
     /// The same of a mount in a container's own namespace: it belongs to whom `root` belongs, on which the namespace's
@@ -70,8 +72,12 @@ pub trait FileTriage: Send + Sync {
     fn mounted_within(&self, id: MountedId, root: Option<MountedId>, look: &Look);
     /// Whether a process, and with it its mounts, is the host's.
     fn lives_on_host(&self, look: &Look) -> bool;
+    /// Whether a container's process sees the host's processes, and through them the host's files.
+    fn shares_host(&self, look: &Look) -> bool;
     /// It is gone, and so is every exec on it.
     fn unmounted(&self, id: MountedId);
+    /// Whose it is, for people.
+    fn name_of(&self, id: MountedId) -> Option<String>;
     /// Whether it is known whose it is.
     fn owns(&self, id: MountedId) -> bool;
 }

@@ -113,6 +113,7 @@ impl Reader {
     fn set_mode(&mut self, mode: Mode) {
         self.mode = mode;
         self.pace.set_mode(mode);
+        self.counters.set_eager(mode == Mode::Eager);
         match mode {
             Mode::Eager => {
                 self.cpu = thread_cpu_ns().unwrap_or(self.cpu);

@@ -19,8 +19,12 @@ pub enum Part {
     WriteMarks,
     /// That only an image layer's own files are ignored on an overlay.
     Layers,
+    /// That a file of a writable layer is believed only while nobody can write to it.
+    Leases,
     /// That files of several names are not ignored.
     Links,
+    /// The marks on the host's files while a container sees the host's processes.
+    HostMarks,
     /// pidfds: as before 5.3.
     Pidfds,
 }
@@ -33,7 +37,9 @@ impl Part {
             Self::Looks => "looks",
             Self::WriteMarks => "write-marks",
             Self::Layers => "layers",
+            Self::Leases => "leases",
             Self::Links => "links",
+            Self::HostMarks => "host-marks",
             Self::Pidfds => "pidfds",
         }
     }

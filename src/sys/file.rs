@@ -78,12 +78,45 @@ pub fn status(dir: BorrowedFd<'_>, path: &CStr) -> io::Result<FileStatus> {
     })
 }
 
+/// Whether nobody can write to a file: neither through a descriptor nor through a shared mapping, which outlives its
+/// descriptor. A lease is asked for, which the kernel grants under that condition alone, and given back at once (fcntl(2),
+/// `F_SETLEASE`). False where it may not be asked for: another's file without CAP_LEASE.
+pub fn has_no_writer(file: BorrowedFd<'_>) -> bool {
+    let lease = |kind: libc::c_int| {
+        // SAFETY: the call takes three integers.
+        unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, kind) == 0 }
+    };
+    static IGNORED: std::sync::Once = std::sync::Once::new();
+    // Whoever opens the file for writing between the two calls has SIGIO sent to us, which would end us.
+    IGNORED.call_once(|| {
+        // SAFETY: nobody here waits for SIGIO, and ignoring a signal runs no code of ours.
+        unsafe { libc::signal(libc::SIGIO, libc::SIG_IGN) };
+    });
+    let granted = lease(libc::F_RDLCK);
+    if granted {
+        lease(libc::F_UNLCK);
+    }
+    granted
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use std::os::fd::AsFd;
 
     use super::*;
+
+    #[test]
+    fn a_mapping_is_a_writer() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let reader = || std::fs::File::open(file.path()).unwrap();
+        let temporary = file.path();
+        let writer = std::fs::OpenOptions::new().write(true).open(temporary).unwrap();
+        assert!(!has_no_writer(reader().as_fd()));
+        drop(writer);
+        let (_, path) = file.into_parts();
+        assert!(has_no_writer(std::fs::File::open(&path).unwrap().as_fd()));
+    }
 
     #[test]
     fn both_ways_tell_the_same() {

@@ -92,6 +92,16 @@ static char *map(int fd) {
     return at;
 }
 
+static char *mapped;
+
+/* Keeps a shared mapping of a file that is closed again. */
+static void keep_mapped(const char *path) {
+    int fd = open(path, O_RDWR);
+    check(fd >= 0 && ftruncate(fd, (off_t)size) == 0, path);
+    mapped = map(fd);
+    close(fd);
+}
+
 /* Writes what was loaded over a file, which keeps its inode. */
 static void overwrite(const char *how, const char *path) {
     int fd = open(path, O_RDWR);
@@ -105,12 +115,6 @@ static void overwrite(const char *how, const char *path) {
         char *at = map(fd);
         memcpy(at, content, size);
         munmap(at, size);
-    } else if (!strcmp(how, "mapping-after-close")) {
-        char *at = map(fd);
-        close(fd);
-        memcpy(at, content, size);
-        munmap(at, size);
-        return;
     } else check(0, how);
     close(fd);
 }
@@ -157,8 +161,15 @@ int main(int argc, char **argv) {
             check(unshare(CLONE_NEWUSER | CLONE_NEWNS) == 0, "unshare");
             map_ids(user, group);
         }
-        else if (!strcmp(act, "unshare-mounts")) check(unshare(CLONE_NEWNS) == 0, "unshare");
+        else if (!strcmp(act, "unshare-mounts")) {
+            check(unshare(CLONE_NEWNS) == 0, "unshare");
+            check(mount("none", "/", 0, MS_REC | MS_PRIVATE, 0) == 0, "keep the mounts to ourselves");
+        } else if (!strcmp(act, "chroot")) check(chroot(first) == 0 && chdir("/") == 0, first), at++;
         else if (!strcmp(act, "overwrite")) overwrite(first, second), at += 2;
+        else if (!strcmp(act, "map")) keep_mapped(first), at++;
+        else if (!strcmp(act, "touch"))
+            for (size_t page = 0; page < size; page += 4096) *(volatile char *)(mapped + page) = *(volatile char *)(mapped + page);
+        else if (!strcmp(act, "store")) memcpy(mapped, content, size);
         else if (!strcmp(act, "rename")) check(rename(first, second) == 0, first), at += 2;
         else if (!strcmp(act, "link")) check(link(first, second) == 0, first), at += 2;
         else if (!strcmp(act, "chmod")) check(chmod(first, 0700) == 0, first), at++;

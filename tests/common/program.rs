@@ -49,6 +49,12 @@ pub(crate) fn inside() -> &'static Path {
     BUILT.get_or_init(|| compile("inside", &["-O2", "-static"], "tests/common/inside.c"))
 }
 
+/// A program of a compiler's content that lives for so many milliseconds, 30 us at least. What it is called is the test's.
+pub(crate) fn disguised(milliseconds: u32) -> PathBuf {
+    let options = ["-Os", "-nostdlib", "-static", "-fno-stack-protector", &format!("-DMS={milliseconds}")];
+    compile(&format!("disguised-{milliseconds}"), &options, "tests/common/disguised.c")
+}
+
 fn compile(name: &str, options: &[&str], source: &str) -> PathBuf {
     let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(source);

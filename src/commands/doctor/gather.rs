@@ -13,7 +13,8 @@ use crate::config::{FanotifySwitch, Loaded, Switch};
 use crate::container::runtimes::{RuntimeFound, Runtimes};
 use crate::container::{ContainerKey, cgroup};
 use crate::host::kernel::Kernel;
-use crate::sensor::fanotify::group;
+use crate::sensor::fanotify::group::{self, Way};
+use crate::sensor::mounts::status;
 use crate::sensor::proc_connector;
 use crate::sys::privilege::has_call_filters;
 
@@ -28,11 +29,11 @@ pub trait Probes {
     /// That sentence.
     fn connector(&self) -> std::result::Result<(), String>;
 
-    /// Tries fanotify's exec events, and says in a sentence why they cannot be had.
+    /// Tries how execs are had from fanotify, not better than `best`, and says in a sentence why they cannot be had.
     ///
     /// # Errors
     /// That sentence.
-    fn fanotify(&self) -> std::result::Result<(), String>;
+    fn fanotify(&self, best: Way) -> std::result::Result<Way, String>;
 
     /// The innermost container that the bytes of a /proc/PID/cgroup name.
     fn container(&self, cgroup: &[u8]) -> Option<ContainerKey>;
@@ -49,10 +50,10 @@ impl Probes for Installed {
         proc_connector::probe()
     }
 
-    fn fanotify(&self) -> std::result::Result<(), String> {
-        match group::probe(group::Way::Filesystem)? {
-            group::Way::Open => Err(group::NO_EXEC_EVENTS.into()),
-            group::Way::Filesystem | group::Way::Mount => Ok(()),
+    fn fanotify(&self, best: Way) -> std::result::Result<Way, String> {
+        match group::probe(best)? {
+            Way::Open if best != Way::Open => Err(group::NO_EXEC_EVENTS.into()),
+            way => Ok(way),
         }
     }
 
@@ -82,7 +83,12 @@ pub fn gather(proc: &Path, boot: &Path, loaded: &Loaded, probes: &impl Probes) -
         config: (loaded.path().to_path_buf(), loaded.exists()),
         sensors: config.sensors.clone(),
         connector: (config.sensors.proc_connector != Switch::Off).then(|| probes.connector()),
-        fanotify: (config.sensors.fanotify != FanotifySwitch::Off).then(|| probes.fanotify()),
+        fanotify: match config.sensors.fanotify {
+            FanotifySwitch::Off => None,
+            FanotifySwitch::Open => Some(probes.fanotify(Way::Open)),
+            FanotifySwitch::Auto | FanotifySwitch::On => Some(probes.fanotify(Way::Filesystem)),
+        },
+        coverage: status::ask(&config.state.directory),
         runtimes: probes.runtimes(),
         containers,
         own,
@@ -165,8 +171,8 @@ mod tests {
             self.connector.clone()
         }
 
-        fn fanotify(&self) -> std::result::Result<(), String> {
-            Ok(())
+        fn fanotify(&self, best: Way) -> std::result::Result<Way, String> {
+            Ok(best)
         }
 
         fn container(&self, cgroup: &[u8]) -> Option<ContainerKey> {

@@ -17,6 +17,8 @@ use crate::config::{Config, Sensors, Switch};
 use crate::container::ContainerKey;
 use crate::error::Result;
 use crate::host::kernel::{Capabilities, Initial, Kernel, OLDEST};
+use crate::sensor::fanotify::group::Way;
+use crate::sensor::mounts::status::{ContainerCoverage, Coverage};
 
 /// Prints the report; exit code 0 where all is well, 1 where something is degraded.
 ///
@@ -28,6 +30,10 @@ pub fn run(options: &ConfigOption) -> Result<ExitCode> {
     print(&report.render())?;
     Ok(if report.is_degraded() { ExitCode::from(1) } else { ExitCode::SUCCESS })
 }
+
+/// Containers that are listed, and of each the mounts that are not covered.
+const LISTED: usize = 100;
+const LISTED_MOUNTS: usize = 8;
 
 /// A place that alerts or state go to: its name, and why it cannot be used.
 type Place = (String, std::result::Result<(), String>);
@@ -46,7 +52,9 @@ pub struct Report {
     /// Whether the process connector works; `None` where it is switched off.
     pub connector: Option<std::result::Result<(), String>>,
     /// Whether fanotify's exec events work; `None` where they are switched off.
-    pub fanotify: Option<std::result::Result<(), String>>,
+    pub fanotify: Option<std::result::Result<Way, String>>,
+    /// What a running watcher covers; `None` where none runs, or it marks nothing.
+    pub coverage: Option<Coverage>,
     /// The runtimes found.
     pub runtimes: Vec<String>,
     /// Running containers: their number for each runtime.
@@ -106,6 +114,7 @@ impl Report {
         self.judge_host(&mut add);
         self.judge_sensors(&mut add);
 
+        self.judge_coverage(&mut add);
         let total: usize = self.containers.values().sum();
         let each: Vec<String> = self.containers.iter().map(|(runtime, number)| format!("{runtime} {number}")).collect();
         let none = "none found".to_string();
@@ -199,7 +208,11 @@ impl Report {
         }
         match &self.fanotify {
             None => add(State::Note, "fanotify", "switched off".into()),
-            Some(Ok(())) => add(State::Fine, "fanotify", "available: a mark on each container's overlay".into()),
+            Some(Ok(Way::Open)) if !self.has_connector() => {
+                let why = "no exec events here, and no process connector to tell what was executed";
+                add(State::Note, "fanotify", format!("not to be had: {why}"));
+            }
+            Some(Ok(way)) => add(State::Fine, "fanotify", format!("available: {}", way.describe())),
             // An old kernel is no fault of this host's.
             Some(Err(why)) => add(State::Note, "fanotify", format!("not to be had: {why}")),
         }
@@ -212,15 +225,36 @@ impl Report {
         }
     }
 
+    /// For each running container which sensors cover it, and by which mark.
+    fn judge_coverage(&self, add: &mut impl FnMut(State, &'static str, String)) {
+        let Some(coverage) = &self.coverage else {
+            return add(State::Note, "coverage", "no watcher with this state directory marks containers now".into());
+        };
+        let pace = if coverage.eager { "looks at each exec at once (eager)" } else { "rests in a storm (lazy)" };
+        let (execs, unexamined) = (coverage.execs, coverage.unexamined);
+        add(
+            State::Note,
+            "coverage",
+            format!("{}; the connector {pace}; {unexamined} of the host's {execs} execs unexamined", coverage.fanotify),
+        );
+        for container in coverage.containers.iter().take(LISTED) {
+            add(State::Note, "coverage", describe(container, coverage.eager));
+        }
+        let more = coverage.containers.len().saturating_sub(LISTED);
+        if more > 0 {
+            add(State::Note, "coverage", format!("and {more} more containers"));
+        }
+    }
+
     fn has_connector(&self) -> bool {
         matches!(self.connector, Some(Ok(())))
     }
 
     /// What nobody will see with the sensors that are there.
     pub fn not_covered(&self) -> Vec<&'static str> {
-        let short = if matches!(self.fanotify, Some(Ok(()))) {
-            "a process that ends in well under a millisecond, executed from a volume, a tmpfs or anything else that is not \
-             its container's overlay: it is counted as unexamined"
+        let short = if matches!(self.fanotify, Some(Ok(_))) {
+            "a process that ends in well under a millisecond, executed from memory, from a network or FUSE filesystem, or \
+             in the first moment of a mount: it is counted as unexamined"
         } else if self.has_connector() {
             "a process that ends before it is looked at, in well under a millisecond: it is counted as unexamined, and \
              its file and container stay unknown"
@@ -258,6 +292,24 @@ impl Report {
     }
 }
 
+/// One container on a line.
+fn describe(container: &ContainerCoverage, eager: bool) -> String {
+    let mut line = format!("{}: connector ", container.name);
+    line.push_str(if eager || !container.uncovered.is_empty() { "(eager)" } else { "(lazy)" });
+    if container.by_filesystem {
+        line.push_str(", fanotify by a mark on its filesystem");
+    }
+    if container.mounts > 0 {
+        let _ = write!(line, ", fanotify on {} of its mounts", container.mounts);
+    }
+    let missed = container.uncovered.iter().take(LISTED_MOUNTS);
+    let missed: Vec<String> = missed.map(|u| format!("{} ({}: {})", u.point, u.fs_type, u.why)).collect();
+    if !missed.is_empty() {
+        let _ = write!(line, "; by the connector alone: {}", missed.join(", "));
+    }
+    line
+}
+
 fn judge_place(add: &mut impl FnMut(State, &'static str, String), subject: &'static str, (name, usable): &Place) {
     match usable {
         Ok(()) => add(State::Fine, subject, name.clone()),
@@ -272,6 +324,7 @@ mod tests {
     use super::*;
     use crate::container::Runtime;
     use crate::event::Missing;
+    use crate::sensor::mounts::status::Uncovered;
 
     fn well() -> Report {
         Report {
@@ -293,6 +346,7 @@ mod tests {
             sensors: Sensors::default(),
             connector: Some(Ok(())),
             fanotify: Some(Err("no FAN_OPEN_EXEC".into())),
+            coverage: None,
             runtimes: vec!["docker (/var/lib/docker)".into()],
             containers: [("docker", 2), ("podman", 1)].into(),
             own: None,
@@ -320,6 +374,7 @@ ok        namespaces      the host's
 ok        proc-connector  available
 note      fanotify        not to be had: no FAN_OPEN_EXEC
 ok        procfs-poll     available: baseline and repair
+note      coverage        no watcher with this state directory marks containers now
 note      runtimes        docker (/var/lib/docker)
 note      containers      3 running: docker 2, podman 1
 ok        syslog          unix:/dev/log
@@ -333,12 +388,30 @@ note      config          /etc/ccwatch/ccwatch.toml is not there, the defaults h
     }
 
     #[test]
+    fn coverage_is_listed_by_container() {
+        let mut report = well();
+        let uncovered = Uncovered { point: "/far".into(), fs_type: "nfs4".into(), why: "a network filesystem".into() };
+        let near = ContainerCoverage { name: "docker/aa".into(), by_filesystem: true, mounts: 5, uncovered: vec![] };
+        let far = ContainerCoverage { name: "docker/bb".into(), uncovered: vec![uncovered], mounts: 0, ..near.clone() };
+        let containers = vec![near, far];
+        let fanotify = Way::Filesystem.describe().into();
+        report.coverage = Some(Coverage { fanotify, eager: false, execs: 9, unexamined: 2, containers });
+        let text = report.render();
+        assert!(text.contains("rests in a storm (lazy); 2 of the host's 9 execs unexamined\n"), "{text}");
+        let near = "docker/aa: connector (lazy), fanotify by a mark on its filesystem, fanotify on 5 of its mounts\n";
+        assert!(text.contains(near), "{text}");
+        let far = "docker/bb: connector (eager), fanotify by a mark on its filesystem; by the connector alone: /far (nfs4: a \
+                   network filesystem)\n";
+        assert!(text.contains(far), "{text}");
+    }
+
+    #[test]
     fn fanotify_covers_what_is_short() {
         let mut report = well();
-        report.fanotify = Some(Ok(()));
+        report.fanotify = Some(Ok(Way::Filesystem));
         let text = report.render();
         assert!(text.contains("ok        fanotify        available"), "{text}");
-        assert!(text.contains("executed from a volume"), "{text}");
+        assert!(text.contains("executed from memory"), "{text}");
         report.fanotify = None;
         assert!(report.render().contains("note      fanotify        switched off"));
     }

@@ -87,7 +87,7 @@ impl Watcher {
                         .into(),
                 );
             }
-            self.start_readers(shared, Arc::new(group)).map(|()| way)
+            self.start_readers(config, shared, Arc::new(group)).map(|()| way)
         });
         match started {
             Ok(way) => {
@@ -108,7 +108,12 @@ impl Watcher {
         }
     }
 
-    fn start_readers(&mut self, shared: &Shared, group: Arc<Group>) -> std::result::Result<(), String> {
+    fn start_readers(
+        &mut self,
+        config: &Config,
+        shared: &Shared,
+        group: Arc<Group>,
+    ) -> std::result::Result<(), String> {
         let said = |e: Error| e.to_string();
         let (orders, inlet) = controls().map_err(said)?;
         let (watch_orders, watch_inlet) = controls().map_err(said)?;
@@ -120,7 +125,9 @@ impl Watcher {
         reader.prove()?;
         shared.ledger.keep();
         let triage = Arc::clone(&shared.screen);
-        let watch = watch::Watcher::open(Path::new("/proc"), proc, mounts, group, triage, watch_inlet).map_err(said)?;
+        let (counters, state) = (Arc::clone(&shared.counters), config.state.directory.clone());
+        let parts = watch::Parts { proc, mounts, group, triage, counters, state };
+        let watch = watch::Watcher::open(Path::new("/proc"), parts, watch_inlet).map_err(said)?;
         self.sensors.push((orders, spawn("fanotify", move || reader.run()).map_err(said)?));
         self.sensors.push((watch_orders, spawn("mounts", move || watch.run()).map_err(said)?));
         Ok(())

@@ -19,6 +19,7 @@ fn attempt(pid: i32, ino: u64, after: u64, read: u64) -> Attempt {
         open: None,
         unjudged: false,
         by_open: false,
+        on_host: false,
         mount: None,
         mounted: None,
         look: None,
@@ -242,4 +243,20 @@ fn any_interleaving_counts_each_exec_once() {
             "seed {seed}, {innocent} innocent"
         );
     }
+}
+
+#[test]
+fn what_was_lost_is_counted_by_the_execs_that_stay_alone() {
+    let mut merge = Merge::default();
+    merge.exec(exec(1, 1, Image::Unknown));
+    merge.lose(Monotonic(2 * MS), Monotonic(10 * MS));
+    for pid in 2..7 {
+        merge.exec(exec(pid, 5, Image::Unknown));
+    }
+    merge.exec(exec(7, 5, Image::File(file(7).inode())));
+    merge.exec(exec(8, 11, Image::Unknown));
+    assert!(merge.attempt(attempt(2, 7, 4, 6)).is_some(), "this one was not lost");
+    merge.due(Monotonic(2000 * MS));
+    assert_eq!((merge.take_lost(), merge.take_unexamined()), (4, 6));
+    assert!(!merge.is_lossy());
 }

@@ -127,15 +127,24 @@ impl Group {
         mark(&self.group, MarkFlags::FAN_MARK_ADD | MarkFlags::FAN_MARK_MOUNT, self.event, place)
     }
 
-    /// Has writes to a file reported when its writer closes it. Asked for before [`Group::ignore`].
+    /// Has execs through the mount of a place reported no more.
+    ///
+    /// # Errors
+    /// `ENOENT` where they were not.
+    pub fn unmark_mount(&self, place: BorrowedFd<'_>) -> nix::Result<()> {
+        mark(&self.group, MarkFlags::FAN_MARK_REMOVE | MarkFlags::FAN_MARK_MOUNT, self.event, place)
+    }
+
+    /// Has writes to a file reported when its writer closes it; `lasting`: for as long as it is mounted, else as long as
+    /// the kernel keeps it in memory. Asked for before [`Group::ignore`], which goes with it.
     ///
     /// # Errors
     /// The kernel's; `ENOSPC` at its limit on marks.
-    pub fn watch_writes(&self, file: BorrowedFd<'_>) -> nix::Result<()> {
+    pub fn watch_writes(&self, file: BorrowedFd<'_>, lasting: bool) -> nix::Result<()> {
         if without(Part::WriteMarks) {
             return Ok(());
         }
-        let evictable = self.ignore & MarkFlags::FAN_MARK_EVICTABLE;
+        let evictable = if lasting { MarkFlags::empty() } else { self.ignore & MarkFlags::FAN_MARK_EVICTABLE };
         mark(&self.group, MarkFlags::FAN_MARK_ADD | evictable, MaskFlags::FAN_CLOSE_WRITE, file)
     }
 

@@ -22,6 +22,7 @@ const PER_FILESYSTEM: usize = 8192;
 /// Marks on files of filesystems that outlive their container: then all are taken away.
 const LASTING: usize = 65_536;
 const WRITTEN: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
+const QUIET: NonZeroUsize = NonZeroUsize::new(8192).unwrap();
 const REFUSED: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
 /// Two clock ticks at the slowest clock: a later change within one of them does not show in ctime.
 const SETTLED: Duration = Duration::from_millis(20);
@@ -33,6 +34,8 @@ pub struct Innocents {
     written: LruCache<Inode, ()>,
     /// Files in this state cannot be ignored: asked once.
     refused: LruCache<FileId, ()>,
+    /// Files of writable layers whose writers would be heard of, and that had none then.
+    quiet: LruCache<Inode, ()>,
     /// Marks that do not go with a container.
     lasting: usize,
     /// A file that somebody can write to cannot be executed, unless it lies on an overlay (not so in 6.11 and 6.12).
@@ -42,7 +45,7 @@ pub struct Innocents {
 impl Default for Innocents {
     fn default() -> Self {
         let (written, refused) = (LruCache::new(WRITTEN), LruCache::new(REFUSED));
-        Self { written, refused, lasting: 0, writers_block_exec: writers_block_exec() }
+        Self { written, refused, quiet: LruCache::new(QUIET), lasting: 0, writers_block_exec: writers_block_exec() }
     }
 }
 
@@ -81,13 +84,39 @@ impl Innocents {
             }
             self.lasting += usize::from(ignored.insert(id.ino) && on.layers.is_none());
         }
-        let done = group.watch_writes(*file).and_then(|()| {
+        let done = group.watch_writes(*file, false).and_then(|()| {
             // Asked again: it may have been written to before that mark stood.
             if self.hides_nothing(innocent) { group.ignore(*file) } else { Ok(()) }
         });
         if let Err(e) = done {
             log::debug!("ignore {}: {e}", String::from_utf8_lossy(path));
         }
+    }
+
+    /// Whether what was read of a file may have changed without a trace: it lies in an overlay's writable layer, where a
+    /// mapping outlives its descriptor, and a second store through it moves no time stamp.
+    pub fn may_have_changed(&mut self, group: &Group, innocent: &Innocent<'_>) -> bool {
+        let Innocent { file, id, path, on, .. } = innocent;
+        let Some(layers) = &on.layers else { return false };
+        let inode = id.inode();
+        if self.quiet.get(&inode).is_some() || without(Part::Layers) || without(Part::Leases) {
+            return false;
+        }
+        if !self.refused.contains(id) && layers.are_original(path, id.ino) {
+            return false;
+        }
+        let mut watched = on.ignored.lock().unwrap_or_else(PoisonError::into_inner);
+        if watched.len() >= PER_FILESYSTEM && !watched.contains(&id.ino) {
+            return true;
+        }
+        watched.insert(id.ino);
+        drop(watched);
+        // The mark first: whoever begins to write from now on is heard of, at the latest when the descriptor is closed.
+        if group.watch_writes(*file, true).is_ok() && layers.has_no_writer(path, id.ino) {
+            self.quiet.put(inode, ());
+        }
+        // What was read before may be of a time when there was one.
+        true
     }
 
     /// Whether nobody can change the file without its mark going.
@@ -110,6 +139,7 @@ impl Innocents {
     /// Somebody who could write to a file has closed it.
     pub fn written(&mut self, group: &Group, file: BorrowedFd<'_>, inode: Inode) {
         self.written.put(inode, ());
+        self.quiet.pop(&inode);
         // ENOENT: the kernel has taken the mark away already.
         let _ = group.regard(file);
     }

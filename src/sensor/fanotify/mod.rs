@@ -185,7 +185,8 @@ impl Reader {
     fn event(&mut self, event: Event, at: Monotonic) -> Option<Attempt> {
         let mask = MaskFlags::from_bits_retain(event.mask);
         if mask.contains(MaskFlags::FAN_Q_OVERFLOW) {
-            self.lose(1, "the kernel's queue");
+            // One event stands for all that found no room; how many is told by the EXECs that they leave alone.
+            self.lose(0, "the kernel's queue");
             return None;
         }
         let pid = Pid(event.pid);
@@ -210,10 +211,10 @@ impl Reader {
         let mount = self.mount_of(&file, status);
         let mounted = self.mounts.of(id.dev, mount);
         let path = path_of(&file);
-        match self.judge(&path, id, &file) {
+        let innocent = mounted.as_deref().map(|on| Innocent { file: file.as_fd(), id, links, path: &path, on });
+        match self.judge(&path, id, &file, innocent.as_ref()) {
             FileIs::Innocent => {
-                if let Some(on) = &mounted {
-                    let innocent = Innocent { file: file.as_fd(), id, links, path: &path, on };
+                if let Some(innocent) = innocent {
                     self.innocents.ignore(&self.group, &innocent);
                     if self.innocents.take_too_many() {
                         self.regard_all();
@@ -224,19 +225,28 @@ impl Reader {
             FileIs::ByArguments => None,
             is @ (FileIs::Toolchain | FileIs::Unjudged) => {
                 let unjudged = is == FileIs::Unjudged;
+                let of_host = mounted.as_ref().is_some_and(|m| m.of_host);
                 let mounted = mounted.map(|m| m.id);
                 let is_known = mounted.is_some_and(|id| self.triage.owns(id));
                 let look = (!is_known).then(|| Arc::new(self.proc.look(pid, at)));
+                let on_host = of_host && look.as_ref().is_some_and(|look| self.triage.lives_on_host(look));
+                if on_host && !unjudged {
+                    return None;
+                }
                 let open = (unjudged || self.is_to_be_read(id, at)).then(|| Arc::new(file));
                 let (after, by_open, path) = (self.empty, self.group.way == Way::Open, path.into());
-                Some(Attempt { pid, after, at, file: id, path, open, unjudged, by_open, mount, mounted, look })
+                Some(Attempt { pid, after, at, file: id, path, open, unjudged, by_open, on_host, mount, mounted, look })
             }
         }
     }
 
     /// What a file is. Of what was opened for whatever purpose, most is nothing that could be executed.
-    fn judge(&self, path: &[u8], id: FileId, file: &OwnedFd) -> FileIs {
+    fn judge(&mut self, path: &[u8], id: FileId, file: &OwnedFd, innocent: Option<&Innocent<'_>>) -> FileIs {
         let is = self.triage.judge(path, id);
+        if is == FileIs::Innocent && innocent.is_some_and(|i| self.innocents.may_have_changed(&self.group, i)) {
+            self.triage.doubt(id);
+            return FileIs::Unjudged;
+        }
         if is == FileIs::Unjudged && self.group.way == Way::Open && !may_be_program(file) {
             return FileIs::Innocent;
         }

@@ -50,6 +50,13 @@ impl Book {
         Arc::new(Mounted::new(id, layers, plain))
     }
 
+    /// A mount of the host's own.
+    pub fn make_of_host(&mut self, plain: bool) -> Arc<Mounted> {
+        let id = MountedId(self.next);
+        self.next += 1;
+        Arc::new(Mounted { of_host: true, ..Mounted::new(id, None, plain) })
+    }
+
     /// Enters it; what was known under the key is forgotten.
     pub fn enter(&self, key: Key, mounted: &Arc<Mounted>) {
         self.mounts.change(|table| {

@@ -4,17 +4,24 @@
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{Read, Seek};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, OFlag, openat};
+use nix::sys::stat::Mode;
 
 use super::book::{Book, Key};
 use super::layers::Layers;
 use super::mountinfo::{self, Mount};
 use super::{Mounted, space};
 use crate::error::{Error, Result};
+use crate::event::MountNumber;
 use crate::host::clock;
+use crate::host::process::{file_status, mount_number, mount_of_descriptor};
 use crate::sensor::fanotify::group::{Group, Way, open_place};
+use crate::sys::file::FileStatus;
 
 /// A table of 100,000 mounts.
 const MAX_TABLE: u64 = 64 << 20;
@@ -25,6 +32,10 @@ pub struct HostTable {
     known: HashMap<space::Place, Arc<Mounted>>,
     /// Devices of everything that is mounted on the host.
     devices: HashSet<u64>,
+    /// Mounts that are no containers', from which something can be executed.
+    own: Vec<Mount>,
+    /// Those of them that are marked.
+    marked: HashMap<space::Place, (Key, Arc<Mounted>)>,
 }
 
 impl HostTable {
@@ -36,7 +47,7 @@ impl HostTable {
         let open = |who: &str| File::open(proc_root.join(who).join("mountinfo"));
         let path: PathBuf = proc_root.join("1/mountinfo");
         let table = open("1").or_else(|_| open("self")).map_err(|e| Error::file("open", &path, e))?;
-        Ok(Self { table, known: HashMap::new(), devices: HashSet::new() })
+        Ok(Self { table, known: HashMap::new(), devices: HashSet::new(), own: Vec::new(), marked: HashMap::new() })
     }
 
     /// To be polled for what is mounted and unmounted.
@@ -59,7 +70,9 @@ impl HostTable {
         (&self.table).take(MAX_TABLE).read_to_end(&mut text)?;
         let all = mountinfo::parse(&text);
         self.devices = all.iter().map(|mount| mount.dev).collect();
-        let mounts: Vec<Mount> = all.into_iter().filter(is_containers).collect();
+        let hanging = mountinfo::hanging(&all);
+        let (mounts, own): (Vec<Mount>, Vec<Mount>) = all.into_iter().partition(is_containers);
+        self.own = own.into_iter().filter(|mount| mount.is_executable() && !hanging.contains(&mount.id)).collect();
         let mut now_known = HashMap::with_capacity(mounts.len());
         let mut fresh = Vec::new();
         for mount in mounts {
@@ -89,6 +102,57 @@ impl HostTable {
         }
         Ok(devices)
     }
+}
+
+impl HostTable {
+    /// Marks the host's own mounts, as long as a container may execute from them. Mounts and not filesystems: the layers
+    /// of containers lie on those too, and each exec in a container would be reported twice.
+    pub fn mark_own(&mut self, wanted: bool, book: &mut Book, group: &Group) {
+        let mut old = std::mem::take(&mut self.marked);
+        for mount in self.own.iter().filter(|_| wanted) {
+            let place = (mount.id, mount.dev, mount.point.clone());
+            if let Some(known) = old.remove(&place) {
+                self.marked.insert(place, known);
+                continue;
+            }
+            match mark_own(mount, book, group) {
+                Ok(marked) => {
+                    self.marked.insert(place, marked);
+                }
+                Err(e) => log::debug!("mark {}: {e}", String::from_utf8_lossy(&mount.point)),
+            }
+        }
+        for ((id, dev, point), (key, mounted)) in old {
+            book.leave(key, mounted, clock::now());
+            let still = self.own.iter().find(|mount| (mount.id, mount.dev, &mount.point) == (id, dev, &point));
+            // What is unmounted has lost its mark by that.
+            let _ = still.map(|mount| reach(mount).and_then(|(place, _)| group.unmark_mount(place.as_fd())));
+        }
+    }
+}
+
+/// A descriptor that is proven to lie on a mount of the host.
+fn reach(mount: &Mount) -> nix::Result<(OwnedFd, FileStatus)> {
+    let place =
+        openat(AT_FDCWD, mount.point.as_slice(), OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty())?;
+    let status = file_status(place.as_fd(), c"").map_err(|e| Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO)))?;
+    if mount_of_descriptor(place.as_fd()).map_or(status.dev != mount.dev, |id| id != mount.id) {
+        return Err(Errno::ESTALE);
+    }
+    Ok((place, status))
+}
+
+fn mark_own(mount: &Mount, book: &mut Book, group: &Group) -> nix::Result<(Key, Arc<Mounted>)> {
+    let (place, status) = reach(mount)?;
+    let key = Key::Mount(mount_number(status).unwrap_or(MountNumber(mount.id)));
+    let mounted = book.make_of_host(mount.is_plain());
+    book.enter(key, &mounted);
+    if let Err(e) = group.mark_mount(place.as_fd()) {
+        book.leave(key, mounted, clock::now());
+        return Err(e);
+    }
+    mounted.set_marked(true);
+    Ok((key, mounted))
 }
 
 /// Marks its filesystem; false where that cannot be done.

@@ -11,6 +11,7 @@ use nix::sys::stat::{FileStat, SFlag, fstat};
 use crate::event::Missing;
 use crate::host::{bounded, rooted};
 use crate::sensor::mounts::mountinfo::{Mount, lower_directories};
+use crate::sys::file::has_no_writer;
 
 /// The layers of one overlay.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,8 +44,7 @@ impl Layers {
     /// /proc/self/fd/N shows of it: from the container's root or from ours. False when in doubt: the path may lead through
     /// a bind mount, or the layers lie on several filesystems, where inode numbers say nothing.
     pub fn are_original(&self, path: &[u8], ino: u64) -> bool {
-        let inside = path.strip_prefix(self.point.as_slice()).filter(|rest| rest.starts_with(b"/")).unwrap_or(path);
-        let Some(inside) = inside.strip_prefix(b"/") else { return false };
+        let Some(inside) = self.inside(path) else { return false };
         if stat(&self.upper, inside).err() != Some(Missing::Absent) {
             return false;
         }
@@ -52,6 +52,26 @@ impl Layers {
             self.lowers.iter().map(|lower| stat(lower, inside)).find(|s| s.as_ref().err() != Some(&Missing::Absent));
         found
             .is_some_and(|s| s.is_ok_and(|s| s.st_ino == ino && s.st_nlink == 1 && bounded::kind(&s) == SFlag::S_IFREG))
+    }
+}
+
+impl Layers {
+    /// Whether nobody can write to the writable layer's own file of this inode number: the overlay's does not tell.
+    /// `path` as in [`Layers::are_original`]. False when in doubt.
+    pub fn has_no_writer(&self, path: &[u8], ino: u64) -> bool {
+        let Some(inside) = self.inside(path) else { return false };
+        let opened = rooted::open_root(&self.upper).and_then(|root| {
+            let place = rooted::locate(root.as_fd(), Path::new(OsStr::from_bytes(inside)))?;
+            let status = fstat(&place).map_err(bounded::missing)?;
+            if status.st_ino == ino { bounded::open_place(place.as_fd()) } else { Err(Missing::Absent) }
+        });
+        opened.is_ok_and(|(file, _)| has_no_writer(file.as_fd()))
+    }
+
+    /// A path below the container's root directory.
+    fn inside<'a>(&self, path: &'a [u8]) -> Option<&'a [u8]> {
+        let inside = path.strip_prefix(self.point.as_slice()).filter(|rest| rest.starts_with(b"/")).unwrap_or(path);
+        inside.strip_prefix(b"/")
     }
 }
 

@@ -8,6 +8,7 @@ pub mod mountinfo;
 pub mod requests;
 pub mod space;
 pub mod spaces;
+pub mod status;
 pub mod watch;
 
 use std::collections::{HashMap, HashSet};
@@ -31,6 +32,8 @@ pub struct Mounted {
     pub layers: Option<Arc<Layers>>,
     /// A local filesystem on which a file that somebody can write to cannot be executed.
     pub plain: bool,
+    /// A mount of the host's own: what is executed on it concerns nobody unless a container's process does so.
+    pub of_host: bool,
     /// Inode numbers of its files whose execs are ignored.
     pub ignored: Arc<Mutex<HashSet<u64>>>,
     marked: AtomicBool,
@@ -41,7 +44,7 @@ impl Mounted {
     /// Not marked yet.
     pub fn new(id: MountedId, layers: Option<Arc<Layers>>, plain: bool) -> Self {
         let (marked, gone) = (AtomicBool::new(false), AtomicBool::new(false));
-        Self { id, layers, plain, ignored: Arc::default(), marked, gone }
+        Self { id, layers, plain, of_host: false, ignored: Arc::default(), marked, gone }
     }
 
     /// All execs on it are reported from now on, or not any more.

@@ -12,13 +12,15 @@ use std::sync::Arc;
 use nix::errno::Errno;
 use nix::sys::epoll::Epoll;
 
-use super::Mounted;
 use super::book::{Book, Key};
 use super::host::HostTable;
 use super::mountinfo::{self, Mount};
+use super::status::{ContainerCoverage, Uncovered};
+use super::{Mounted, Mounts};
 use crate::event::{Field, Look, Missing, Monotonic, MountNumber, MountedId, Namespace, Pid, RootId};
 use crate::host::process::{Proc, ProcessDir, file_status, mount_number, mount_of_descriptor};
 use crate::host::{clock, rooted};
+use crate::sensor::FileTriage;
 use crate::sensor::fanotify::group::{Group, Way};
 use crate::sys::file::FileStatus;
 
@@ -53,6 +55,8 @@ pub struct Space {
     /// Its mounts are the host's own: nothing of it is marked.
     pub of_host: bool,
     known: HashMap<Place, Marked>,
+    /// What is not covered.
+    uncovered: Vec<Uncovered>,
     /// What it runs from; with this it names its container.
     pub root_mounted: Option<MountedId>,
     /// When it was read last.
@@ -95,6 +99,7 @@ impl Space {
             table: None,
             of_host: false,
             known: HashMap::new(),
+            uncovered: Vec::new(),
             root_mounted: None,
             read_at: Monotonic::default(),
             look,
@@ -157,6 +162,7 @@ impl Space {
 
     fn mark_all(&mut self, all: &[Mount], root: RootId, directory: BorrowedFd<'_>, tools: &mut Tools<'_>) {
         let mut old = std::mem::take(&mut self.known);
+        self.uncovered.clear();
         self.root_mounted = tools.book.mounts().of(root.dev, None).map(|mounted| mounted.id);
         let hanging = mountinfo::hanging(all);
         for mount in all.iter().filter(|mount| mount.is_executable()) {
@@ -202,9 +208,20 @@ impl Space {
         leave(old, tools.book);
     }
 
-    fn miss(&self, mount: &Mount, why: &'static str) {
-        let (point, fs_type) = (String::from_utf8_lossy(&mount.point), String::from_utf8_lossy(&mount.fs_type));
+    fn miss(&mut self, mount: &Mount, why: &str) {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let (point, fs_type) = (text(&mount.point), text(&mount.fs_type));
         log::debug!("execs on {point:?} ({fs_type:?}) of process {}'s mounts are not marked: {why}", self.pid);
+        if self.uncovered.len() < MARKS {
+            self.uncovered.push(Uncovered { point, fs_type, why: why.to_owned() });
+        }
+    }
+
+    /// What covers it, as far as it is a container's.
+    pub fn coverage(&self, mounts: &Mounts, triage: &dyn FileTriage) -> Option<ContainerCoverage> {
+        let name = triage.name_of(self.root_mounted?)?;
+        let by_filesystem = self.root.is_some_and(|root| mounts.covers(root.dev, None));
+        Some(ContainerCoverage { name, by_filesystem, mounts: self.known.len(), uncovered: self.uncovered.clone() })
     }
 
     /// It is not watched any more.

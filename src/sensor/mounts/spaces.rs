@@ -1,17 +1,21 @@
 //! The mount namespaces of all containers: found through the processes in them, watched while those live, forgotten with
 //! them.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use nix::sys::epoll::{EpollEvent, EpollFlags};
 
+use super::Mounts;
 use super::book::Book;
 use super::space::{Space, Tools};
+use super::status::ContainerCoverage;
 use crate::event::{Monotonic, Namespace, Pid, RootId};
 use crate::host::clock;
 use crate::host::process::Proc;
+use crate::sensor::FileTriage;
 use crate::sensor::without::{Part, without};
 use crate::sys::process::pidfd_open;
 
@@ -71,6 +75,32 @@ impl Spaces {
     /// The host's own mount namespace, and ours.
     pub fn own(&self) -> impl Iterator<Item = Namespace> {
         self.own.iter().copied()
+    }
+
+    /// Whether some container sees the host's processes.
+    pub fn share_host(&self, triage: &dyn FileTriage) -> bool {
+        self.spaces.values().any(|space| !space.of_host && triage.shares_host(space.look()))
+    }
+
+    /// What covers each container, in the order of their names: a container may have several namespaces.
+    pub fn coverage(&self, mounts: &Mounts, triage: &dyn FileTriage) -> Vec<ContainerCoverage> {
+        let mut containers: BTreeMap<String, ContainerCoverage> = BTreeMap::new();
+        for space in self.spaces.values().filter_map(|space| space.coverage(mounts, triage)) {
+            match containers.entry(space.name.clone()) {
+                Entry::Vacant(new) => {
+                    new.insert(space);
+                }
+                Entry::Occupied(mut known) => {
+                    let known = known.get_mut();
+                    known.by_filesystem &= space.by_filesystem;
+                    known.mounts += space.mounts;
+                    known.uncovered.extend(
+                        space.uncovered.into_iter().filter(|u| !known.uncovered.contains(u)).collect::<Vec<_>>(),
+                    );
+                }
+            }
+        }
+        containers.into_values().collect()
     }
 
     /// An overlay was mounted on the host: some container will run from it.

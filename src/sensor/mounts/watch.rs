@@ -2,7 +2,7 @@
 //! the containers' own, where everything else appears. Sleeps until something changes, or a sensor asks.
 
 use std::os::fd::AsFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,11 +14,13 @@ use super::book::Book;
 use super::host::HostTable;
 use super::space::Tools;
 use super::spaces::Spaces;
+use super::status::{Coverage, StatusSocket};
 use crate::error::{Error, Result};
 use crate::event::Monotonic;
 use crate::host::clock;
 use crate::host::process::Proc;
-use crate::sensor::fanotify::group::Group;
+use crate::sensor::counters::Counters;
+use crate::sensor::fanotify::group::{Group, Way};
 use crate::sensor::without::{Part, without};
 use crate::sensor::{Control, ControlInlet, FileTriage};
 use crate::sys::process::{run_early, thread_cpu_ns};
@@ -28,7 +30,7 @@ const COALESCE: Duration = Duration::from_millis(5);
 /// Looking through all processes may take one part in so many of the time; through the young ones, while a container is
 /// made, that of the second.
 const SHARE: u32 = 500;
-const SHARE_YOUNG: u32 = 4;
+const SHARE_YOUNG: u32 = 1;
 /// Something died unseen: the living are looked through after this.
 const DOUBT: Duration = Duration::from_millis(50);
 const EVENTS: usize = 64;
@@ -36,6 +38,23 @@ const EVENTS: usize = 64;
 const ORDERS: u64 = 0;
 const HOST: u64 = 1;
 const REQUESTS: u64 = 2;
+const STATUS: u64 = 3;
+
+/// What the watcher works with.
+pub struct Parts {
+    /// Where processes are found.
+    pub proc: Arc<Proc>,
+    /// The table that it keeps.
+    pub mounts: Arc<Mounts>,
+    /// What it marks with.
+    pub group: Arc<Group>,
+    /// Who is told whose a mount is.
+    pub triage: Arc<dyn FileTriage>,
+    /// What the sensors count.
+    pub counters: Arc<Counters>,
+    /// The state directory.
+    pub state: PathBuf,
+}
 
 /// The watcher; [`Watcher::run`] is its thread.
 pub struct Watcher {
@@ -47,6 +66,9 @@ pub struct Watcher {
     spaces: Spaces,
     control: ControlInlet,
     asked: Arc<EventFd>,
+    counters: Arc<Counters>,
+    /// Where it is told what is covered; `None` where that cannot be had.
+    status: Option<StatusSocket>,
     /// Looks through all processes.
     sweeps: Turns,
     /// Looks through the young ones.
@@ -58,14 +80,8 @@ impl Watcher {
     ///
     /// # Errors
     /// The table cannot be read, or no descriptor is left.
-    pub fn open(
-        proc_root: &Path,
-        proc: Arc<Proc>,
-        mounts: Arc<Mounts>,
-        group: Arc<Group>,
-        triage: Arc<dyn FileTriage>,
-        control: ControlInlet,
-    ) -> Result<Self> {
+    pub fn open(proc_root: &Path, parts: Parts, control: ControlInlet) -> Result<Self> {
+        let Parts { proc, mounts, group, triage, counters, state } = parts;
         let failed = |e: nix::Error| Error::os("watch", "the mounts", e);
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(failed)?;
         let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
@@ -75,14 +91,21 @@ impl Watcher {
         epoll.add(host.fd(), EpollEvent::new(EpollFlags::EPOLLPRI, HOST)).map_err(failed)?;
         epoll.add(control.wake.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN, ORDERS)).map_err(failed)?;
         epoll.add(asked.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN, REQUESTS)).map_err(failed)?;
+        let status =
+            StatusSocket::make(&state).map_err(|e| log::warn!("doctor will not be told the coverage: {e}")).ok();
+        if let Some(status) = &status {
+            epoll.add(status.fd(), EpollEvent::new(EpollFlags::EPOLLIN, STATUS)).map_err(failed)?;
+        }
         let book = Book::new(Arc::clone(&mounts), triage);
         let spaces = Spaces::new(proc);
         spaces.own().for_each(|namespace| book.know(namespace));
         let (sweeps, young) = (Turns::new(SHARE), Turns::new(SHARE_YOUNG));
-        let mut watcher = Self { epoll, host, book, group, mounts, spaces, control, asked, sweeps, young };
+        let mut watcher =
+            Self { epoll, host, book, group, mounts, spaces, control, asked, counters, status, sweeps, young };
         watcher.host.read(&mut watcher.book, &watcher.group).map_err(|e| Error::os("read", "the mount table", e))?;
         watcher.mounts.requests.answer_by(Arc::clone(&watcher.asked));
         watcher.sweep(false);
+        watcher.mark_host();
         Ok(watcher)
     }
 
@@ -106,12 +129,16 @@ impl Watcher {
                 match event.data() {
                     ORDERS | HOST => {}
                     REQUESTS => self.answer(),
+                    STATUS => self.tell(),
                     token => {
                         if self.with(|spaces, tools| spaces.event(token, tools)) {
                             self.sweeps.ask(clock::now().plus(DOUBT));
                         }
                     }
                 }
+            }
+            if count > 0 {
+                self.mark_host();
             }
             let now = clock::now();
             if self.sweeps.are_due(now) {
@@ -170,6 +197,24 @@ impl Watcher {
         if doubted {
             self.sweeps.ask(now.plus(DOUBT));
         }
+    }
+
+    /// Marks the host's own mounts while a container sees the host's processes.
+    fn mark_host(&mut self) {
+        let wanted = self.spaces.share_host(self.book.triage()) && !without(Part::HostMarks);
+        self.host.mark_own(wanted && self.group.way != Way::Open, &mut self.book, &self.group);
+    }
+
+    /// Tells whoever asks what is covered.
+    fn tell(&self) {
+        let Some(status) = &self.status else { return };
+        status.answer(|| Coverage {
+            fanotify: self.group.way.describe().to_owned(),
+            eager: self.counters.is_eager(),
+            execs: self.counters.execs(),
+            unexamined: self.counters.unexamined(clock::now()).total,
+            containers: self.spaces.coverage(&self.mounts, self.book.triage()),
+        });
     }
 
     fn sweep(&mut self, young: bool) {

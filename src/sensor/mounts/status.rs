@@ -1,0 +1,146 @@
+//! What a running watcher covers, for whoever may open its state directory: `ccwatch doctor` connects to a socket there and
+//! is told. So nothing is written while nobody asks, and what is told is never old.
+
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// In the state directory.
+const SOCKET: &str = "coverage.sock";
+/// Whoever asks and does not read is not waited for.
+const PATIENCE: Duration = Duration::from_millis(100);
+/// The watcher may be busy.
+const ANSWER: Duration = Duration::from_secs(2);
+const MAX_ANSWER: u64 = 16 << 20;
+
+/// What is covered by what.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Coverage {
+    /// What fanotify marks, for people.
+    pub fanotify: String,
+    /// Whether the connector's reader looks at each exec at once; else it rests while there are many.
+    pub eager: bool,
+    /// Execs of the host since the watcher began.
+    pub execs: u64,
+    /// Of these, those that nobody saw.
+    pub unexamined: u64,
+    /// Each container that has a mount namespace of its own.
+    pub containers: Vec<ContainerCoverage>,
+}
+
+/// One container.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct ContainerCoverage {
+    /// Runtime and id.
+    pub name: String,
+    /// A mark on the whole filesystem sees what runs from its root.
+    pub by_filesystem: bool,
+    /// Its other mounts that are marked.
+    pub mounts: usize,
+    /// What is not.
+    pub uncovered: Vec<Uncovered>,
+}
+
+/// A mount from which something can be executed without fanotify's seeing it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Uncovered {
+    /// Where, as the container shows it.
+    pub point: String,
+    /// Its filesystem's type.
+    pub fs_type: String,
+    /// Why.
+    pub why: String,
+}
+
+/// The answering end.
+#[derive(Debug)]
+pub struct StatusSocket {
+    listener: UnixListener,
+    path: PathBuf,
+}
+
+impl StatusSocket {
+    /// Makes the socket; one that a killed watcher left behind is replaced.
+    ///
+    /// # Errors
+    /// The system's: a path of more than 107 bytes, for one.
+    pub fn make(directory: &Path) -> std::io::Result<Self> {
+        let path = directory.join(SOCKET);
+        match std::fs::remove_file(&path) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e),
+            _ => {}
+        }
+        let listener = UnixListener::bind(&path)?;
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
+        listener.set_nonblocking(true)?;
+        Ok(Self { listener, path })
+    }
+
+    /// To be polled for who asks.
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.listener.as_fd()
+    }
+
+    /// Answers all who ask.
+    pub fn answer(&self, coverage: impl Fn() -> Coverage) {
+        while let Ok((mut peer, _)) = self.listener.accept() {
+            let told = peer
+                .set_nonblocking(false)
+                .and_then(|()| peer.set_write_timeout(Some(PATIENCE)))
+                .and_then(|()| peer.write_all(&serde_json::to_vec(&coverage())?));
+            if let Err(e) = told {
+                log::debug!("tell the coverage: {e}");
+            }
+        }
+    }
+}
+
+impl Drop for StatusSocket {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+/// What the watcher of this state directory covers; `None` where none runs, or it marks nothing.
+pub fn ask(directory: &Path) -> Option<Coverage> {
+    let peer = UnixStream::connect(directory.join(SOCKET)).ok()?;
+    peer.set_read_timeout(Some(ANSWER)).ok()?;
+    let mut answer = Vec::new();
+    peer.take(MAX_ANSWER).read_to_end(&mut answer).ok()?;
+    serde_json::from_slice(&answer).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn who_asks_is_told() {
+        let directory = tempfile::tempdir().unwrap();
+        assert_eq!(ask(directory.path()), None);
+        let uncovered = Uncovered { point: "/far".into(), fs_type: "nfs4".into(), why: "a network filesystem".into() };
+        let container =
+            ContainerCoverage { name: "docker/aa".into(), uncovered: vec![uncovered], ..Default::default() };
+        let coverage = Coverage { execs: 7, containers: vec![container], ..Coverage::default() };
+        // As a killed watcher leaves it.
+        std::mem::forget(StatusSocket::make(directory.path()).unwrap());
+        let socket = StatusSocket::make(directory.path()).unwrap();
+        let asked = std::thread::scope(|scope| {
+            let asking = scope.spawn(|| ask(directory.path()));
+            while !asking.is_finished() {
+                socket.answer(|| coverage.clone());
+                std::thread::yield_now();
+            }
+            asking.join().unwrap()
+        });
+        assert_eq!(asked, Some(coverage));
+        drop(socket);
+        assert_eq!(ask(directory.path()), None);
+    }
+}

@@ -1,0 +1,271 @@
+//! What somebody in a container does to compile unseen, while every ignore mark is warm and the connector's reader rests:
+//! each is seen or, where it lives too short, counted as unexamined. Each is tried a second time without what stands
+//! against it (src/sensor/without.rs), and then it is missed: so that is what it was.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::print_stdout)]
+
+mod common;
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use common::docker::{Container, Plan, docker};
+use common::watcher::{Setup, Watcher};
+use common::{Alert, image, program};
+
+/// Every watcher sees every container.
+fn alone() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Each program is executed so often after the act.
+const EXECS: u64 = 20;
+
+/// A container that may mount, and a watcher that has seen it work for a while.
+struct Stage {
+    container: Container,
+    watcher: Watcher,
+}
+
+impl Stage {
+    fn set(without: &str, options: &[&str]) -> Self {
+        let mut all = vec!["--cap-add", "SYS_ADMIN", "--security-opt", "seccomp=unconfined"];
+        all.extend(["--tmpfs", "/memory:exec"]);
+        all.extend(options);
+        let options = all.into_iter().map(str::to_owned).collect();
+        let command = &["/usr/bin/storm", "1000000", "/none", "999000"];
+        let container = Container::run(&Plan { options, image: image::tiny(), command });
+        let copy = |from: &Path, name: &str| fs::copy(from, container.work().join(name)).unwrap();
+        copy(program::inside(), "inside");
+        copy(program::storm(), "storm");
+        copy(program::tiny(), "tool");
+        for milliseconds in [0, 1, 20] {
+            copy(&program::disguised(milliseconds), &format!("compile-{milliseconds}"));
+        }
+        let watcher = Setup::new().without(without).start();
+        Self { container, watcher }
+    }
+
+    fn inside(&self, acts: &[&str]) {
+        self.container.exec(&[&["./inside"], acts].concat());
+    }
+
+    fn storm(&self, count: u64, program: &str) {
+        self.container.exec(&["./storm", &count.to_string(), program]);
+    }
+
+    /// Executes a file until its execs are ignored.
+    fn warm(&self, path: &str) {
+        let pid = common::run(docker().args(["inspect", "-f", "{{.State.Pid}}", &self.container.id]));
+        let inode = fs::metadata(format!("/proc/{pid}/root{path}")).unwrap().ino();
+        let mark = format!("fanotify ino:{inode:x} ");
+        let is_ignored = || {
+            let entries = fs::read_dir(format!("/proc/{}/fdinfo", self.watcher.pid())).unwrap().flatten();
+            let texts = entries.filter_map(|entry| fs::read_to_string(entry.path()).ok());
+            let lines: Vec<String> =
+                texts.flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>()).collect();
+            lines.iter().any(|line| line.starts_with(&mark) && line.contains("ignored_mask:1000"))
+        };
+        common::eventually("its execs are ignored", || {
+            self.storm(10, path);
+            is_ignored().then_some(())
+        });
+    }
+
+    /// How many compiles were counted, and how many execs of the host stayed unexamined, once a compile that cannot be
+    /// missed is told. Their content is tcc's, or their name is cc.
+    fn seen(self) -> (u64, u64) {
+        // In a session of its own, which is closed after the others.
+        self.container.exec(&["/usr/bin/storm", "1", "/usr/bin/gcc"]);
+        let is_closed = |a: &Alert| a.is_of(&self.container.id) && a.state() == "closed";
+        let last = self.watcher.await_alert("the last compile", |a| is_closed(a) && a.execs_of("gcc") > 0);
+        let alerts: Vec<Alert> = self.watcher.stop().into_iter().filter(|a| is_closed(a)).collect();
+        let all: u64 = alerts.iter().map(|a| a.number("ccwatch.session.execs")).sum();
+        let unexamined = alerts.iter().filter_map(|a| a.at("ccwatch.coverage.unexamined").as_u64()).max();
+        (all - last.execs_of("gcc"), unexamined.unwrap_or(0))
+    }
+}
+
+/// Fails unless the act is seen each time by fanotify, and is missed without what stands against it. The connector's looks
+/// see some of it in any case, so they are taken away.
+fn assert_seen(what: &str, countermeasure: &str, act: impl Fn(&Stage)) {
+    let _turn = alone();
+    for (without, expected) in [("looks", EXECS), (&format!("looks,{countermeasure}"), 0)] {
+        let stage = Stage::set(without, &[]);
+        act(&stage);
+        assert_eq!(stage.seen().0, expected, "{what}, without {without}");
+    }
+}
+
+/// Overwrites an ignored file of an image layer, of a plain filesystem and of a tmpfs.
+fn overwritten(how: &str) {
+    for path in ["/usr/bin/tool", "/work/tool", "/memory/tool"] {
+        assert_seen(&format!("{path} by {how}"), "write-marks,layers", |stage| {
+            if path == "/memory/tool" {
+                stage.inside(&["load", "tool", "put", path]);
+            }
+            stage.warm(path);
+            stage.inside(&["load", "compile-0", "overwrite", how, path]);
+            stage.storm(EXECS, path);
+        });
+    }
+}
+
+#[test]
+fn overwritten_by_write() {
+    overwritten("write");
+}
+
+#[test]
+fn overwritten_by_a_mapping() {
+    overwritten("mapping");
+}
+
+#[test]
+fn overwritten_by_native_aio() {
+    overwritten("aio");
+}
+
+#[test]
+fn overwritten_by_io_uring() {
+    overwritten("io_uring");
+}
+
+#[test]
+fn overwritten_by_splice() {
+    overwritten("splice");
+}
+
+/// On an overlay a mapping outlives its descriptor, and the file can be executed meanwhile.
+#[test]
+fn overwritten_through_a_mapping_that_was_kept() {
+    assert_seen("a kept mapping", "layers", |stage| {
+        stage.warm("/usr/bin/tool");
+        let acts = ["./inside", "load", "compile-0", "map", "/usr/bin/tool", "say", "mapped", "wait", "store", "say"];
+        let mut held = stage.container.hold(&[&acts[..], &["stored", "wait"]].concat());
+        held.await_line("mapped");
+        for _ in 0..20 {
+            stage.storm(10, "/usr/bin/tool");
+        }
+        held.write(b"x");
+        held.await_line("stored");
+        stage.storm(EXECS, "/usr/bin/tool");
+        held.write(b"x");
+        assert!(held.release());
+    });
+}
+
+/// A page that is dirty already moves no time stamp at the next store, so that what was read of it seems to hold.
+#[test]
+fn overwritten_after_it_was_read_through_a_mapping() {
+    assert_seen("a page that was dirty", "leases", |stage| {
+        stage.warm("/usr/bin/tool");
+        let acts = ["./inside", "load", "compile-0", "map", "/usr/bin/tool", "touch", "say", "mapped", "wait"];
+        let mut held = stage.container.hold(&[&acts[..], &["store", "say", "stored", "wait"]].concat());
+        held.await_line("mapped");
+        for _ in 0..20 {
+            stage.storm(10, "/usr/bin/tool");
+        }
+        held.write(b"x");
+        held.await_line("stored");
+        stage.storm(EXECS, "/usr/bin/tool");
+        held.write(b"x");
+        assert!(held.release());
+    });
+}
+
+#[test]
+fn a_hard_link_of_a_compilers_name() {
+    assert_seen("a hard link", "links", |stage| {
+        // It has two names before it is first executed: an ignored file cannot be told from its copy afterwards.
+        stage.inside(&["load", "tool", "put", "/memory/tool", "link", "/memory/tool", "/memory/cc"]);
+        for _ in 0..20 {
+            stage.storm(10, "/memory/tool");
+        }
+        stage.storm(EXECS, "/memory/cc");
+    });
+}
+
+/// A container that sees the host's processes executes the host's files through them.
+#[test]
+fn a_host_file() {
+    let _turn = alone();
+    for (without, expected) in [("looks", EXECS), ("looks,host-marks", 0)] {
+        let stage = Stage::set(without, &["--pid", "host", "--cap-add", "SYS_PTRACE"]);
+        // Any process of the host does; that of pid 1 cannot be had everywhere.
+        let file = format!("/proc/{}/root{}/compile-20", std::process::id(), stage.container.work().display());
+        stage.storm(EXECS, &file);
+        assert_eq!(stage.seen().0, expected, "without {without}");
+    }
+}
+
+#[test]
+fn replaced_by_rename() {
+    let _turn = alone();
+    let stage = Stage::set("looks", &[]);
+    stage.warm("/usr/bin/tool");
+    stage.inside(&["load", "compile-0", "put", "/usr/bin/new", "rename", "/usr/bin/new", "/usr/bin/tool"]);
+    stage.storm(EXECS, "/usr/bin/tool");
+    assert_eq!(stage.seen().0, EXECS);
+}
+
+/// Its inode stays the same, its content does not lie in the image any more.
+#[test]
+fn copied_up() {
+    let _turn = alone();
+    let stage = Stage::set("looks", &[]);
+    stage.warm("/usr/bin/tool");
+    stage.inside(&["chmod", "/usr/bin/tool"]);
+    for _ in 0..5 {
+        stage.storm(10, "/usr/bin/tool");
+    }
+    stage.inside(&["load", "compile-0", "overwrite", "mapping", "/usr/bin/tool"]);
+    stage.storm(EXECS, "/usr/bin/tool");
+    assert_eq!(stage.seen().0, EXECS);
+}
+
+/// Compiles that live for 20 ms are seen, all of them; of those that live for 1 ms what is not seen is unexamined.
+fn living(countermeasure: &str, run: impl Fn(&Stage, &str)) {
+    let _turn = alone();
+    let seen = |without: &str, program: &str| {
+        let stage = Stage::set(without, &[]);
+        stage.warm("/usr/bin/tool");
+        run(&stage, program);
+        stage.seen()
+    };
+    let (long, _) = seen("", "compile-20");
+    let (short, unexamined) = seen("", "compile-1");
+    println!("of 20 ms {long} of {EXECS}, of 1 ms {short} of {EXECS} seen; {unexamined} unexamined on the host");
+    assert_eq!(long, EXECS);
+    assert!(short + unexamined >= EXECS, "{short} seen, {unexamined} unexamined");
+    let (missed, _) = seen(countermeasure, "compile-20");
+    assert!(missed < EXECS, "without {countermeasure}: {missed} of {EXECS}");
+}
+
+#[test]
+fn a_file_in_memory() {
+    living("looks", |stage, program| {
+        stage.inside(&["load", program, "memfd", program, &EXECS.to_string()]);
+    });
+}
+
+/// The first exec comes as soon as the mount is there.
+#[test]
+fn a_fresh_tmpfs() {
+    living("namespaces,looks", |stage, program| {
+        let (directory, file) = (format!("/fresh-{program}"), format!("/fresh-{program}/{program}"));
+        let count = EXECS.to_string();
+        stage.inside(&["load", program, "tmpfs", &directory, "put", &file, "--", "/work/storm", &count, &file]);
+    });
+}
+
+#[test]
+fn a_cloned_namespace_with_a_tmpfs() {
+    living("namespaces,looks", |stage, program| {
+        let (file, count) = (format!("/tmp/{program}"), EXECS.to_string());
+        let acts = ["load", program, "unshare", "tmpfs", "/tmp", "put", &file, "--", "/work/storm", &count, &file];
+        stage.inside(&acts);
+    });
+}
