@@ -24,7 +24,7 @@ make_root() {
     rm -rf "$root"
     debootstrap --variant=minbase \
         --include=systemd,systemd-sysv,udev,dbus,tcc,crun,procps,iproute2,linux-image-cloud-amd64 \
-        "$suite" "$root.new" "$mirror" >"$root.log" 2>&1 || { tail -n 3 "$root.log" >&2; return 1; }
+        "$suite" "$root.new" "$mirror" </dev/null >"$root.log" 2>&1 || { tail -n 3 "$root.log" >&2; return 1; }
     rm -rf "$root.new"/var/cache/apt/archives/*.deb "$root.new"/var/lib/apt/lists/*
     echo 0123456789abcdef0123456789abcdef >"$root.new/etc/machine-id"
     echo "ccwatch-$suite" >"$root.new/etc/hostname"
@@ -71,6 +71,7 @@ cp "$new" "$work/test/new.deb"
 echo "$mode" >"$work/test/mode"
 
 began=$SECONDS
+: >"$work/console"
 case $mode in
 vm)
     if [ ! -e "$root.ext4" ]; then
@@ -79,9 +80,8 @@ vm)
     fi
     tar cf "$work/test.tar" -C "$work/test" .
     truncate --size=%1M "$work/test.tar"
-    accelerator=tcg,thread=multi
-    [ -w /dev/kvm ] && accelerator=kvm
-    timeout 600 qemu-system-x86_64 -machine q35 -accel "$accelerator" -smp 2 -cpu max -m 1024 \
+    # In software: a /dev/kvm inside of a virtual machine is often one that does not work.
+    timeout 600 qemu-system-x86_64 -machine q35 -accel tcg,thread=multi -smp 2 -cpu max -m 1024 \
         -kernel "$(ls "$root"/boot/vmlinuz-*-cloud-amd64 | tail -n 1)" \
         -append "root=/dev/nvme0n1 rw console=ttyS0 quiet net.ifnames=0 systemd.show_status=0 panic=-1" \
         -drive "file=$root.ext4,if=none,id=d0,format=raw,cache=unsafe,snapshot=on" -device nvme,drive=d0,serial=root \
