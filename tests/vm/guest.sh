@@ -45,15 +45,15 @@ container_up() {
     mkdir -p /run/test-overlay/upper /run/test-overlay/work
     mount -t overlay -o lowerdir=/,upperdir=/run/test-overlay/upper,workdir=/run/test-overlay/work none $bundle/rootfs
     echo 'int answer(void) { return 42; }' >$bundle/rootfs/answer.c
-    (cd $bundle && crun spec && sed -i 's/"terminal": true/"terminal": false/; s/"readonly": true/"readonly": false/' config.json)
+    (cd $bundle && crun spec && sed -i 's/"terminal": true/"terminal": false/; s/"readonly": true/"readonly": false/' config.json &&
+        mv config.json config.base)
 }
 # container NAME ARGUMENT...: runs it to its end.
 container() {
     name=$1
     shift
     list=$(printf ', "%s"' "$@")
-    sed "/\"args\": \[/,/\]/c\\                \"args\": [${list#, }]," /run/test-bundle/config.json >/run/test-bundle/config.new
-    cp /run/test-bundle/config.new /run/test-bundle/config.json
+    sed "/\"args\": \[/,/\]/c\\                \"args\": [${list#, }]," /run/test-bundle/config.base >/run/test-bundle/config.json
     crun --cgroup-manager=cgroupfs run -b /run/test-bundle "$name"
 }
 
@@ -106,8 +106,8 @@ if [ "$mode" = vm ]; then
     kill -STOP "$pid"
     check "after SIGSTOP the watchdog starts it again" await restarted "$pid"
     check "the watchdog it was" sh -c 'journalctl --no-pager -q -b -u ccwatch | grep -i "watchdog timeout"'
-    container second tcc -c /answer.c -o /answer.o >/dev/null 2>&1
-    check "and it watches as before" sh -c 'systemctl show -p StatusText ccwatch | grep -q "sensors connector, fanotify"'
+    check "a container compiles again" container second tcc -c /answer.c -o /second.o
+    check "and it is alerted as before" alerted 'second\.o'
 
     # A compiler that runs during the upgrade.
     mkfifo /run/source
