@@ -6,8 +6,6 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use ccwatch::host::kernel::NEEDED;
-
 fn packaging(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging").join(name)
 }
@@ -21,19 +19,6 @@ fn directives(name: &str) -> Vec<(String, String)> {
 
 fn value(name: &str, key: &str) -> String {
     directives(name).into_iter().find(|(found, _)| found == key).unwrap_or_else(|| panic!("no {key} in {name}")).1
-}
-
-#[test]
-fn the_unit_leaves_the_capabilities_that_are_needed_and_no_other() {
-    let bounding = value("ccwatch.service", "CapabilityBoundingSet");
-    let bounding: BTreeSet<&str> = bounding.split(' ').collect();
-    assert_eq!(bounding, NEEDED.iter().map(|capability| capability.name).collect());
-}
-
-#[test]
-fn the_unit_never_restarts_what_cannot_be_better_the_next_time() {
-    assert_eq!(value("ccwatch.service", "RestartPreventExitStatus"), "64 77 78");
-    assert_eq!(value("ccwatch.service", "Restart"), "on-failure");
 }
 
 /// Directive and the first systemd that knows it, by its NEWS file; 219 and older are 219.

@@ -23,10 +23,9 @@ check() {
 }
 # Asks again until it holds: nothing here takes half a minute.
 await() {
-    tries=300
+    end=$(($(date +%s) + 30))
     until "$@"; do
-        tries=$((tries - 1))
-        [ "$tries" -gt 0 ] || return 1
+        [ "$(date +%s)" -lt "$end" ] || return 1
         sleep 0.1
     done
 }
@@ -63,7 +62,7 @@ check "it is enabled" systemctl is-enabled ccwatch.service
 check "it is active" active
 check "no restart was needed" is NRestarts 0
 version=$(systemctl --version | sed -n '1s/^systemd \([0-9]*\).*/\1/p')
-fitting() {
+fitting() (
     cd /lib/systemd/system/ccwatch.service.d || return 1
     for file in /usr/lib/ccwatch/systemd/*.conf; do
         name=$(basename "$file" .conf)
@@ -75,7 +74,7 @@ fitting() {
         echo "systemd $version, $name: wanted $wanted, found $found"
         [ $wanted = $found ] || return 1
     done
-}
+)
 check "the drop-ins are those for systemd $version" fitting
 check "systemd says nothing against unit and drop-ins" sh -c '! journalctl --no-pager -q -b _PID=1 | grep -i "ccwatch.service.*:[0-9]*:"'
 check "systemd-analyze verify is clean" sh -c 'said=$(systemd-analyze verify --man=no /lib/systemd/system/ccwatch.service 2>&1 | grep ccwatch); echo "$said"; [ -z "$said" ]'
