@@ -90,7 +90,7 @@ vm)
     guest=$!
     ;;
 container)
-    timeout 300 systemd-nspawn -q -D "$root" --ephemeral --boot --register=no --keep-unit --console=pipe --private-network \
+    timeout 300 systemd-nspawn -q -D "$root" --volatile=overlay --boot --register=no --keep-unit --console=pipe --private-network \
         --bind="$work/test:/ccwatch-test" </dev/null >"$work/console" 2>&1 &
     guest=$!
     ;;
