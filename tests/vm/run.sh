@@ -43,7 +43,7 @@ make_root() {
 After=multi-user.target
 [Service]
 Type=simple
-ExecStart=/bin/sh -c 'mkdir -p /ccwatch-test; if [ -b /dev/nvme1n1 ]; then tar xf /dev/nvme1n1 -C /ccwatch-test; fi; sh /ccwatch-test/guest.sh $(cat /ccwatch-test/mode); sync; systemctl poweroff -f -f'
+ExecStart=/bin/sh -c 'mkdir -p /ccwatch-test; if [ -b /dev/nvme1n1 ]; then tar xf /dev/nvme1n1 -C /ccwatch-test; fi; sh /ccwatch-test/start; sync; systemctl poweroff -f -f'
 StandardOutput=journal+console
 StandardError=journal+console
 [Install]
@@ -68,12 +68,12 @@ mkdir "$work/test"
 cp tests/vm/guest.sh "$work/test/"
 cp "$old" "$work/test/old.deb"
 cp "$new" "$work/test/new.deb"
-echo "$mode" >"$work/test/mode"
 
 began=$SECONDS
 : >"$work/console"
 case $mode in
 vm)
+    echo 'sh /ccwatch-test/guest.sh vm' >"$work/test/start"
     if [ ! -e "$root.ext4" ]; then
         mke2fs -q -t ext4 -O ^has_journal,^metadata_csum -d "$root" "$root.ext4.new" 1800M
         mv "$root.ext4.new" "$root.ext4"
@@ -90,8 +90,14 @@ vm)
     guest=$!
     ;;
 container)
-    timeout 300 systemd-nspawn -q -D "$root" --volatile=overlay --boot --register=no --keep-unit --console=pipe --private-network \
-        --bind="$work/test:/ccwatch-test" </dev/null >"$work/console" 2>&1 &
+    # Its console is a pipe that journald does not know.
+    echo 'sh /ccwatch-test/guest.sh container >/ccwatch-test/console 2>&1' >"$work/test/start"
+    : >"$work/test/console"
+    ln -sf test/console "$work/console"
+    # A /run of its own: nspawn refuses one that lies on a disk.
+    timeout 300 unshare --mount sh -c 'mount -t tmpfs none /run && exec "$@"' sh \
+        systemd-nspawn -q -D "$root" --volatile=overlay --boot --register=no --keep-unit --console=pipe \
+        --private-network --bind="$work/test:/ccwatch-test" </dev/null >"$work/nspawn" 2>&1 &
     guest=$!
     ;;
 *) say "vm or container"; exit 64 ;;
