@@ -158,7 +158,7 @@ fn configuration_page(file: &str) -> String {
             page.push_str(&prose(&prose_before.join("\n")));
             prose_before.clear();
         } else if let Some(key) = line.strip_prefix('#') {
-            let _ = writeln!(page, ".TP\n.B {}", line_of_prose(key.trim()));
+            let _ = writeln!(page, ".TP\n\\fB{}\\fR", escape(key.trim()));
             page.push_str(&prose(&prose_before.join("\n")));
             prose_before.clear();
         } else if line.is_empty() && !prose_before.is_empty() {

@@ -116,3 +116,25 @@ fn starts_reloads_and_stops_are_alerts() {
     assert!(alert.at("ccwatch.lost.since").is_string(), "{alert}");
     third.stop();
 }
+
+#[test]
+fn doctor_and_the_pid_file_know_the_running_watcher() {
+    common::need_root();
+    let setup = Setup::new();
+    let mut command = setup.command();
+    let pid_file = setup.home().join("pid");
+    // What a dead watcher left.
+    std::fs::write(&pid_file, "1\n").unwrap();
+    let watcher = setup.spawn(command.arg("--pid-file").arg(&pid_file));
+    watcher.await_stderr("watching", |line| line.starts_with("watching"));
+    let pid = watcher.pid();
+    assert_eq!(std::fs::read_to_string(&pid_file).unwrap(), format!("{pid}\n"));
+    let mut doctor = std::process::Command::new(common::watcher::BINARY);
+    let report = doctor.arg("doctor").arg("--config").arg(setup.write()).output().unwrap();
+    let report = String::from_utf8(report.stdout).unwrap();
+    let line = report.lines().find(|line| line.contains(" watcher ")).unwrap();
+    assert!(line.contains(&format!("runs as process {pid}: ")), "{line}");
+    assert!(line.ends_with("no new privileges, system calls filtered"), "{line}");
+    watcher.stop();
+    assert!(!pid_file.exists());
+}

@@ -1,20 +1,23 @@
 #!/usr/bin/env bash
 # Tests the packages that packaging/build.sh makes: contents, lint, and the life of each in a root of its own.
 #
-#   tests/packages.sh [--install] [--rewrite]
+#   tests/packages.sh [--install] [--rewrite] [--machines "SUITE ..."]
 #
-# Needs root on Debian 12 or later. --install gets lintian and rpmlint, and what packaging/build.sh needs, by apt and from
-# PyPI. --rewrite writes the lists in tests/packages anew. The roots are overlays over this machine's own root
+# Needs root on Debian 12 or later. --install gets what tests and packaging/build.sh need by apt and from PyPI. --rewrite
+# writes the lists in tests/packages anew. --machines: the Debian releases whose systemd, in a virtual machine, installs
+# the .deb and runs the service; without it 11, 12 and 13, each also in a container, and the packages are built a second
+# time in another directory, which must give the same bytes. The roots are overlays over this machine's own root
 # directory: no process of theirs is process 1, so the service is the SysV one, and the watcher that it starts there
 # watches this machine. Nothing of this machine is changed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-install='' rewrite=no
+install='' rewrite=no machines=''
 while [ $# -gt 0 ]; do
     case $1 in
     --install) install=--install ;;
     --rewrite) rewrite=yes ;;
+    --machines) machines=$2; shift ;;
     -h | --help) sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' "$0"; exit 0 ;;
     *) echo "tests/packages.sh: unknown option $1" >&2; exit 64 ;;
     esac
@@ -27,9 +30,9 @@ PATH=$PATH:/usr/sbin:/sbin
 export LC_ALL=C
 
 missing=''
-for tool in lintian rpmlint man; do
-    package=${tool/#man/man-db}
-    command -v $tool >/dev/null || missing+=" $package"
+for entry in lintian:lintian rpmlint:rpmlint man:man-db debootstrap:debootstrap mke2fs:e2fsprogs \
+    qemu-system-x86_64:qemu-system-x86 systemd-nspawn:systemd-container; do
+    command -v "${entry%%:*}" >/dev/null || missing+=" ${entry#*:}"
 done
 if [ -n "$missing" ] && [ -n "$install" ]; then
     # shellcheck disable=SC2086 # a list of words
@@ -253,4 +256,25 @@ in_root sh -c '! test -e /var/run/ccwatch.pid' || fail "it runs after it was era
 left=$(comm -13 <(echo "$empty") <(listing) | tr '\n' ' ')
 say "left after rpm -e: $left"
 [ -z "$(echo "$left" | tr ' ' '\n' | grep -v '^./var/l[io][bg]/ccwatch')" ] || fail "left after rpm -e: $left"
-say "all well"
+
+# --- With systemd -----------------------------------------------------------------------------------------------------
+everything=no
+[ -n "$machines" ] || { everything=yes machines='bullseye bookworm trixie'; }
+for suite in $machines; do
+    say "Debian $suite in a virtual machine"
+    tests/vm/run.sh vm "$suite" "$deb" "$home/new/$new_deb" || fail "the virtual machine of $suite"
+    if [ $everything = yes ]; then
+        say "Debian $suite in a container"
+        tests/vm/run.sh container "$suite" "$deb" "$home/new/$new_deb" || fail "the container of $suite"
+    fi
+done
+
+if [ $everything = yes ]; then
+    say "the same sources in another directory"
+    mkdir "$home/elsewhere"
+    git ls-files -z | xargs -0 cp --parents -t "$home/elsewhere"
+    epoch=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}
+    (cd "$home/elsewhere" && SOURCE_DATE_EPOCH=$epoch packaging/build.sh --install --target-dir "$home/elsewhere/target")
+    same "$before" "$(cd "$home/elsewhere/target/packages" && sha256sum ./*)" "another directory gave other packages"
+fi
+say "all well in $SECONDS s"

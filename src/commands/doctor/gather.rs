@@ -8,6 +8,7 @@ use std::path::Path;
 
 use nix::unistd::{AccessFlags, access};
 
+use super::running::Running;
 use super::{Place, Report};
 use crate::config::{FanotifySwitch, Loaded, Switch};
 use crate::container::runtimes::{RuntimeFound, Runtimes};
@@ -98,15 +99,21 @@ pub fn gather(proc: &Path, boot: &Path, loaded: &Loaded, probes: &impl Probes) -
         }),
         alert_file: config.alert_file.enabled.then(|| place(&config.alert_file.path)),
         state: place(&config.state.directory),
+        watcher: Running::find(proc, &config.state.directory),
     }
+}
+
+/// The beginning of a file; `None` where it cannot be read.
+pub(super) fn bounded(path: &Path, limit: u64) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path).ok()?.take(limit).read_to_end(&mut bytes).ok()?;
+    Some(bytes)
 }
 
 /// The containers in which some process lives, and our own. Zombies and processes that vanish meanwhile are nobody's.
 fn containers(proc: &Path, probes: &impl Probes) -> (BTreeMap<&'static str, usize>, Option<ContainerKey>) {
     let of = |process: &str| {
-        let mut cgroup = Vec::new();
-        let file = File::open(proc.join(process).join("cgroup")).ok()?;
-        file.take(MAX_CGROUP).read_to_end(&mut cgroup).ok()?;
+        let cgroup = bounded(&proc.join(process).join("cgroup"), MAX_CGROUP)?;
         probes.container(&cgroup)
     };
     let entries = std::fs::read_dir(proc).into_iter().flatten().flatten();

@@ -2,6 +2,7 @@
 //! written here; [`gather()`] collects them.
 
 mod gather;
+mod running;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -9,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 pub use gather::{Probes, gather};
+pub use running::{Privileges, Running};
 
 use super::print;
 use crate::alert::escape;
@@ -67,6 +69,8 @@ pub struct Report {
     pub alert_file: Option<Place>,
     /// The state directory.
     pub state: Place,
+    /// The watcher that runs with it.
+    pub watcher: Option<Running>,
 }
 
 /// How a finding counts.
@@ -129,6 +133,11 @@ impl Report {
             }
         }
         judge_place(&mut add, "state", &self.state);
+        match self.watcher.as_ref().map(Running::describe) {
+            Some((true, text)) => add(State::Fine, "watcher", text),
+            Some((false, text)) => add(State::Note, "watcher", text),
+            None => add(State::Note, "watcher", "none runs with this state directory".into()),
+        }
         let (path, exists) = (self.config.0.display(), self.config.1);
         let config = if exists { path.to_string() } else { format!("{path} is not there, the defaults hold") };
         add(State::Note, "config", config);
@@ -353,6 +362,7 @@ mod tests {
             syslog: Some(("unix:/dev/log".into(), Ok(()))),
             alert_file: None,
             state: ("/var/lib/ccwatch".into(), Ok(())),
+            watcher: None,
         }
     }
 
@@ -380,6 +390,7 @@ note      containers      3 running: docker 2, podman 1
 ok        syslog          unix:/dev/log
 note      alert file      switched off
 ok        state           /var/lib/ccwatch
+note      watcher         none runs with this state directory
 note      config          /etc/ccwatch/ccwatch.toml is not there, the defaults hold
 "
         );

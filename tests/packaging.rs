@@ -1,0 +1,166 @@
+//! What the packages install, as far as it can be checked without building one: the unit against the program, each
+//! drop-in against the systemd versions that know it, and the pages against the files that they describe.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn packaging(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging").join(name)
+}
+
+/// The directives of a unit file, in their order.
+fn directives(name: &str) -> Vec<(String, String)> {
+    let text = fs::read_to_string(packaging("systemd").join(name)).unwrap();
+    let lines = text.lines().filter(|line| !line.starts_with(['#', '[']) && !line.is_empty());
+    lines.map(|line| line.split_once('=').map(|(key, value)| (key.into(), value.into())).unwrap()).collect()
+}
+
+fn value(name: &str, key: &str) -> String {
+    directives(name).into_iter().find(|(found, _)| found == key).unwrap_or_else(|| panic!("no {key} in {name}")).1
+}
+
+/// Directive and the first systemd that knows it, by its NEWS file; 219 and older are 219.
+const SINCE: &[(&str, u32)] = &[
+    ("CPUShares", 219),
+    ("CPUWeight", 232),
+    ("KeyringMode", 235),
+    ("LockPersonality", 235),
+    ("MemoryDenyWriteExecute", 231),
+    ("MemoryLimit", 219),
+    ("MemoryMax", 231),
+    ("PrivateMounts", 239),
+    ("ProtectClock", 245),
+    ("ProtectControlGroups", 232),
+    ("ProtectHome", 219),
+    ("ProtectKernelLogs", 244),
+    ("ProtectKernelModules", 232),
+    ("ProtectKernelTunables", 232),
+    ("ProtectSystem", 232),
+    ("ReadWritePaths", 231),
+    ("RestrictNamespaces", 233),
+    ("RestrictSUIDSGID", 242),
+    ("SystemCallErrorNumber", 219),
+    ("SystemCallFilter", 241),
+    ("TasksMax", 227),
+];
+
+/// What systemd 219 has, of what the unit uses.
+const OF_219: &[&str] = &[
+    "After",
+    "Before",
+    "CapabilityBoundingSet",
+    "Description",
+    "DevicePolicy",
+    "Documentation",
+    "ExecReload",
+    "ExecStart",
+    "LimitCORE",
+    "LimitNICE",
+    "LimitNOFILE",
+    "LimitRTPRIO",
+    "Nice",
+    "NoNewPrivileges",
+    "NotifyAccess",
+    "OOMScoreAdjust",
+    "Restart",
+    "RestartPreventExitStatus",
+    "RestartSec",
+    "RestrictAddressFamilies",
+    "StartLimitBurst",
+    "StartLimitInterval",
+    "SystemCallArchitectures",
+    "TimeoutStartSec",
+    "TimeoutStopSec",
+    "Type",
+    "UMask",
+    "WantedBy",
+    "WatchdogSec",
+];
+
+#[test]
+fn the_unit_says_nothing_that_systemd_219_does_not_know() {
+    for (key, _) in directives("ccwatch.service") {
+        assert!(OF_219.contains(&key.as_str()), "{key}");
+    }
+}
+
+#[test]
+fn each_drop_in_is_for_systemds_that_know_it() {
+    let mut checked = 0;
+    for entry in fs::read_dir(packaging("systemd")).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        let Some(version) = name.strip_prefix("from-").and_then(|rest| rest.strip_suffix(".conf")) else { continue };
+        let version: u32 = version.parse().unwrap();
+        for (key, _) in directives(&name) {
+            let since = SINCE.iter().find(|(known, _)| *known == key).unwrap_or_else(|| panic!("{key}: since when?")).1;
+            assert!(since <= version, "{name}: {key} came with {since}");
+            checked += 1;
+        }
+    }
+    assert!(checked > 10);
+}
+
+/// With one of these the sensors are blind, or the alerts do not leave.
+#[test]
+fn nothing_hides_what_the_sensors_need() {
+    let forbidden = [
+        "ProtectProc",
+        "ProcSubset",
+        "PrivateUsers",
+        "PrivatePIDs",
+        "PrivateNetwork",
+        "PrivateDevices",
+        "PrivateTmp",
+        "DynamicUser",
+        "CPUQuota",
+        "AmbientCapabilities",
+        "ProtectHostname",
+        "RestrictRealtime",
+    ];
+    for entry in fs::read_dir(packaging("systemd")).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        if name.ends_with(".conf") || name.ends_with(".service") {
+            for (key, _) in directives(&name) {
+                assert!(!forbidden.contains(&key.as_str()), "{name}: {key}");
+            }
+        }
+    }
+    let families = value("ccwatch.service", "RestrictAddressFamilies");
+    assert_eq!(families, "AF_UNIX AF_NETLINK AF_INET AF_INET6");
+}
+
+#[test]
+fn the_packages_places_are_the_defaults() {
+    let config = ccwatch::config::Config::default();
+    let writable = value("from-239.conf", "ReadWritePaths");
+    let state = config.state.directory.display().to_string();
+    let alerts = config.alert_file.path.parent().unwrap().display().to_string();
+    assert_eq!(writable, format!("-{state} -{alerts}"));
+    for script in ["deb/postinst", "deb/postrm"] {
+        let text = fs::read_to_string(packaging(script)).unwrap();
+        assert!(text.contains(&state) && text.contains(&alerts), "{script}");
+    }
+}
+
+#[test]
+fn the_page_of_fingerprints_describes_every_key() {
+    let page = fs::read_to_string(packaging("man/ccwatch-fingerprints.5")).unwrap().replace('\\', "");
+    let file = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("config/fingerprints.toml")).unwrap();
+    let file: toml::Table = toml::from_str(&file).unwrap();
+    let mut keys = BTreeSet::new();
+    for (table, value) in &file {
+        if let Some(entries) = value.as_array() {
+            assert!(page.contains(&format!("[[{table}]]")), "no section [[{table}]]");
+            keys.extend(entries.iter().filter_map(|entry| entry.as_table()).flat_map(|entry| entry.keys().cloned()));
+        } else {
+            keys.insert(table.clone());
+        }
+    }
+    for key in keys {
+        let described =
+            |line: &str| line.strip_prefix(".B ").is_some_and(|words| words.split([',', ' ']).any(|word| word == key));
+        assert!(page.lines().any(described), "{key} is not described");
+    }
+}

@@ -1,0 +1,172 @@
+#!/bin/sh
+# The life of the package where systemd is process 1: in a virtual machine, where the sensors are those of a host, or in
+# a container, where the kernel has no connector for them. tests/vm/run.sh starts it; it says "ok" or "NOT OK" line by
+# line, and at the end how many were not.
+#
+#   guest.sh vm|container
+set -u
+mode=$1
+here=$(cd "$(dirname "$0")" && pwd)
+export DEBIAN_FRONTEND=noninteractive PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C
+failed=0
+
+check() {
+    what=$1
+    shift
+    if "$@" >"$here/said" 2>&1; then
+        echo "ok - $what"
+    else
+        echo "NOT OK - $what"
+        tail -n 12 "$here/said" | sed 's/^/    /'
+        failed=$((failed + 1))
+    fi
+}
+# Asks again until it holds: nothing here takes half a minute.
+await() {
+    end=$(($(date +%s) + 30))
+    until "$@"; do
+        [ "$(date +%s)" -lt "$end" ] || return 1
+        sleep 0.1
+    done
+}
+show() { systemctl show -p "$1" ccwatch.service | sed 's/^[^=]*=//'; }
+is() { [ "$(show "$1")" = "$2" ] || { echo "$1 is $(show "$1"), not $2"; systemctl status --no-pager ccwatch; return 1; }; }
+active() { await is ActiveState active; }
+# Alerts, as the machine's own journal got them by /dev/log.
+alerts() { journalctl --no-pager -q -o cat -t ccwatch | grep '^{'; }
+alerted() { await sh -c "journalctl --no-pager -q -o cat -t ccwatch | grep -q -- '$1'" || { alerts | tail -n 5; return 1; }; }
+numbers() { alerts | sed -n 's/.*"sequence":\([0-9]*\).*/\1/p'; }
+
+# --- A container with a compiler --------------------------------------------------------------------------------------
+container_up() {
+    bundle=/run/test-bundle
+    mkdir -p $bundle/rootfs /run/test-overlay && mount -t tmpfs none /run/test-overlay
+    mkdir -p /run/test-overlay/upper /run/test-overlay/work
+    mount -t overlay -o lowerdir=/,upperdir=/run/test-overlay/upper,workdir=/run/test-overlay/work none $bundle/rootfs
+    echo 'int answer(void) { return 42; }' >$bundle/rootfs/answer.c
+    (cd $bundle && crun spec && sed -i 's/"terminal": true/"terminal": false/; s/"readonly": true/"readonly": false/' config.json &&
+        mv config.json config.base)
+}
+# container NAME ARGUMENT...: runs it to its end.
+container() {
+    name=$1
+    shift
+    list=$(printf ', "%s"' "$@")
+    sed "/\"args\": \[/,/\]/c\\                \"args\": [${list#, }]," /run/test-bundle/config.base >/run/test-bundle/config.json
+    crun --cgroup-manager=cgroupfs run -b /run/test-bundle "$name"
+}
+
+# --- Installed --------------------------------------------------------------------------------------------------------
+check "dpkg installs it" dpkg -i "$here/old.deb"
+check "it is enabled" systemctl is-enabled ccwatch.service
+check "it is active" active
+check "no restart was needed" is NRestarts 0
+version=$(systemctl --version | sed -n '1s/^systemd \([0-9]*\).*/\1/p')
+fitting() (
+    cd /lib/systemd/system/ccwatch.service.d || return 1
+    for file in /usr/lib/ccwatch/systemd/*.conf; do
+        name=$(basename "$file" .conf)
+        case $name in
+        from-*) if [ "$version" -ge "${name#from-}" ]; then wanted=yes; else wanted=no; fi ;;
+        below-*) if [ "$version" -lt "${name#below-}" ]; then wanted=yes; else wanted=no; fi ;;
+        esac
+        if [ -e "$name.conf" ]; then found=yes; else found=no; fi
+        echo "systemd $version, $name: wanted $wanted, found $found"
+        [ $wanted = $found ] || return 1
+    done
+)
+check "the drop-ins are those for systemd $version" fitting
+check "systemd says nothing against unit and drop-ins" sh -c '! journalctl --no-pager -q -b _PID=1 | grep -i "ccwatch.service.*:[0-9]*:"'
+check "systemd-analyze verify is clean" sh -c 'said=$(systemd-analyze verify --man=no /lib/systemd/system/ccwatch.service 2>&1 | grep ccwatch); echo "$said"; [ -z "$said" ]'
+check "its start is told" alerted '"action":"watcher-started"'
+check "state is for root alone" sh -c '[ "$(stat -c %a /var/lib/ccwatch /var/log/ccwatch /etc/ccwatch/ccwatch.toml | tr "\n" " ")" = "700 750 640 " ]'
+check "doctor shows what it may do" sh -c 'ccwatch doctor | grep "watcher.*: 4 capabilities, no new privileges, system calls filtered"'
+
+if [ "$mode" = vm ]; then
+    check "every sensor is up" sh -c 'systemctl show -p StatusText ccwatch | tee /dev/stderr | grep -q "sensors connector, fanotify, procfs-poll" && ! systemctl show -p StatusText ccwatch | grep -q degraded'
+    check "doctor finds nothing degraded" ccwatch doctor
+    container_up >"$here/container" 2>&1
+    check "a container compiles" container first tcc -c /answer.c -o /answer.o
+    check "and is alerted through the journal" alerted '"action":"compiler-executed".*"tcc"'
+    check "with its end" alerted '"state":"closed".*"tcc"\|"tcc".*"state":"closed"'
+
+    # Two seconds instead of a minute, and no call that the filter does not know.
+    mkdir -p /run/systemd/system/ccwatch.service.d
+    printf '[Service]\nWatchdogSec=2\nEnvironment=CCWATCH_REFUSED_CALL=kill\n' >/run/systemd/system/ccwatch.service.d/test.conf
+    systemctl daemon-reload
+    systemctl restart ccwatch
+    check "active with a watchdog of two seconds" active
+    restarted() { [ "$(show MainPID)" != "$1" ] && [ "$(show MainPID)" != 0 ] && [ "$(show ActiveState)" = active ]; }
+    pid=$(show MainPID)
+    kill -9 "$pid"
+    check "after kill -9 it is started again" await restarted "$pid"
+    check "and says that one was killed" alerted '"reason":"after-kill"'
+    # Its arguments may be gone: one container is one alert, and this one has none from before.
+    seen_since_the_start() { alerts | awk '/"watcher-started"/ { seen = 0 } /"compiler-executed"/ && /tcc/ { seen = 1 } END { exit !seen }'; }
+    pid=$(show MainPID)
+    kill -STOP "$pid"
+    check "after SIGSTOP the watchdog starts it again" await restarted "$pid"
+    check "the watchdog it was" sh -c 'journalctl --no-pager -q -b -u ccwatch | grep -i "watchdog timeout"'
+    check "a container compiles again" container second tcc -c /answer.c -o /second.o
+    check "and it is alerted as before" await seen_since_the_start
+
+    # A compiler that runs during the upgrade.
+    mkfifo /run/source
+    exec 9<>/run/source
+    container during tcc -c - -o /answer.o </run/source >/dev/null 2>&1 &
+    check "a compiler waits for its source" alerted '"state":"opened".*tcc -c -\|tcc -c -.*"state":"opened"'
+else
+    check "without the kernel's connector it says so" alerted '"action":"sensor-degraded".*"sensor":"connector"'
+    check "the boot was not held up" sh -c 'systemctl is-active multi-user.target'
+fi
+
+# --- Upgraded ---------------------------------------------------------------------------------------------------------
+echo '# changed by the administrator' >>/etc/ccwatch/ccwatch.toml
+sum=$(sha256sum /etc/ccwatch/ccwatch.toml)
+pid=$(show MainPID)
+last=$(numbers | tail -n 1)
+check "dpkg upgrades it" dpkg --force-confold -i "$here/new.deb"
+check "the changed configuration is kept" sh -c "[ \"\$(sha256sum /etc/ccwatch/ccwatch.toml)\" = '$sum' ]"
+check "it is active" active
+check "it was restarted" sh -c "[ $(show MainPID) != $pid ]"
+check "it is the new one" sh -c "[ \"\$(dpkg-query -W -f '\${Version}' ccwatch)\" = \"\$(dpkg-deb -f '$here/new.deb' Version)\" ]"
+check "the end of the old one is told" alerted '"action":"watcher-stopped"'
+check "the start of the new one is told, with the gap" alerted '"reason":"after-stop".*"gap_ms":\|"gap_ms":.*"reason":"after-stop"'
+check "event.sequence goes on without a gap" sh -c "journalctl --no-pager -q -o cat -t ccwatch | grep '^{' | sed -n 's/.*\"sequence\":\([0-9]*\).*/\1/p' | awk -v last=${last:-0} 'NR > 1 && \$1 != before + 1 { print before, \$1; bad = 1 } { before = \$1 } END { exit bad || before <= last }'"
+if [ "$mode" = vm ]; then
+    again() { [ "$(alerts | grep 'tcc -c -' | grep -c '"state":"opened"')" -ge 2 ]; }
+    check "what still compiles was closed and is found again" await again
+    check "the session of before was closed" sh -c "journalctl --no-pager -q -o cat -t ccwatch | grep 'tcc -c -' | grep -q '\"state\":\"closed\"'"
+    exec 9>&-
+fi
+
+# --- A configuration that cannot be used ------------------------------------------------------------------------------
+cp /etc/ccwatch/ccwatch.toml "$here/kept.toml"
+echo 'nonsense = 1' >>/etc/ccwatch/ccwatch.toml
+systemctl restart ccwatch >/dev/null 2>&1
+check "with a bad configuration it fails with 78" await is ExecMainStatus 78
+check "and is not started again and again" is NRestarts 0
+check "dpkg installs all the same" dpkg --force-confold -i "$here/new.deb"
+check "postinst can be repeated" sh /var/lib/dpkg/info/ccwatch.postinst configure "$(dpkg-query -W -f '${Version}' ccwatch)"
+cp "$here/kept.toml" /etc/ccwatch/ccwatch.toml
+systemctl reset-failed ccwatch
+systemctl start ccwatch
+check "with the good one it is active again" active
+
+# --- Disabled by the administrator, removed, purged -------------------------------------------------------------------
+systemctl disable ccwatch >/dev/null 2>&1
+dpkg --force-confold -i "$here/new.deb" >/dev/null 2>&1
+check "what is disabled stays disabled" sh -c '! systemctl is-enabled ccwatch.service'
+check "dpkg removes it" dpkg -r ccwatch
+check "it is stopped" sh -c '! pgrep -x ccwatch'
+check "configuration and state are kept" test -e /etc/ccwatch/ccwatch.toml -a -e /var/lib/ccwatch/sequence
+check "dpkg purges it" dpkg -P ccwatch
+rm -f /run/systemd/system/ccwatch.service.d/test.conf
+left() {
+    left=$(find / -xdev \( -path "$here" -o -path /run -o -path /proc -o -path /ccwatch-test \) -prune -o -name '*ccwatch*' -print |
+        grep -v '/ccwatch-test\.')
+    echo "$left"
+    [ -z "$left" ]
+}
+check "nothing of it is left" left
+echo "failed: $failed"
