@@ -52,10 +52,7 @@ impl Probes for Installed {
     }
 
     fn fanotify(&self, best: Way) -> std::result::Result<Way, String> {
-        match group::probe(best)? {
-            Way::Open if best != Way::Open => Err(group::NO_EXEC_EVENTS.into()),
-            way => Ok(way),
-        }
+        group::probe(best)
     }
 
     fn container(&self, cgroup: &[u8]) -> Option<ContainerKey> {

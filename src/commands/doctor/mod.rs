@@ -19,7 +19,7 @@ use crate::config::{Config, Sensors, Switch};
 use crate::container::ContainerKey;
 use crate::error::Result;
 use crate::host::kernel::{Capabilities, Initial, Kernel, OLDEST};
-use crate::sensor::fanotify::group::Way;
+use crate::sensor::fanotify::group::{OPENS_ALONE, Way};
 use crate::sensor::mounts::status::{ContainerCoverage, Coverage};
 
 /// Prints the report; exit code 0 where all is well, 1 where something is degraded.
@@ -217,9 +217,8 @@ impl Report {
         }
         match &self.fanotify {
             None => add(State::Note, "fanotify", "switched off".into()),
-            Some(Ok(Way::Open)) if !self.has_connector() => {
-                let why = "no exec events here, and no process connector to tell what was executed";
-                add(State::Note, "fanotify", format!("not to be had: {why}"));
+            Some(Ok(_)) if !self.has_fanotify() => {
+                add(State::Note, "fanotify", format!("not to be had: {OPENS_ALONE}"));
             }
             Some(Ok(way)) => add(State::Fine, "fanotify", format!("available: {}", way.describe())),
             // An old kernel is no fault of this host's.
@@ -259,9 +258,14 @@ impl Report {
         matches!(self.connector, Some(Ok(())))
     }
 
+    /// An open tells of an exec only together with the connector.
+    fn has_fanotify(&self) -> bool {
+        matches!(self.fanotify, Some(Ok(way)) if way != Way::Open || self.has_connector())
+    }
+
     /// What nobody will see with the sensors that are there.
     pub fn not_covered(&self) -> Vec<&'static str> {
-        let short = if matches!(self.fanotify, Some(Ok(_))) {
+        let short = if self.has_fanotify() {
             "a process that ends in well under a millisecond, executed from memory, from a network or FUSE filesystem, or \
              in the first moment of a mount: it is counted as unexamined"
         } else if self.has_connector() {
@@ -419,6 +423,11 @@ note      config          /etc/ccwatch/ccwatch.toml is not there, the defaults h
     #[test]
     fn fanotify_covers_what_is_short() {
         let mut report = well();
+        report.fanotify = Some(Ok(Way::Open));
+        assert!(report.render().contains("executed from memory"));
+        report.connector = Some(Err("none".into()));
+        assert!(report.render().contains("note      fanotify        not to be had: this kernel has no exec events"));
+        report.connector = Some(Ok(()));
         report.fanotify = Some(Ok(Way::Filesystem));
         let text = report.render();
         assert!(text.contains("ok        fanotify        available"), "{text}");

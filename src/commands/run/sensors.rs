@@ -11,7 +11,7 @@ use crate::event::{Fact, SensorKind};
 use crate::host::process::Proc;
 use crate::sensor::counters::Counters;
 use crate::sensor::fanotify::Reader as FanotifyReader;
-use crate::sensor::fanotify::group::{Group, NO_EXEC_EVENTS, Way};
+use crate::sensor::fanotify::group::{Group, OPENS_ALONE, Way};
 use crate::sensor::ledger::Ledger;
 use crate::sensor::mounts::{Mounts, watch};
 use crate::sensor::pace::Mode;
@@ -76,16 +76,9 @@ impl Watcher {
         let best = if forced { Way::Open } else { Way::Filesystem };
         let started = Group::open(best).and_then(|group| {
             let way = group.way;
-            // Opens are not told from execs well enough to be trusted unasked.
-            if way == Way::Open && !forced {
-                return Err(NO_EXEC_EVENTS.into());
-            }
             // An open says nothing by itself.
             if way == Way::Open && connector.is_none() {
-                return Err(
-                    "this kernel has no exec events, and there is no process connector to tell what was executed"
-                        .into(),
-                );
+                return Err(OPENS_ALONE.into());
             }
             self.start_readers(config, shared, Arc::new(group)).map(|()| way)
         });

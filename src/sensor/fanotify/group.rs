@@ -19,8 +19,9 @@ const EVENTS: usize = 64;
 /// FAN_REPORT_FD_ERROR of linux/fanotify.h, Linux 6.13: an event whose file cannot be opened is told all the same.
 const REPORT_FD_ERROR: u32 = 0x2000;
 
-/// Why a kernel before 5.0 has no part in this.
-pub const NO_EXEC_EVENTS: &str = "this kernel has no FAN_OPEN_EXEC (5.0, or RHEL 8's 4.18)";
+/// Why a kernel before 5.0 has no part in this without its process connector.
+pub const OPENS_ALONE: &str =
+    "this kernel has no exec events, and there is no process connector to tell what was executed";
 
 /// How execs are had, the best first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
