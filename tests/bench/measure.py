@@ -66,12 +66,14 @@ class Syslog:
 
 
 class Watcher:
-    def __init__(self, binary, directory, syslog, fanotify, gap="1s"):
+    def __init__(self, binary, directory, syslog, sensors, gap="1s"):
+        """`sensors`: that section's keys."""
         config = directory / "ccwatch.toml"
+        chosen = "".join(f'{key} = "{value}"\n' for key, value in sensors.items())
         config.write_text(
             f'[state]\ndirectory = "{directory}/state"\n[alert-file]\npath = "{directory}/alerts.json"\n'
             f'[syslog]\ntarget = "unix:{syslog}"\n[session]\ngap = "{gap}"\n'
-            f'[sensors]\nfanotify = "{fanotify}"\n'
+            f"[sensors]\n{chosen}"
         )
         begin = time.monotonic()
         self.process = subprocess.Popen(
@@ -274,7 +276,7 @@ def main():
             running = []
 
             def start():
-                running.append(Watcher(a.ccwatch, home, syslog.path, a.fanotify))
+                running.append(Watcher(a.ccwatch, home, syslog.path, {"fanotify": a.fanotify}))
                 return running[-1]
 
             try:
