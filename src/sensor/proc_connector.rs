@@ -1,7 +1,7 @@
 //! The proc connector's reader: sleeps until an exec arrives, drains the socket, looks at what still lives, and rests
 //! as [`Pace`] says. It proves by a canary that the kernel still talks to it, and reopens the socket when it does not.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashSet, VecDeque};
 use std::os::fd::AsFd;
 use std::process::Child;
 use std::sync::Arc;
@@ -262,21 +262,7 @@ impl Reader {
                 self.heard();
             }
         }
-        let mut last: HashMap<Pid, Monotonic> = HashMap::with_capacity(execs.len());
-        let mut order = Vec::with_capacity(execs.len());
-        let mut counted = Vec::with_capacity(execs.len());
-        for (pid, at) in execs.into_iter().rev() {
-            // Several execs of one process: only its last image can be looked at.
-            match last.entry(pid) {
-                std::collections::hash_map::Entry::Occupied(_) => {
-                    counted.push(Counted { pid, at, image: Image::Unknown })
-                }
-                std::collections::hash_map::Entry::Vacant(new) => {
-                    new.insert(at);
-                    order.push((pid, at));
-                }
-            }
-        }
+        let (mut order, mut counted) = newest_of_each(execs);
         let beyond = order.split_off(order.len().min(LOOKS));
         if self.ledger.is_kept() {
             counted.extend(beyond.into_iter().map(|(pid, at)| Counted { pid, at, image: Image::Unknown }));
@@ -401,6 +387,17 @@ impl Drop for Reader {
     fn drop(&mut self) {
         self.reap();
     }
+}
+
+/// The last exec of each process, newest first, and those before it: only the last image can be looked at.
+fn newest_of_each(execs: Vec<(Pid, Monotonic)>) -> (Vec<(Pid, Monotonic)>, Vec<Counted>) {
+    // Mostly there is one.
+    if execs.len() < 2 {
+        return (execs, Vec::new());
+    }
+    let mut pids = HashSet::with_capacity(execs.len());
+    let (order, earlier): (Vec<_>, Vec<_>) = execs.into_iter().rev().partition(|(pid, _)| pids.insert(*pid));
+    (order, earlier.into_iter().map(|(pid, at)| Counted { pid, at, image: Image::Unknown }).collect())
 }
 
 /// Whether the look leaves open where the process belongs: a zombie shows a false cgroup on v1.
