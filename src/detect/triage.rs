@@ -178,6 +178,10 @@ impl FileTriage for Screen {
         }
     }
 
+    fn adopt(&self, id: FileId, layer: FileId) -> bool {
+        self.judged.adopt(id, layer)
+    }
+
     fn doubt(&self, id: FileId) {
         self.judged.doubt(id);
     }

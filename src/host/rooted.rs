@@ -21,6 +21,9 @@ const MAX_DEPTH: usize = 128;
 const MAX_PENDING: usize = 4096;
 /// How often the kernel may say that the tree moved under it (openat2(2), EAGAIN) before we walk ourselves.
 const MAX_RACES: usize = 8;
+const RESOLUTION: ResolveFlag = ResolveFlag::RESOLVE_IN_ROOT.union(ResolveFlag::RESOLVE_NO_MAGICLINKS);
+/// linux/openat2.h, Linux 5.12.
+const RESOLVE_CACHED: u64 = 0x20;
 
 /// Set when openat2(2) proved to be missing: before 5.6, or hidden by a seccomp filter.
 static NO_OPENAT2: AtomicBool = AtomicBool::new(false);
@@ -70,15 +73,35 @@ pub fn locate(root: BorrowedFd<'_>, path: &Path) -> Field<OwnedFd> {
     Resolver::best().locate(root, path.as_os_str().as_bytes())
 }
 
+/// An `O_PATH` descriptor on a place that something is mounted on, inside `root`, as far as the kernel finds the way in
+/// its memory, where it keeps every way to a mount. So no server is asked that somebody mounts on that way meanwhile,
+/// and who may never answer. Before Linux 5.12 as [`locate`].
+///
+/// # Errors
+/// `Busy` where the way is not in memory, else as [`locate`].
+pub fn locate_mount_point(root: BorrowedFd<'_>, path: &Path) -> Field<OwnedFd> {
+    let how = how().resolve(RESOLUTION | ResolveFlag::from_bits_retain(RESOLVE_CACHED));
+    for _ in 0..MAX_RACES {
+        match openat2(root, path, how) {
+            Err(Errno::EAGAIN | Errno::EINTR) => {}
+            Err(Errno::ENOSYS | Errno::EINVAL | Errno::EPERM) => return locate(root, path),
+            other => return other.map_err(bounded::missing),
+        }
+    }
+    Err(Missing::Busy)
+}
+
 /// Reads a regular file of at most `limit` bytes inside `root`. Errors as [`Resolver::locate`] and [`bounded::read`].
 pub fn read(root: BorrowedFd<'_>, path: &Path, limit: usize) -> Field<Vec<u8>> {
     bounded::read_place(locate(root, path)?.as_fd(), limit)
 }
 
+fn how() -> OpenHow {
+    OpenHow::new().flags(OFlag::O_PATH | OFlag::O_CLOEXEC)
+}
+
 fn by_kernel(root: BorrowedFd<'_>, path: &[u8]) -> nix::Result<OwnedFd> {
-    let how = OpenHow::new()
-        .flags(OFlag::O_PATH | OFlag::O_CLOEXEC)
-        .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
+    let how = how().resolve(RESOLUTION);
     for _ in 0..MAX_RACES {
         match openat2(root, path, how) {
             Err(Errno::EAGAIN | Errno::EINTR) => {}
@@ -160,7 +183,7 @@ mod tests {
 
     use super::*;
     use std::fs;
-    use std::os::unix::fs::symlink;
+    use std::os::unix::fs::{MetadataExt, symlink};
 
     use nix::unistd::mkfifo;
 
@@ -190,6 +213,19 @@ mod tests {
             symlink(target, root.join(format!("chain-{n}"))).unwrap();
         }
         top
+    }
+
+    #[test]
+    fn the_way_to_a_mount_is_in_memory() {
+        let root = open_root(Path::new("/")).unwrap();
+        for path in ["/proc", "/sys", "/dev"] {
+            let place = locate_mount_point(root.as_fd(), Path::new(path)).unwrap();
+            assert_eq!(fstat(&place).unwrap().st_ino, fs::metadata(path).unwrap().ino());
+        }
+        let unread = tempfile::tempdir().unwrap();
+        let nowhere = unread.path().join("never/looked/for");
+        assert_eq!(locate_mount_point(root.as_fd(), &nowhere).map(drop), Err(Missing::Busy));
+        assert_eq!(locate(root.as_fd(), &nowhere).map(drop), Err(Missing::Absent));
     }
 
     #[test]

@@ -63,6 +63,9 @@ pub enum FileIs {
 pub trait FileTriage: Send + Sync {
     /// What this file is, by its path and by what was read of it before. Without I/O.
     fn judge(&self, path: &[u8], id: FileId) -> FileIs;
+    /// A file that an overlay shows is this one of an image layer: what was read of it for another container holds. False
+    /// where that is nothing yet.
+    fn adopt(&self, id: FileId, layer: FileId) -> bool;
     /// What was read of a file may have changed without a trace: it is to be read again.
     fn doubt(&self, id: FileId);
     /// A filesystem was mounted; it is marked when this returns. May read files.

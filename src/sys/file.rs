@@ -15,6 +15,8 @@ pub struct FileStatus {
     /// The mount through which it was reached, where statx(2) tells (5.8): a number that is never used again from Linux
     /// 6.8 on, before that the one that mountinfo shows.
     pub mount: Option<u64>,
+    /// Neither a directory nor a device nor anything else that is not read like a file.
+    pub is_regular: bool,
     /// Names that lead to it; 0 where it was deleted.
     pub nlink: u64,
     /// Bytes.
@@ -52,6 +54,7 @@ pub fn status_cached(dir: BorrowedFd<'_>, path: &CStr) -> io::Result<FileStatus>
         dev: libc::makedev(buffer.stx_dev_major, buffer.stx_dev_minor),
         ino: buffer.stx_ino,
         mount: (buffer.stx_mask & MOUNT != 0).then_some(buffer.stx_mnt_id),
+        is_regular: u32::from(buffer.stx_mode) & libc::S_IFMT == libc::S_IFREG,
         nlink: u64::from(buffer.stx_nlink),
         size: buffer.stx_size,
         mtime_ns: nanoseconds(buffer.stx_mtime.tv_sec, i64::from(buffer.stx_mtime.tv_nsec)),
@@ -71,6 +74,7 @@ pub fn status(dir: BorrowedFd<'_>, path: &CStr) -> io::Result<FileStatus> {
         dev: got.st_dev,
         ino: got.st_ino,
         mount: None,
+        is_regular: got.st_mode & libc::S_IFMT == libc::S_IFREG,
         nlink: got.st_nlink as u64,
         size: got.st_size.unsigned_abs(),
         mtime_ns: nanoseconds(got.st_mtime, got.st_mtime_nsec),

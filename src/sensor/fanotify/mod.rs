@@ -242,7 +242,13 @@ impl Reader {
 
     /// What a file is. Of what was opened for whatever purpose, most is nothing that could be executed.
     fn judge(&mut self, path: &[u8], id: FileId, file: &OwnedFd, innocent: Option<&Innocent<'_>>) -> FileIs {
-        let is = self.triage.judge(path, id);
+        let mut is = self.triage.judge(path, id);
+        if is == FileIs::Unjudged
+            && let Some(layer) = innocent.and_then(|i| i.on.layers.as_ref()?.layer_file(path, id))
+            && self.triage.adopt(id, layer)
+        {
+            is = self.triage.judge(path, id);
+        }
         if is == FileIs::Innocent && innocent.is_some_and(|i| self.innocents.may_have_changed(&self.group, i)) {
             self.triage.doubt(id);
             return FileIs::Unjudged;

@@ -6,12 +6,13 @@ use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use nix::sys::stat::{FileStat, SFlag, fstat};
+use nix::sys::stat::fstat;
 
-use crate::event::Missing;
+use crate::event::{FileId, Missing};
+use crate::host::process::{file_id, file_status};
 use crate::host::{bounded, rooted};
 use crate::sensor::mounts::mountinfo::{Mount, lower_directories};
-use crate::sys::file::has_no_writer;
+use crate::sys::file::{FileStatus, has_no_writer};
 
 /// The layers of one overlay.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,18 +45,25 @@ impl Layers {
     /// /proc/self/fd/N shows of it: from the container's root or from ours. False when in doubt: the path may lead through
     /// a bind mount, or the layers lie on several filesystems, where inode numbers say nothing.
     pub fn are_original(&self, path: &[u8], ino: u64) -> bool {
-        let Some(inside) = self.inside(path) else { return false };
-        if stat(&self.upper, inside).err() != Some(Missing::Absent) {
-            return false;
+        self.original(path).is_some_and(|layer| layer.ino == ino)
+    }
+
+    /// The image layer's own file of which this one is made, where the overlay shows it unchanged: all but the device is
+    /// the same. `path` as in [`Layers::are_original`].
+    pub fn layer_file(&self, path: &[u8], id: FileId) -> Option<FileId> {
+        self.original(path).filter(|layer| FileId { dev: id.dev, ..*layer } == id)
+    }
+
+    fn original(&self, path: &[u8]) -> Option<FileId> {
+        let inside = self.inside(path)?;
+        if status(&self.upper, inside).err() != Some(Missing::Absent) {
+            return None;
         }
         let found =
-            self.lowers.iter().map(|lower| stat(lower, inside)).find(|s| s.as_ref().err() != Some(&Missing::Absent));
-        found
-            .is_some_and(|s| s.is_ok_and(|s| s.st_ino == ino && s.st_nlink == 1 && bounded::kind(&s) == SFlag::S_IFREG))
+            self.lowers.iter().map(|lower| status(lower, inside)).find(|s| s.as_ref().err() != Some(&Missing::Absent));
+        found?.ok().filter(|s| s.is_regular && s.nlink == 1).map(file_id)
     }
-}
 
-impl Layers {
     /// Whether nobody can write to the writable layer's own file of this inode number: the overlay's does not tell.
     /// `path` as in [`Layers::are_original`]. False when in doubt.
     pub fn has_no_writer(&self, path: &[u8], ino: u64) -> bool {
@@ -76,10 +84,10 @@ impl Layers {
 }
 
 /// The state of a file in a layer; no link in it leads out.
-fn stat(layer: &Path, inside: &[u8]) -> Result<FileStat, Missing> {
+fn status(layer: &Path, inside: &[u8]) -> Result<FileStatus, Missing> {
     let root = rooted::open_root(layer)?;
     let file = rooted::locate(root.as_fd(), Path::new(OsStr::from_bytes(inside)))?;
-    fstat(file).map_err(bounded::missing)
+    file_status(file.as_fd(), c"").map_err(|e| Missing::from_os(&e))
 }
 
 #[cfg(test)]
@@ -122,6 +130,21 @@ mod tests {
         assert!(!layers.are_original(b"/usr/bin/linked", linked), "has another name");
         std::fs::remove_dir_all(&upper).unwrap();
         assert!(!layers.are_original(b"/usr/bin/linked", linked), "no upper directory, no word on it");
+    }
+
+    #[test]
+    fn what_two_overlays_show_of_a_layer_is_one_file() {
+        let top = tempfile::tempdir().unwrap();
+        let (upper, lower) = (top.path().join("upper"), top.path().join("lower"));
+        std::fs::create_dir(&upper).unwrap();
+        std::fs::create_dir(&lower).unwrap();
+        std::fs::write(lower.join("tool"), "tool").unwrap();
+        let layers = Layers { point: b"/merged".to_vec(), upper: upper.clone(), lowers: vec![lower.clone()] };
+        let layer = file_id(status(&lower, b"tool").unwrap());
+        assert_eq!(layers.layer_file(b"/tool", FileId { dev: 4711, ..layer }), Some(layer));
+        assert_eq!(layers.layer_file(b"/tool", FileId { ctime_ns: 0, ..layer }), None, "another state of it");
+        std::fs::write(upper.join("tool"), "tool").unwrap();
+        assert_eq!(layers.layer_file(b"/tool", layer), None, "copied up");
     }
 
     #[test]

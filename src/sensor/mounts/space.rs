@@ -202,6 +202,7 @@ impl Space {
                     self.known.insert(place, marked);
                 }
                 Err(Errno::ESTALE) => self.miss(mount, "something is mounted over it"),
+                Err(Errno::EAGAIN) => self.miss(mount, "the way to it is not in memory"),
                 Err(e) => self.miss(mount, e.desc()),
             }
         }
@@ -257,8 +258,14 @@ fn is_covered_as_a_whole(mount: &Mount, tools: &Tools<'_>) -> bool {
 /// A descriptor that is proven to lie on a mount.
 fn reach(mount: &Mount, root: BorrowedFd<'_>) -> nix::Result<(OwnedFd, FileStatus)> {
     let path = Path::new(std::ffi::OsStr::from_bytes(&mount.point));
-    let place = rooted::locate(root, path).map_err(|why| match why {
+    let found = match rooted::locate_mount_point(root, path) {
+        // procfs asks for its own names each time (fs/proc/generic.c, `proc_misc_d_revalidate`).
+        Err(Missing::Busy) if mount.point.starts_with(b"/proc/") => rooted::locate(root, path),
+        other => other,
+    };
+    let place = found.map_err(|why| match why {
         Missing::Absent | Missing::Gone => Errno::ESTALE,
+        Missing::Busy => Errno::EAGAIN,
         _ => Errno::EACCES,
     })?;
     let status = file_status(place.as_fd(), c"").map_err(|e| Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO)))?;
