@@ -48,10 +48,11 @@ fn is_held(watcher: &Watcher, pid: &str) -> bool {
     fds.filter_map(|fd| fs::read_link(fd.path()).ok()).any(|link| link == std::path::Path::new(&table))
 }
 
-/// The process of this name; there is one.
-fn pid_of(name: &str) -> String {
+/// The process of this name in a container; there is one.
+fn pid_of(name: &str, container: &Container) -> String {
     let pids = fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| entry.file_name().into_string().ok());
-    let is_it = |pid: &String| fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.trim() == name);
+    let read = |pid: &String, file: &str| fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
+    let is_it = |pid: &String| read(pid, "comm").trim() == name && read(pid, "cgroup").contains(&container.id);
     let found: Vec<String> = pids.filter(is_it).collect();
     assert_eq!(found.len(), 1, "{name}");
     found[0].clone()
@@ -124,7 +125,7 @@ fn a_cloned_namespace_with_a_tmpfs_of_its_own() {
     ]);
     held.await_line("mounted");
     // It executes nothing, so it is found because others die unseen.
-    let pid = pid_of("inside");
+    let pid = pid_of("inside", &container);
     common::eventually("its mounts are watched", || {
         container.exec(&["./storm", "10", "/usr/bin/tool"]);
         is_held(&watcher, &pid).then_some(())
@@ -176,7 +177,8 @@ fn a_bare_sandbox() {
     let namespace = fs::read_link(format!("/proc/{pid}/ns/mnt")).unwrap().display().to_string();
     let id = namespace.replace(":[", "-").replace(']', "");
     common::eventually("its mounts are watched", || {
-        common::run(Command::new(program::storm()).args(["10", "/bin/true"]));
+        // What lives too short to be looked at: somebody may have died there whom nobody knows.
+        common::run(Command::new(program::storm()).args(["100", &programs[0]]));
         is_held(&watcher, &pid).then_some(())
     });
     child.stdin.take().unwrap().write_all(b"x").unwrap();

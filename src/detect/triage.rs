@@ -132,6 +132,12 @@ impl Triage for Screen {
         }
     }
 
+    fn count_on(&self, mounted: MountedId, look: &Look) {
+        if let Some((inner, _)) = self.owner(mounted) {
+            self.tally(look.at, &inner);
+        }
+    }
+
     fn is_innocent(&self, look: &Look) -> bool {
         if self.database.load().candidate(&invocation(look)) != Candidate::No {
             return false;

@@ -116,21 +116,25 @@ impl Proc {
         stat.is_ok_and(|s| s.start == process.start && !s.is_dead())
     }
 
-    /// The first part of the look: what tells a process of the host from one of a container.
+    /// The first part of the look: which file it executes, without opening that.
     pub fn begin_look(&self, pid: Pid, at: Monotonic) -> Look {
         let dir = match self.process(pid) {
             Ok(dir) => dir,
             Err(why) => return Look::nothing(at, why),
         };
-        let exe = dir.exe_link().map(|(path, deleted)| Exe {
-            path,
-            deleted,
-            id: Err(Missing::Gone),
-            mount: None,
-            file: Err(Missing::Gone),
+        let exe = dir.exe_link().map(|(path, deleted)| {
+            let status = file_status(dir.as_fd(), c"exe").map_err(|e| Missing::from_os(&e));
+            let (id, mount) = (status.map(file_id), status.ok().and_then(mount_number));
+            Exe { path, deleted, id, mount, file: Err(Missing::Gone) }
         });
-        let cgroup = dir.small_file(c"cgroup");
-        Look { dir: Ok(dir.0), exe, cgroup, ..Look::nothing(at, Missing::Gone) }
+        Look { dir: Ok(dir.0), exe, ..Look::nothing(at, Missing::Gone) }
+    }
+
+    /// The second: its cgroup, which tells most processes of a container from the host's.
+    pub fn group_look(&self, look: &mut Look) {
+        if let Ok(dir) = look.dir.clone().map(ProcessDir) {
+            look.cgroup = dir.small_file(c"cgroup");
+        }
     }
 
     /// Its mount namespace, where the cgroup names no container; [`Proc::complete_look`] does so for the others.
@@ -140,18 +144,14 @@ impl Proc {
         }
     }
 
-    /// The second part: who it is, and which file it executes, without opening that.
+    /// Who it is.
     pub fn name_look(&self, look: &mut Look) {
-        let Ok(dir) = look.dir.clone().map(ProcessDir) else { return };
-        look.stat = dir.stat();
-        if let Ok(exe) = &mut look.exe {
-            let status = file_status(dir.as_fd(), c"exe").map_err(|e| Missing::from_os(&e));
-            exe.mount = status.ok().and_then(mount_number);
-            exe.id = status.map(file_id);
+        if let Ok(dir) = look.dir.clone().map(ProcessDir) {
+            look.stat = dir.stat();
         }
     }
 
-    /// The third: the executed file's descriptor, and where its root directory and its pid namespace are.
+    /// The last: the executed file's descriptor, and where its root directory and its pid namespace are.
     pub fn complete_look(&self, look: &mut Look) {
         let Ok(dir) = look.dir.clone().map(ProcessDir) else { return };
         if let Ok(exe) = &mut look.exe {
@@ -176,6 +176,7 @@ impl Proc {
     /// The whole look at one process.
     pub fn look(&self, pid: Pid, at: Monotonic) -> Look {
         let mut look = self.begin_look(pid, at);
+        self.group_look(&mut look);
         self.name_look(&mut look);
         self.complete_look(&mut look);
         look

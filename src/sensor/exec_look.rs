@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use lru::LruCache;
 
-use crate::event::{Exe, Look, Missing, Monotonic, MountNumber, Pid, RootId, SensorKind, Sighting, StartTime};
+use crate::event::{
+    Exe, Look, Missing, Monotonic, MountNumber, MountedId, Pid, RootId, SensorKind, Sighting, StartTime,
+};
 use crate::host::clock::{self, Ticks};
 use crate::host::process::{Proc, ProcessDir, mount_of_descriptor};
 use crate::sensor::Triage;
@@ -80,15 +82,19 @@ impl ExecLook {
             Err(_) => return Seen::Refused,
         }
         self.mounts.requests.executed();
-        if !self.triage.is_contained(&look) {
-            self.proc.place_look(&mut look);
-            if self.triage.is_host(&look) {
-                return Seen::Settled(Image::Host);
+        let covered = self.covered(&look);
+        if covered.is_none() {
+            self.proc.group_look(&mut look);
+            if !self.triage.is_contained(&look) {
+                self.proc.place_look(&mut look);
+                if self.triage.is_host(&look) {
+                    return Seen::Settled(Image::Host);
+                }
             }
-        }
-        let unknown = look.mnt_ns.ok().filter(|namespace| !self.mounts.knows_namespace(*namespace));
-        if let Some(namespace) = unknown.filter(|_| self.mounts.are_watched()) {
-            self.mounts.requests.ask(namespace, pid);
+            let unknown = look.mnt_ns.ok().filter(|namespace| !self.mounts.knows_namespace(*namespace));
+            if let Some(namespace) = unknown.filter(|_| self.mounts.are_watched()) {
+                self.mounts.requests.ask(namespace, pid);
+            }
         }
         self.proc.name_look(&mut look);
         if (look.exe.is_err() && look.stat.is_err()) || self.is_another(&look, at) {
@@ -99,8 +105,20 @@ impl ExecLook {
         }
         let file = look.file();
         let settled = || Seen::Settled(file.map_or(Image::Ended, |file| Image::File(file.inode())));
-        self.triage.count(&look);
         let innocent = self.triage.is_innocent(&look);
+        match covered {
+            Some(mounted) if innocent => {
+                self.triage.count_on(mounted, &look);
+                return settled();
+            }
+            Some(_) => {
+                self.proc.group_look(&mut look);
+                // A zombie's cgroup may be a false one: that it lived is asked afterwards.
+                self.proc.name_look(&mut look);
+            }
+            None => {}
+        }
+        self.triage.count(&look);
         if !innocent {
             self.proc.complete_look(&mut look);
         }
@@ -112,6 +130,13 @@ impl ExecLook {
         let begun = self.triage.begin(&look);
         let known_by = SensorKind::Connector;
         Seen::Wanted(Box::new(Sighting { pid, at, known_by, look, parent: None, begun }))
+    }
+
+    /// What its file lies on, where that is a container's alone and fanotify reports all execs on it: so it needs no other
+    /// sign of whose it is.
+    fn covered(&self, look: &Look) -> Option<MountedId> {
+        let exe = look.exe.as_ref().ok()?;
+        self.mounts.of(exe.id.ok()?.dev, exe.mount).filter(|on| on.is_covered() && !on.of_host).map(|on| on.id)
     }
 
     /// Counts an exec within a container's root directory on a filesystem that fanotify does not cover.

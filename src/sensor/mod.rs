@@ -37,6 +37,8 @@ pub trait Triage: Send + Sync {
     fn is_host(&self, look: &Look) -> bool;
     /// Counts an exec, for its container.
     fn count(&self, look: &Look);
+    /// Counts an exec of a file that lies there, for the container whose that is.
+    fn count_on(&self, mounted: MountedId, look: &Look);
     /// Whether its name, its path and what was read of its file say that detection will not want it.
     fn is_innocent(&self, look: &Look) -> bool;
     /// Whether a whole look shows a runtime on its way into a container: its root directory still is the host's. It
@@ -214,6 +216,8 @@ pub(crate) mod tests {
         }
 
         fn count(&self, _: &Look) {}
+
+        fn count_on(&self, _: MountedId, _: &Look) {}
 
         fn is_innocent(&self, _: &Look) -> bool {
             false

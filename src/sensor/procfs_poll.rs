@@ -105,6 +105,7 @@ impl Walker {
         if let Err(why) = &look.dir {
             return Err(*why);
         }
+        self.proc.group_look(&mut look);
         self.proc.place_look(&mut look);
         if self.triage.is_host(&look) {
             return Ok(None);
