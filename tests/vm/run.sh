@@ -13,9 +13,8 @@ say() { printf 'tests/vm/run.sh: %s\n' "$*" >&2; }
 [ $# -eq 4 ] || { sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' "$0"; exit 64; }
 mode=$1 suite=$2 old=$3 new=$4
 roots=${CCWATCH_ROOTS:-$PWD/target/roots}
-# Where apt gets this machine's packages from.
+# Where apt gets this machine's packages from; debootstrap knows another where that is not said.
 mirror=${CCWATCH_MIRROR:-$(apt-get indextargets --format '$(SITE)' 2>/dev/null | grep -m 1 '/debian/*$' || true)}
-mirror=${mirror:-http://deb.debian.org/debian}
 mkdir -p "$roots"
 root=$roots/$suite
 
@@ -24,7 +23,7 @@ make_root() {
     rm -rf "$root"
     debootstrap --variant=minbase \
         --include=systemd,systemd-sysv,udev,dbus,tcc,crun,procps,iproute2,linux-image-cloud-amd64 \
-        "$suite" "$root.new" "$mirror" </dev/null >"$root.log" 2>&1 || { tail -n 3 "$root.log" >&2; return 1; }
+        "$suite" "$root.new" ${mirror:+"$mirror"} </dev/null >"$root.log" 2>&1 || { tail -n 3 "$root.log" >&2; return 1; }
     rm -rf "$root.new"/var/cache/apt/archives/*.deb "$root.new"/var/lib/apt/lists/*
     echo 0123456789abcdef0123456789abcdef >"$root.new/etc/machine-id"
     echo "ccwatch-$suite" >"$root.new/etc/hostname"
