@@ -246,6 +246,58 @@ fn fingerprints_beside_the_configuration_are_checked_and_used() {
 }
 
 #[test]
+fn fingerprint_waits_for_nobody_and_tells_what_it_may_not_read() {
+    let directory = tempfile::tempdir().unwrap();
+    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let [fifo, socket, closed, program] = ["fifo", "socket", "closed", "ccwatch"].map(|n| directory.path().join(n));
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    for place in [&fifo, &socket] {
+        let (code, answers, stderr) = fingerprint(&[place.to_str().unwrap()]);
+        assert_eq!((code, answers.len()), (70, 0));
+        assert!(stderr.contains("is no regular file"), "{stderr}");
+    }
+    fs::write(&closed, "#!/bin/sh\n").unwrap();
+    fs::set_permissions(&closed, fs::Permissions::from_mode(0o000)).unwrap();
+    // Where the build lies, another user may not be able to go.
+    fs::copy(PROGRAM, &program).unwrap();
+    let mut command = Command::new(&program);
+    command.arg("fingerprint").arg(&closed).stdin(Stdio::null());
+    if nix::unistd::geteuid().is_root() {
+        command.uid(65534).gid(65534);
+    }
+    let output = command.output().unwrap();
+    let (code, stdout, stderr) = outcome(&output);
+    assert_eq!((code, stdout), (77, ""), "{stderr}");
+    assert!(stderr.contains("ermission denied"), "{stderr}");
+}
+
+#[test]
+fn a_database_that_would_match_everything_is_refused() {
+    let (directory, path) = config("");
+    let beside = directory.path().join("fingerprints.d");
+    fs::create_dir(&beside).unwrap();
+    let file = beside.join("own.toml");
+    for (entry, reason) in [
+        ("[[content]]\nfamily = 'tcc'\nmarks = ['x']", "a mark of fewer than 6 bytes stands in too many files"),
+        ("[[content]]\nfamily = 'tcc'\nmarks = ['        ']", "one byte over and over"),
+        ("[[content]]\nfamily = 'tcc'\ngo-paths = ['*']", "fewer than three characters"),
+        ("[[content]]\nfamily = 'tcc'\nmarks = ['a mark']\nalso-named = ['*']", "fewer than three"),
+        ("[[family]]\nfamily = 'x'\nkind = 'compiler'\nnames = ['*']", "fewer than three"),
+        ("[[family]]\nfamily = 'x'\nkind = 'compiler'\nnames = ['']", "matches everything"),
+    ] {
+        fs::write(&file, format!("schema = 1\n{entry}\n")).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+        for command in [&["config", "check"][..], &["fingerprint", PROGRAM]] {
+            let output = ccwatch(&[command, &["--config", &path]].concat());
+            let (code, stdout, stderr) = outcome(&output);
+            assert_eq!((code, stdout), (78, ""), "{entry}");
+            assert!(stderr.contains("own.toml") && stderr.contains(reason), "{entry}: {stderr}");
+        }
+    }
+}
+
+#[test]
 fn log_rotation_names_the_default_alert_file() {
     let rotation =
         std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/packaging/logrotate/ccwatch")).unwrap();

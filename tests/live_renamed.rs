@@ -120,6 +120,30 @@ fn a_program_that_borrows_a_name_is_told_with_low_confidence() {
     watcher.stop();
 }
 
+/// Each script is the next one's interpreter; the kernel goes down so far (exec_binprm in fs/exec.c; 3.10 had four), and
+/// the name is that of the first.
+#[test]
+fn a_script_whose_interpreters_are_scripts() {
+    let container = container();
+    container.put("one", "#!/bin/sh\nsleep 0.1\n");
+    for (name, interpreter) in
+        [("two", "one"), ("three", "two"), ("gcc", "three"), ("loop-a", "loop-b"), ("loop-b", "loop-a")]
+    {
+        container.put(name, format!("#!/work/{interpreter}\n"));
+    }
+    container.put("long", [b"#!", &vec![b'x'; 64 << 10][..], b"\n"].concat());
+    container.put("empty", b"#!\0\0\0/usr/bin/gcc\n");
+    let watcher = Watcher::start();
+    container.exec(&["sh", "-c", "! /work/loop-a; /work/long; /work/empty; true"]);
+    container.exec(&["/work/gcc"]);
+    let opened = watcher.await_opened(&container.id);
+    assert_eq!((opened.families(), opened.text("ccwatch.verdict.confidence")), (vec!["gcc-driver"], "low"), "{opened}");
+    let args = opened.list("process.args");
+    assert_eq!(args[1..], ["/work/one", "/work/two", "/work/three", "/work/gcc"], "{opened}");
+    watcher.await_closed(&container.id).assert_counts(&[("gcc", 1)]);
+    watcher.stop();
+}
+
 #[test]
 fn a_database_that_was_read_again_judges_anew() {
     let setup = Setup::new();

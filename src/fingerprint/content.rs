@@ -215,12 +215,25 @@ pub(super) mod tests {
         contents(&mut reader(bytes), bytes.len() as u64, LIMIT, database).unwrap()
     }
 
-    fn demo(bytes: &[u8]) -> Content {
+    /// What the database of these tests makes of them.
+    pub(in crate::fingerprint) fn demo(bytes: &[u8]) -> Content {
         of(bytes, &database())
     }
 
-    fn limited(bytes: &[u8], limit: u64) -> Content {
+    /// The same with a limit.
+    pub(in crate::fingerprint) fn limited(bytes: &[u8], limit: u64) -> Content {
         contents(&mut reader(bytes), bytes.len() as u64, limit, &database()).unwrap()
+    }
+
+    /// The same of a file that is said to have `size` bytes, and how many were asked for.
+    pub(in crate::fingerprint) fn asked(bytes: &[u8], size: u64, limit: u64) -> (Field<Content>, u64) {
+        static DATABASE: std::sync::LazyLock<Database> = std::sync::LazyLock::new(database);
+        let (mut asked, mut read) = (0, reader(bytes));
+        let mut counted = |buffer: &mut [u8], offset| {
+            asked += buffer.len() as u64;
+            read(buffer, offset)
+        };
+        (contents(&mut counted, size, limit, &DATABASE), asked)
     }
 
     fn family(content: &Content) -> Option<&str> {
@@ -413,6 +426,30 @@ pub(super) mod tests {
         let before = file.metadata().unwrap();
         (&file).write_all(b"d").unwrap();
         assert_ne!(state(&before), state(&file.metadata().unwrap()));
+    }
+
+    #[test]
+    fn a_file_that_another_thread_cuts_and_lengthens_is_read_or_told_to_change() {
+        let program = Sample::program(&[MARKED.to_vec(), vec![7; 300_000]].concat());
+        let file = file_of(&program);
+        let (restless, stop) = (file.try_clone().unwrap(), std::sync::atomic::AtomicBool::new(false));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                    for size in [0, 50, 70_000, 1 << 30, program.len() as u64] {
+                        restless.set_len(size).unwrap();
+                    }
+                }
+            });
+            for _ in 0..200 {
+                match read(&file, LIMIT, &database()) {
+                    Ok(content) => assert!(content.truncated || content.sha256.is_some()),
+                    Err(why) => assert_eq!(why, Missing::Malformed),
+                }
+            }
+            stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        });
+        assert_eq!(read(&file, LIMIT, &database()).map(|content| content.truncated), Ok(false));
     }
 
     #[test]

@@ -32,6 +32,8 @@ mod script;
 #[cfg(test)]
 mod command_table;
 #[cfg(test)]
+mod hostile;
+#[cfg(test)]
 mod name_table;
 #[cfg(test)]
 mod noise;

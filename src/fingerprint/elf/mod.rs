@@ -6,6 +6,8 @@ pub(super) mod dynamic;
 pub(super) mod go;
 pub(super) mod notes;
 #[cfg(test)]
+mod readelf;
+#[cfg(test)]
 pub(super) mod sample;
 
 use std::io;
