@@ -1,21 +1,24 @@
 #!/usr/bin/env bash
 # Measures how well ccwatch recognises compilers by their content, on the executables of Debian's packages.
 #
-#   tests/corpus/run.sh [--small] [SUITE...]
+#   tests/corpus/run.sh [--install] [--small] [SUITE...]
 #
 # Fetches the packages of each suite's list (bookworm.tsv.xz; also bullseye, trixie, sid, trixie-arm64, trixie-others)
 # and prints one table a suite: recall by kind and family, false alarms, and what is left of the recall when the
-# files are stripped, lengthened, robbed of their build-id or section headers, or packed. Needs apt, a release build of
-# ccwatch (CCWATCH: another program), some 10 GB a suite in CORPUS (default /var/tmp/ccwatch-corpus), which is kept,
-# strip and, for the last row, upx.
+# files are stripped, lengthened, robbed of their build-id, section headers or marks, or packed. Needs apt, a release
+# build of ccwatch (CCWATCH: another program), some 10 GB a suite in CORPUS (default /var/tmp/ccwatch-corpus), which is
+# kept, strip and, for the last row, upx.
 # --small: a dozen families and as many other packages of bookworm, which is what CI runs; removes what it fetched.
+# --install: what is missing of python3 (3.11), strip, xz and Debian's keyring, by apt.
+# Exit code 1 where too few compilers were found, or too much else: tests/corpus/evaluate says how many that is.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
-small=no suites=()
+small=no install=no suites=()
 while [ $# -gt 0 ]; do
     case $1 in
     --small) small=yes ;;
+    --install) install=yes ;;
     -h | --help) sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' "$0"; exit 0 ;;
     -*) printf 'tests/corpus/run.sh: unknown option %s\n' "$1" >&2; exit 64 ;;
     *) suites+=("$1") ;;
@@ -23,6 +26,17 @@ while [ $# -gt 0 ]; do
     shift
 done
 [ ${#suites[@]} -gt 0 ] || suites=(bookworm)
+missing=()
+for entry in python3:python3 strip:binutils xzcat:xz-utils; do
+    command -v "${entry%%:*}" >/dev/null || missing+=("${entry#*:}")
+done
+[ -e /usr/share/keyrings/debian-archive-keyring.gpg ] || missing+=(debian-archive-keyring)
+if [ ${#missing[@]} -gt 0 ] && [ "$install" = yes ]; then
+    apt-get update -q >&2 && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${missing[@]}" >&2
+elif [ ${#missing[@]} -gt 0 ]; then
+    printf 'tests/corpus/run.sh: install these or give --install: %s\n' "${missing[*]}" >&2
+    exit 1
+fi
 ccwatch=${CCWATCH:-target/release/ccwatch}
 [ -x "$ccwatch" ] || cargo build --release --locked
 here=tests/corpus
