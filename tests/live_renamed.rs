@@ -108,6 +108,40 @@ fn a_packed_compiler_is_told_by_its_memory() {
     watcher.stop();
 }
 
+/// The executed file is the loader's, under its own name or another; what it loads is in the arguments.
+#[test]
+fn a_renamed_compiler_that_the_loader_runs() {
+    let container = container();
+    // Long enough to be looked at: no exec of it is reported by its file.
+    container
+        .put("large.c", (0..20_000).map(|n| format!("int f{n}(int a) {{ return a * {n}; }}\n")).collect::<String>());
+    container.exec(&["cp", compiler("tcc").to_str().unwrap(), "/work/report"]);
+    container.exec(&["ln", "-s", "/work/report", "/fresh/link"]);
+    let loader =
+        run(Command::new("sh").args(["-c", "ls /lib64/ld-linux-*.so.* /lib/ld-linux-*.so.* 2>/dev/null | head -n 1"]));
+    container.exec(&["cp", "-L", &loader, "/work/start"]);
+    let watcher = Watcher::start();
+    for command in [
+        [&loader, "./report", "-c", "large.c"].as_slice(),
+        &[&loader, "--library-path", "/nowhere", "--argv0", "nginx", "/work/report", "-c", "large.c"],
+        &["/work/start", "/fresh/../fresh/link", "-c", "large.c"],
+    ] {
+        container.exec(command);
+        let alert = watcher.await_alert("tcc", |a| {
+            a.is_of(&container.id) && a.text("ccwatch.verdict.family") == "tcc" && a.list("process.args") == command
+        });
+        assert_eq!((alert.at("ccwatch.masquerade"), alert.text("ccwatch.severity")), (&true.into(), "high"), "{alert}");
+        assert_eq!(alert.list("ccwatch.verdict.evidence")[..2], ["arguments", "marker"], "{alert}");
+    }
+    // What it says of others.
+    container.exec(&[&loader, "/bin/true"]);
+    container.exec(&["/work/start", "/bin/sleep", "0.1"]);
+    container.exec(&["tcc", "-c", "a.c"]);
+    watcher.await_alert("the last", |a| a.is_of(&container.id) && a.text("process.name") == "tcc");
+    let alerts: Vec<Alert> = watcher.stop().into_iter().filter(|a| a.is_of(&container.id)).collect();
+    assert!(alerts.iter().all(|a| a.families() == ["tcc"]), "{alerts:#?}");
+}
+
 #[test]
 fn a_program_that_borrows_a_name_is_told_with_low_confidence() {
     let container = container();

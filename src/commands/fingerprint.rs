@@ -1,10 +1,11 @@
 //! `ccwatch fingerprint`: what files are, and why.
 
+use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use nix::fcntl::OFlag;
@@ -59,6 +60,26 @@ struct Judged {
 }
 
 fn judge(path: &Path, options: &FingerprintOptions, limit: u64, database: &Database) -> Result<Judged> {
+    let (real, content) = read(path, limit, database)?;
+    let own = real.as_os_str().as_bytes();
+    let args: Vec<Vec<u8>> =
+        std::iter::once(own.to_vec()).chain(options.args.iter().map(|a| a.as_bytes().to_vec())).collect();
+    let args = (!options.args.is_empty()).then_some(args.as_slice());
+    let call = Invocation { path: own, comm: b"", args };
+    let judgement = match database.loaded(&call, Some(&content)).and_then(<[_]>::first) {
+        Some(program) => {
+            let (_, program) = read(Path::new(OsStr::from_bytes(program)), limit, database)?;
+            database.judge_loaded(&call, Some(&content), &program)
+        }
+        None => database.judge(&call, Some(&content)),
+    };
+    let query =
+        (args.is_some() && judgement.verdict.kind.is_toolchain()).then_some(judgement.request == Request::Query);
+    Ok(Judged { path: path.to_string_lossy().into_owned(), verdict: judgement.verdict, content, query })
+}
+
+/// A file's real path, and its content.
+fn read(path: &Path, limit: u64, database: &Database) -> Result<(PathBuf, Content)> {
     // The kernel executes what the links lead to, and that is what a sensor sees.
     let real = std::fs::canonicalize(path).map_err(|e| Error::file("read", path, e))?;
     let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
@@ -75,14 +96,7 @@ fn judge(path: &Path, options: &FingerprintOptions, limit: u64, database: &Datab
     };
     let (file, _) = bounded::open_place(place.as_fd()).map_err(unreadable)?;
     let content = content::read(&file.into(), limit, database).map_err(unreadable)?;
-    let own = real.as_os_str().as_bytes();
-    let args: Vec<Vec<u8>> =
-        std::iter::once(own.to_vec()).chain(options.args.iter().map(|a| a.as_bytes().to_vec())).collect();
-    let args = (!options.args.is_empty()).then_some(args.as_slice());
-    let judgement = database.judge(&Invocation { path: own, comm: b"", args }, Some(&content));
-    let query =
-        (args.is_some() && judgement.verdict.kind.is_toolchain()).then_some(judgement.request == Request::Query);
-    Ok(Judged { path: path.to_string_lossy().into_owned(), verdict: judgement.verdict, content, query })
+    Ok((real, content))
 }
 
 /// One line of `--json`; what is not known is absent.

@@ -2,7 +2,7 @@
 //! [`Slate`] as it goes, so that whoever cannot wait for its end takes what is there.
 
 use std::num::NonZeroUsize;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,12 +13,17 @@ use lru::LruCache;
 
 use crate::container::runtimes::Runtimes;
 use crate::container::{ContainerKey, Metadata, cgroup, passwd};
+use crate::detect::judged::Judged;
 use crate::detect::sessions::SessionNumber;
+use crate::detect::triage::invocation;
 use crate::event::{Field, FileId, Look, Missing, Monotonic, Namespace, Pid, ProcessId};
-use crate::fingerprint::{Content, ContentSays, Database, Recognition, SharedDatabase, content, memory};
+use crate::fingerprint::{
+    Content, ContentSays, Database, Invocation, Recognition, SharedDatabase, content, loaded, memory,
+};
 use crate::host::ancestry::{Kin, climb};
 use crate::host::clock;
-use crate::host::process::{Arguments, Proc, ProcessDir};
+use crate::host::process::{Arguments, Proc, ProcessDir, file_id, file_status};
+use crate::host::rooted::Resolver;
 use crate::host::stat::Status;
 use crate::host::worker::Ticket;
 
@@ -53,8 +58,28 @@ pub struct Memory {
 pub struct Slate {
     facts: Mutex<Facts>,
     memory: Mutex<Memory>,
+    /// The program that its arguments name, should it be a loader.
+    program: Mutex<Named>,
     /// The job that was begun with the look has ended.
     done: AtomicBool,
+}
+
+/// A program that arguments name, as it was found in the container.
+#[derive(Debug)]
+pub struct Program {
+    /// Its identity.
+    pub id: FileId,
+    /// An `O_PATH` descriptor on it.
+    pub file: Arc<OwnedFd>,
+}
+
+/// Whether a program was looked for: one that is found after nobody asks any more must keep no mount alive.
+#[derive(Debug, Default)]
+enum Named {
+    #[default]
+    Unknown,
+    Found(Program),
+    Taken,
 }
 
 impl Default for Slate {
@@ -62,7 +87,8 @@ impl Default for Slate {
         let why = Missing::Deadline;
         let facts = Facts { status: Err(why), uid: Err(why), cwd: Err(why), parent: None, kin: Vec::new() };
         let memory = Memory { args: Err(why), kin: Vec::new(), user_name: Err(why) };
-        Self { facts: Mutex::new(facts), memory: Mutex::new(memory), done: AtomicBool::new(false) }
+        let program = Mutex::default();
+        Self { facts: Mutex::new(facts), memory: Mutex::new(memory), program, done: AtomicBool::new(false) }
     }
 }
 
@@ -75,6 +101,25 @@ impl Slate {
     /// The same of memory.
     pub fn memory(&self) -> MutexGuard<'_, Memory> {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn named(&self) -> MutexGuard<'_, Named> {
+        self.program.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The program that the arguments name, where it was found. Asked for once.
+    pub fn take_program(&self) -> Option<Program> {
+        match std::mem::replace(&mut *self.named(), Named::Taken) {
+            Named::Found(program) => Some(program),
+            Named::Unknown | Named::Taken => None,
+        }
+    }
+
+    fn found(&self, program: Program) {
+        let mut named = self.named();
+        if matches!(*named, Named::Unknown) {
+            *named = Named::Found(program);
+        }
     }
 
     /// Whether the job that was begun with the look has ended.
@@ -145,6 +190,7 @@ pub struct Reads {
     proc: Arc<Proc>,
     runtimes: Runtimes,
     database: SharedDatabase,
+    judged: Arc<Judged>,
     outcomes: Sender<Outcome>,
     names: Mutex<Names>,
 }
@@ -159,9 +205,16 @@ const UNPACKS: Duration = Duration::from_millis(10);
 const NAME_FRESH: Duration = Duration::from_secs(30);
 
 impl Reads {
-    /// Reads processes from `proc` and containers from `runtimes`, and judges files by `database`.
-    pub fn new(proc: Arc<Proc>, runtimes: Runtimes, database: SharedDatabase, outcomes: Sender<Outcome>) -> Self {
-        Self { proc, runtimes, database, outcomes, names: Mutex::new(LruCache::new(NAMES)) }
+    /// Reads processes from `proc` and containers from `runtimes`, and judges files by `database`; `judged` is what was
+    /// read of them before.
+    pub fn new(
+        proc: Arc<Proc>,
+        runtimes: Runtimes,
+        database: SharedDatabase,
+        judged: Arc<Judged>,
+        outcomes: Sender<Outcome>,
+    ) -> Self {
+        Self { proc, runtimes, database, judged, outcomes, names: Mutex::new(LruCache::new(NAMES)) }
     }
 
     /// Does one job.
@@ -262,9 +315,33 @@ impl Reads {
         };
         // Opened before its arguments are read: a process that dies takes its root with it.
         let root = dir.root_dir();
-        slate.memory().args = dir.arguments();
+        let args = dir.arguments();
+        if let (Ok(args), Ok(root)) = (&args, &root)
+            && let Some(program) = self.program(look, &dir, root.as_fd(), &args.kept)
+        {
+            slate.found(program);
+        }
+        slate.memory().args = args;
         let user_name = dir.status().and_then(|s| self.user_name(look, &dir, root?, s.uid));
         slate.memory().user_name = user_name;
+    }
+
+    /// The program that a loader's arguments name, in the process' root directory. A file that was not read yet may be a
+    /// loader under another name.
+    fn program(&self, look: &Look, dir: &ProcessDir, root: BorrowedFd<'_>, args: &[Vec<u8>]) -> Option<Program> {
+        let id = look.file()?;
+        let call = Invocation { args: Some(args), ..invocation(look) };
+        let database = self.database.load();
+        let arguments = match self.judged.says(id) {
+            None | Some(ContentSays::Unknown) => database.perhaps_loaded(&call),
+            Some(ContentSays::Loader) => database.loaded(&call, self.judged.content(id).as_deref()),
+            Some(_) => database.loaded(&call, None),
+        }?;
+        let name = arguments.first()?;
+        let path = loaded::place(name, &dir.cwd().unwrap_or_default());
+        let file = Resolver::best().locate(root, &path).ok()?;
+        let status = file_status(file.as_fd(), c"").ok()?;
+        status.is_regular.then(|| Program { id: file_id(status), file: Arc::new(file) })
     }
 
     /// The name of a host's uid in the process' container, remembered for a while: a build asks for the same one again

@@ -52,7 +52,7 @@ impl Detection {
         for exec in self.held.take(id) {
             match (says, exec) {
                 (
-                    ContentSays::Toolchain | ContentSays::ByArguments,
+                    ContentSays::Toolchain | ContentSays::ByArguments | ContentSays::Loader,
                     Unjudged::Seen { sighting, reading, attempted, nested },
                 ) => self.admit(*sighting, reading, attempted, nested),
                 (ContentSays::Toolchain, Unjudged::Unseen { attempt, standing }) => {

@@ -11,7 +11,7 @@ use crate::detect::pending::{Nested, Pending, Standing};
 use crate::detect::triage::Reading;
 use crate::detect::{CONTENT_HANGS, DEADLINE, Detection, LARGE, LARGE_DEADLINE, PENDING, triage};
 use crate::event::{Attempt, FileId, Look, SensorKind, Sighting};
-use crate::fingerprint::{Candidate, ContentSays};
+use crate::fingerprint::{Candidate, Content, ContentSays};
 use crate::host::clock;
 use crate::sensor::ledger::{self, Counted};
 
@@ -138,7 +138,7 @@ impl Detection {
         if candidate == Candidate::No {
             let Some(id) = sighting.look.file() else { return self.leave(reading) };
             match self.judged.says(id) {
-                Some(ContentSays::Toolchain | ContentSays::ByArguments) => {}
+                Some(ContentSays::Toolchain | ContentSays::ByArguments | ContentSays::Loader) => {}
                 Some(ContentSays::Innocent | ContentSays::Unknown) => return self.leave(reading),
                 None => {
                     if let Some(Ok(file)) = sighting.look.exe.as_ref().ok().map(|exe| &exe.file) {
@@ -252,6 +252,24 @@ impl Detection {
         if id.size >= LARGE {
             pending.deadline = pending.deadline.max(clock::now().plus(LARGE_DEADLINE));
         }
+    }
+
+    /// Has the program read that a loader runs, whose file is not the executed one; whether its content is awaited.
+    pub(super) fn ask_program(&mut self, pending: &mut Pending, content: Option<&Content>) -> bool {
+        if pending.program.is_some() || self.pending.len() >= PENDING {
+            return false;
+        }
+        let database = self.database.load();
+        let runs = pending.invocation(|call| database.loaded(call, content).is_some());
+        let Some(program) = pending.slate.take_program().filter(|_| runs) else { return false };
+        pending.program = Some(program.id);
+        let known = self.judged.says(program.id).is_some();
+        if known || !self.read_content(program.id, &program.file, pending.inner.clone(), None) {
+            return false;
+        }
+        let wait = if program.id.size >= LARGE { LARGE_DEADLINE } else { DEADLINE };
+        (pending.content, pending.deadline) = (Some(program.id), clock::now().plus(wait));
+        true
     }
 
     /// Has a file of a container read, unless it is being read; whether somebody does.

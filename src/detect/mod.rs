@@ -270,8 +270,8 @@ impl Detection {
         while let Ok(outcome) = inlets.outcomes.try_recv() {
             self.outcome(outcome);
         }
-        let numbers: Vec<u64> = self.pending.keys().copied().collect();
-        for number in numbers {
+        // What a loader runs is asked for once.
+        while let Some(&number) = self.pending.keys().next() {
             self.settle(number);
         }
         self.note_unexamined();

@@ -50,6 +50,8 @@ pub struct Pending {
     pub waiting: Vec<Ticket>,
     /// The file whose content is awaited.
     pub content: Option<FileId>,
+    /// The program that the executed file, a loader, runs.
+    pub program: Option<FileId>,
     /// When it goes on without them.
     pub deadline: Monotonic,
     /// It went on without some of them.
@@ -94,6 +96,7 @@ impl Pending {
             slate,
             waiting: Vec::new(),
             content: None,
+            program: None,
             deadline,
             unfinished: false,
         }
@@ -128,6 +131,7 @@ impl Pending {
     /// What is kept of it for its session's end.
     pub fn keep(mut self) -> Self {
         Arc::make_mut(&mut self.look).let_go(Missing::Deadline);
+        self.slate.take_program();
         self
     }
 

@@ -25,10 +25,14 @@ impl Detection {
 
     /// Judges one exec with what is known by now, and hands it to its session.
     pub(super) fn settle(&mut self, number: u64) {
-        let Some(pending) = self.pending.remove(&number) else { return };
+        let Some(mut pending) = self.pending.remove(&number) else { return };
+        let content = pending.file().and_then(|id| self.judged.content(id));
+        if self.ask_program(&mut pending, content.as_deref()) {
+            self.pending.insert(number, pending);
+            return;
+        }
         self.settled = self.settled.saturating_add(1);
         self.last_settled = pending.at;
-        let content = pending.file().and_then(|id| self.judged.content(id));
         let judged = self.judge(&pending, content.as_deref());
         if !judged.verdict.kind.is_toolchain() {
             return;
@@ -77,7 +81,12 @@ impl Detection {
     }
 
     fn judge(&self, pending: &Pending, content: Option<&Content>) -> Judgement {
-        let mut judged = pending.invocation(|call| self.database.load().judge(call, content));
+        let program = pending.program.and_then(|id| self.judged.content(id));
+        let database = self.database.load();
+        let mut judged = pending.invocation(|call| match &program {
+            Some(program) => database.judge_loaded(call, content, program),
+            None => database.judge(call, content),
+        });
         if pending.arguments_were_cut() {
             // What makes it a compile may stand where nobody read.
             judged.request = Request::Compile;

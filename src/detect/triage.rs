@@ -179,7 +179,7 @@ impl FileTriage for Screen {
         match (self.database.load().file_candidate(path), self.judged.says(id)) {
             (Candidate::ByName, _) | (_, Some(ContentSays::Toolchain)) => FileIs::Toolchain,
             (_, None) => FileIs::Unjudged,
-            (Candidate::No, Some(ContentSays::Innocent)) => FileIs::Innocent,
+            (Candidate::No, Some(ContentSays::Innocent | ContentSays::Loader)) => FileIs::Innocent,
             (_, Some(_)) => FileIs::ByArguments,
         }
     }

@@ -21,7 +21,7 @@ use super::script::{Launcher, Target};
 use super::{Confidence, Content, ContentSays, Evidence, Invocation, Judgement, Kind, Recognition, Request, Verdict};
 
 /// How many programs may stand one inside the other (`ld.so ld.so java ...`) before we stop to look.
-const MAX_NESTING: usize = 4;
+pub(super) const MAX_NESTING: usize = 4;
 
 /// A toolchain's program, and why it is one.
 struct Found<'d> {
@@ -72,6 +72,7 @@ impl Database {
         match family {
             Some(family) if family.kind.is_toolchain() => ContentSays::Toolchain,
             _ if content.known_good => ContentSays::Innocent,
+            Some(family) if family.runs == Some(Launcher::Loader) => ContentSays::Loader,
             Some(family) if family.runs.is_some_and(Launcher::is_told_by_arguments) => ContentSays::ByArguments,
             Some(family) if !family.compile_commands.is_empty() => ContentSays::ByArguments,
             Some(_) => ContentSays::Innocent,

@@ -19,6 +19,7 @@ mod elf;
 pub mod entry;
 pub mod files;
 mod judge;
+pub mod loaded;
 mod lookup;
 mod marks;
 pub mod memory;
@@ -277,8 +278,10 @@ pub struct Recognition {
 pub enum ContentSays {
     /// A compiler, assembler or linker, or a part of one.
     Toolchain,
-    /// An interpreter, virtual machine or loader: its arguments tell.
+    /// An interpreter or virtual machine: its arguments tell.
     ByArguments,
+    /// The same of a dynamic loader; but each program that is linked dynamically opens it as if it were executed.
+    Loader,
     /// It was searched to its end and is none: only a name can still make it one.
     Innocent,
     /// It was not searched to its end, or what it is stands in memory alone.

@@ -127,6 +127,11 @@ impl Launcher {
         !matches!(self, Self::Script | Self::Env)
     }
 
+    /// Whether it runs programs of the machine, whose files tell what they are.
+    pub(super) fn runs_programs(self) -> bool {
+        matches!(self, Self::Loader | Self::Emulator)
+    }
+
     /// What a call runs; `arguments` without `argv[0]`.
     pub(super) fn target(self, arguments: &[Vec<u8>]) -> Target<'_> {
         match self {

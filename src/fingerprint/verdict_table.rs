@@ -49,6 +49,11 @@ const DATABASE: &str = "
     names = ['sh']
     runs = 'script'
     [[family]]
+    family = 'loader'
+    kind = 'not-compiler'
+    names = ['ld.so']
+    runs = 'loader'
+    [[family]]
     family = 'multicall'
     kind = 'not-compiler'
     names = ['multicall']
@@ -90,6 +95,7 @@ fn content(says: &str) -> Option<Content> {
         "other" => family("other", Kind::Compiler, Some("other"), marker, high),
         "linker" => family("linker", Kind::Linker, None, marker, high),
         "java" => family("java", Kind::NotCompiler, None, marker, high),
+        "loader" => family("loader", Kind::NotCompiler, None, marker, high),
         "shell" => family("shell", Kind::NotCompiler, None, marker, high),
         "multicall" => family("multicall", Kind::NotCompiler, None, marker, high),
         "archiver" => family("archiver", Kind::BuildTool, None, marker, high),
@@ -204,13 +210,14 @@ fn the_version_is_the_contents_before_the_names() {
 
 #[test]
 fn a_content_alone_tells_whether_its_execs_concern_us() {
-    use ContentSays::{ByArguments, Innocent, Toolchain, Unknown};
+    use ContentSays::{ByArguments, Innocent, Loader, Toolchain, Unknown};
     let database = Database::parse(DATABASE).unwrap();
     for (says, expected) in [
         ("driver", Toolchain),
         ("linker", Toolchain),
         ("structure", Toolchain),
         ("java", ByArguments),
+        ("loader", Loader),
         ("shell", Innocent),
         ("multicall", Innocent),
         ("archiver", Innocent),

@@ -74,9 +74,9 @@ impl Watcher {
         let (outcome_sender, outcomes) = unbounded();
         let (commands, command_receiver) = bounded(16);
         let (walker_controls, walker_inlet) = controls()?;
-        let (reads, contents) = pools(&proc, &database, outcome_sender);
-        let reads = Arc::new(reads);
         let judged: Arc<Judged> = Arc::default();
+        let (reads, contents) = pools(&proc, &database, &judged, outcome_sender);
+        let reads = Arc::new(reads);
         let screen = Arc::new(Screen::new(host, Arc::clone(&database), Arc::clone(&judged), Arc::clone(&reads)));
         let mut ids = IdSource::new();
         let always_in_rounds = config.sensors.procfs_poll == Switch::On;
@@ -267,9 +267,14 @@ impl Vitals {
 
 type Workers = Pool<Share, Job>;
 
-fn pools(proc: &Arc<Proc>, database: &SharedDatabase, outcomes: Sender<Outcome>) -> (Workers, Workers) {
+fn pools(
+    proc: &Arc<Proc>,
+    database: &SharedDatabase,
+    judged: &Arc<Judged>,
+    outcomes: Sender<Outcome>,
+) -> (Workers, Workers) {
     let runtimes = Runtimes::new("/".into(), "/proc".into());
-    let reads = Arc::new(Reads::new(Arc::clone(proc), runtimes, Arc::clone(database), outcomes));
+    let reads = Arc::new(Reads::new(Arc::clone(proc), runtimes, Arc::clone(database), Arc::clone(judged), outcomes));
     let files = Arc::clone(&reads);
     let quick = Pool::start("reads", READS, move |ticket, job| reads.run(ticket, job));
     (quick, Pool::start("contents", CONTENTS, move |ticket, job| files.run(ticket, job)))
