@@ -152,8 +152,8 @@ pub enum Job {
     Metadata(Vec<ContainerKey>),
     /// Which of these live?
     Alive(SessionNumber, Vec<ProcessId>),
-    /// Read an executable's content, at most so many bytes; of a packed one, its process' memory.
-    Content(FileId, Arc<OwnedFd>, u64, Option<Image>),
+    /// Read an executable's content for a container, at most so many bytes; of a packed one, its process' memory.
+    Content(FileId, ContainerKey, Arc<OwnedFd>, u64, Option<Image>),
 }
 
 /// A process that executes a file: its directory below /proc, and the file's path as it sees it.
@@ -181,8 +181,8 @@ pub enum Outcome {
     Metadata(ContainerKey, Field<Metadata>),
     /// These live.
     Alive(SessionNumber, Vec<ProcessId>),
-    /// An executable's content.
-    Content(FileId, Box<Finding>),
+    /// An executable's content, and the container for which it was read.
+    Content(FileId, ContainerKey, Box<Finding>),
 }
 
 /// What the jobs need.
@@ -250,8 +250,8 @@ impl Reads {
                 let alive = processes.into_iter().filter(|p| self.proc.lives(*p)).collect();
                 say(Outcome::Alive(session, alive));
             }
-            Job::Content(id, file, limit, image) => {
-                say(Outcome::Content(id, Box::new(self.content(&file, limit, image))))
+            Job::Content(id, container, file, limit, image) => {
+                say(Outcome::Content(id, container, Box::new(self.content(&file, limit, image))))
             }
         }
         say(Outcome::Done(ticket));

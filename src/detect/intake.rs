@@ -9,7 +9,7 @@ use crate::detect::held::Unjudged;
 use crate::detect::merge::{Looked, Merged};
 use crate::detect::pending::{Nested, Pending, Standing};
 use crate::detect::triage::Reading;
-use crate::detect::{CONTENT_HANGS, DEADLINE, Detection, LARGE, LARGE_DEADLINE, PENDING, triage};
+use crate::detect::{BeingRead, CONTENT_HANGS, DEADLINE, Detection, LARGE, LARGE_DEADLINE, PENDING, triage};
 use crate::event::{Attempt, FileId, Look, SensorKind, Sighting};
 use crate::fingerprint::{Candidate, Content, ContentSays};
 use crate::host::clock;
@@ -277,9 +277,10 @@ impl Detection {
         if self.reading.contains_key(&id) {
             return true;
         }
-        let job = Job::Content(id, Arc::clone(file), self.read_bytes, image);
-        let Some(ticket) = self.contents.submit((container, true), job) else { return false };
-        self.reading.insert(id, (ticket, clock::now().plus(CONTENT_HANGS)));
+        let job = Job::Content(id, container.clone(), Arc::clone(file), self.read_bytes, image);
+        let Some(ticket) = self.contents.submit((container.clone(), true), job) else { return false };
+        let hangs = clock::now().plus(CONTENT_HANGS);
+        self.reading.insert(id, BeingRead { ticket, hangs, container });
         true
     }
 }

@@ -1,18 +1,22 @@
 //! What was read of executables: asked by the sensors for each exec, told by the workers. A verdict on a content holds as
 //! long as the file's identity (device, inode, size, mtime, ctime) does, and for each container that has the file from the
-//! same image layer.
+//! same image layer. No container can push out what was read of the others' files, however many it makes.
 
+use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use lru::LruCache;
 
+use crate::container::ContainerKey;
 use crate::detect::enrich::Finding;
 use crate::event::FileId;
 use crate::fingerprint::{Content, ContentSays};
 
 const FILES: NonZeroUsize = NonZeroUsize::new(8192).unwrap();
+/// Of one share; an image with all its compilers and tools has some hundreds of programs.
+const FILES_OF_ONE: usize = 1024;
 /// Files of image layers that are being read.
 const LAYERS: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
 /// Two clock ticks at the slowest clock: a later change within one of them does not show in ctime.
@@ -21,9 +25,25 @@ const SETTLED: Duration = Duration::from_millis(20);
 /// Files by their identity.
 #[derive(Debug)]
 pub struct Judged {
-    files: Mutex<LruCache<FileId, Known>>,
+    table: Mutex<Table>,
     /// Of files that are to be read, which of an image layer each is.
     layers: Mutex<LruCache<FileId, FileId>>,
+}
+
+#[derive(Debug)]
+struct Table {
+    files: LruCache<FileId, Known>,
+    /// The files of each share that has one here, in the order in which they came.
+    shares: HashMap<Share, VecDeque<FileId>>,
+}
+
+/// Who pays for a file's place.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Share {
+    /// For whom it was read.
+    Container(ContainerKey),
+    /// Where it lies: what was read for another container is taken over for the overlay of this one.
+    Filesystem(u64),
 }
 
 #[derive(Debug, Clone)]
@@ -32,67 +52,101 @@ struct Known {
     content: Option<Arc<Content>>,
     /// Whether a change since it was read would show.
     settled: bool,
+    share: Share,
+}
+
+impl Default for Table {
+    fn default() -> Self {
+        Self { files: LruCache::new(FILES), shares: HashMap::new() }
+    }
 }
 
 impl Default for Judged {
     fn default() -> Self {
-        Self { files: Mutex::new(LruCache::new(FILES)), layers: Mutex::new(LruCache::new(LAYERS)) }
+        Self { table: Mutex::default(), layers: Mutex::new(LruCache::new(LAYERS)) }
+    }
+}
+
+impl Table {
+    fn put(&mut self, id: FileId, known: Known) {
+        let share = known.share.clone();
+        if let Some((old, gone)) = self.files.push(id, known) {
+            self.leave(old, &gone.share);
+        }
+        let files = self.shares.entry(share).or_default();
+        files.push_back(id);
+        // The oldest of its own goes first: whether it is still used, no other share can say.
+        if files.len() > FILES_OF_ONE
+            && let Some(oldest) = files.pop_front()
+        {
+            self.files.pop(&oldest);
+        }
+    }
+
+    fn leave(&mut self, id: FileId, share: &Share) {
+        let Some(files) = self.shares.get_mut(share) else { return };
+        if let Some(at) = files.iter().position(|other| *other == id) {
+            files.remove(at);
+        }
+        if files.is_empty() {
+            self.shares.remove(share);
+        }
     }
 }
 
 impl Judged {
-    fn files(&self) -> MutexGuard<'_, LruCache<FileId, Known>> {
-        self.files.lock().unwrap_or_else(PoisonError::into_inner)
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What a file is by its content; `None` where it is to be read, for the first time or again.
     pub fn says(&self, id: FileId) -> Option<ContentSays> {
-        self.files().get(&id).filter(|known| known.settled).map(|known| known.says)
+        self.table().files.get(&id).filter(|known| known.settled).map(|known| known.says)
     }
 
     /// What was read of a file.
     pub fn content(&self, id: FileId) -> Option<Arc<Content>> {
-        self.files().get(&id).and_then(|known| known.content.clone())
+        self.table().files.get(&id).and_then(|known| known.content.clone())
     }
 
-    /// Takes in what a worker has read. What cannot be read is asked for no more than any other file.
-    pub fn learn(&self, id: FileId, finding: Finding) {
+    /// Takes in what a worker has read for a container. What cannot be read is asked for no more than any other file.
+    pub fn learn(&self, id: FileId, container: ContainerKey, finding: Finding) {
         let settled = is_settled(id, finding.began) && !finding.open;
         let content = finding.content.ok().map(Arc::new);
-        let known = Known { says: finding.says, content, settled };
+        let known = Known { says: finding.says, content, settled, share: Share::Container(container) };
         let layer = self.layers.lock().unwrap_or_else(PoisonError::into_inner).pop(&id);
-        let mut files = self.files();
+        let mut table = self.table();
         // That it cannot be read may be one container's matter.
         if let Some(layer) = layer.filter(|_| known.content.is_some()) {
-            files.put(layer, known.clone());
+            table.put(layer, known.clone());
         }
-        files.put(id, known);
+        table.put(id, known);
     }
 
     /// A file that an overlay shows is this one of an image layer: takes over what was read of that, now, or for the
     /// next one when this one is read. Whether there was anything.
     pub fn adopt(&self, id: FileId, layer: FileId) -> bool {
-        let mut files = self.files();
-        let known = files.get(&layer).filter(|known| known.settled).cloned();
+        let mut table = self.table();
+        let known = table.files.get(&layer).filter(|known| known.settled).cloned();
         let Some(known) = known else {
-            drop(files);
+            drop(table);
             self.layers.lock().unwrap_or_else(PoisonError::into_inner).put(id, layer);
             return false;
         };
-        files.put(id, known);
+        table.put(id, Known { share: Share::Filesystem(id.dev), ..known });
         true
     }
 
     /// A file is to be read again, though nothing shows that it has changed.
     pub fn doubt(&self, id: FileId) {
-        if let Some(known) = self.files().get_mut(&id) {
+        if let Some(known) = self.table().files.get_mut(&id) {
             known.settled = false;
         }
     }
 
     /// Forgets all: the database has changed.
     pub fn forget(&self) {
-        self.files().clear();
+        *self.table() = Table::default();
     }
 }
 
@@ -104,27 +158,39 @@ pub fn is_settled(id: FileId, now: SystemTime) -> bool {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
     use super::*;
+    use crate::container::Runtime;
     use crate::fingerprint::Database;
 
     fn id(ctime_ns: i128) -> FileId {
         FileId { dev: 1, ino: 2, size: 3, mtime_ns: 0, ctime_ns }
     }
 
-    fn innocent() -> Finding {
-        let database = Arc::new(Database::builtin().unwrap());
-        let says = ContentSays::Innocent;
-        Finding { content: Ok(Content::default()), says, began: SystemTime::now(), open: false, database }
+    fn file(ino: u64) -> FileId {
+        FileId { ino, ..id(0) }
+    }
+
+    fn container(name: &str) -> ContainerKey {
+        ContainerKey { runtime: Runtime::Docker, id: name.into() }
+    }
+
+    fn innocent(database: &Arc<Database>) -> Finding {
+        let (content, database) = (Ok(Content::default()), Arc::clone(database));
+        Finding { content, says: ContentSays::Innocent, began: SystemTime::now(), open: false, database }
+    }
+
+    fn database() -> Arc<Database> {
+        Arc::new(Database::builtin().unwrap())
     }
 
     #[test]
     fn a_layers_file_is_read_once() {
-        let judged = Judged::default();
+        let (judged, database) = (Judged::default(), database());
         let of = |dev| FileId { dev, ..id(0) };
         let (one, other, layer) = (of(1), of(2), of(3));
         assert!(!judged.adopt(one, layer));
-        judged.learn(one, innocent());
+        judged.learn(one, container("a"), innocent(&database));
         assert_eq!(judged.says(other), None);
         assert!(judged.adopt(other, layer));
         assert_eq!(judged.says(other), Some(ContentSays::Innocent));
@@ -134,16 +200,57 @@ mod tests {
 
     #[test]
     fn a_file_changed_just_now_is_read_again() {
-        let (judged, now) = (Judged::default(), SystemTime::now());
+        let (judged, now, database) = (Judged::default(), SystemTime::now(), database());
         let now_ns = i128::try_from(now.duration_since(UNIX_EPOCH).unwrap().as_nanos()).unwrap();
         let (old, fresh) = (id(now_ns - 1_000_000_000), id(now_ns - 1_000_000));
         for id in [old, fresh] {
-            judged.learn(id, Finding { began: now, ..innocent() });
+            judged.learn(id, container("a"), Finding { began: now, ..innocent(&database) });
         }
         assert_eq!(judged.says(old), Some(ContentSays::Innocent));
         assert_eq!(judged.says(fresh), None);
         assert!(judged.content(fresh).is_some());
         judged.forget();
         assert_eq!(judged.says(old), None);
+    }
+
+    #[test]
+    fn a_container_with_many_files_pushes_out_its_own_alone() {
+        let (judged, database) = (Judged::default(), database());
+        let learn = |name: &str, ino| judged.learn(file(ino), container(name), innocent(&database));
+        (0..100).for_each(|ino| learn("quiet", ino));
+        (1_000_000..1_020_000).for_each(|ino| learn("loud", ino));
+        assert!((0..100).all(|ino| judged.says(file(ino)).is_some()));
+        let kept = (1_000_000..1_020_000).filter(|ino| judged.says(file(*ino)).is_some()).count();
+        assert_eq!(kept, FILES_OF_ONE);
+        assert!(judged.says(file(1_019_999)).is_some());
+        // What is read again is one file as before.
+        (0..10_000).for_each(|_| learn("quiet", 7));
+        assert!((0..100).all(|ino| judged.says(file(ino)).is_some()));
+        assert_eq!(judged.table().shares[&Share::Container(container("quiet"))].len(), 100);
+    }
+
+    #[test]
+    fn an_overlay_that_takes_over_many_files_pushes_out_its_own_alone() {
+        let (judged, database) = (Judged::default(), database());
+        judged.adopt(file(0), file(1));
+        judged.learn(file(0), container("quiet"), innocent(&database));
+        for ino in 0..20_000 {
+            assert!(judged.adopt(FileId { dev: 7, ..file(ino) }, file(1)));
+        }
+        assert!(judged.says(file(0)).is_some());
+        assert_eq!(judged.table().shares[&Share::Filesystem(7)].len(), FILES_OF_ONE);
+    }
+
+    #[test]
+    fn all_together_are_bounded_and_the_least_used_goes_first() {
+        let (judged, database) = (Judged::default(), database());
+        for ino in 0..20_000 {
+            judged.learn(file(ino), container(&format!("{}", ino / 10)), innocent(&database));
+            judged.says(file(5));
+        }
+        let table = judged.table();
+        assert_eq!(table.files.len(), FILES.get());
+        assert_eq!(table.shares.values().map(VecDeque::len).sum::<usize>(), FILES.get());
+        assert!(table.files.contains(&file(5)) && !table.files.contains(&file(6)));
     }
 }

@@ -120,6 +120,15 @@ pub struct Parts {
     pub new_id: Box<dyn FnMut() -> String + Send>,
 }
 
+/// A file that a worker reads.
+struct BeingRead {
+    ticket: Ticket,
+    /// The read hangs, should it last until then.
+    hangs: Monotonic,
+    /// For whom it is read.
+    container: ContainerKey,
+}
+
 /// The channels that detection listens to.
 pub struct Inlets {
     /// From the sensors.
@@ -150,8 +159,8 @@ pub struct Detection {
     telling: Telling,
     judged: Arc<Judged>,
     held: Held,
-    /// Files being read, and when that hangs.
-    reading: HashMap<FileId, (Ticket, Monotonic)>,
+    /// Files being read.
+    reading: HashMap<FileId, BeingRead>,
     pending: BTreeMap<u64, Pending>,
     /// Whose exec a job belongs to.
     jobs: HashMap<Ticket, u64>,
@@ -315,12 +324,12 @@ impl Detection {
             }
             Outcome::Metadata(key, metadata) => self.registry.learn(&key, metadata, clock::now()),
             Outcome::Alive(session, alive) => self.sessions.answer(session, &alive, clock::now()),
-            Outcome::Content(id, finding) => {
+            Outcome::Content(id, container, finding) => {
                 self.reading.remove(&id);
                 let (says, unreadable) = (finding.says, finding.content.is_err());
                 // What another database has said meanwhile is asked for again.
                 if Arc::ptr_eq(&finding.database, &self.database.load()) {
-                    self.judged.learn(id, *finding);
+                    self.judged.learn(id, container, *finding);
                 }
                 if unreadable {
                     self.give_up(id)
@@ -341,7 +350,7 @@ impl Detection {
 
     fn next_due(&self) -> Option<Monotonic> {
         let pending = self.pending.values().map(|p| p.deadline).min();
-        let reading = self.reading.values().map(|(_, hangs)| *hangs).min();
+        let reading = self.reading.values().map(|read| read.hangs).min();
         let orphan = self.orphans.front().map(|(due, _)| *due);
         let trim = (self.settled >= MANY).then(|| self.last_settled.plus(QUIET));
         let others = [
@@ -377,10 +386,10 @@ impl Detection {
                 self.reads.abandon(ticket);
             }
         }
-        let hung: Vec<FileId> = self.reading.iter().filter(|(_, (_, at))| *at <= now).map(|(id, _)| *id).collect();
+        let hung: Vec<FileId> = self.reading.iter().filter(|(_, read)| read.hangs <= now).map(|(id, _)| *id).collect();
         for id in hung {
-            if let Some((ticket, _)) = self.reading.remove(&id) {
-                self.contents.abandon(ticket);
+            if let Some(read) = self.reading.remove(&id) {
+                self.contents.abandon(read.ticket);
             }
             self.give_up(id);
         }

@@ -234,6 +234,23 @@ mod tests {
     }
 
     #[test]
+    fn a_share_with_many_slow_jobs_leaves_a_thread_to_the_others() {
+        let (tx, done) = unbounded();
+        let run = move |ticket: Ticket, gate: Receiver<()>| {
+            let _ = gate.recv();
+            let _ = tx.send(ticket);
+        };
+        let pool = Pool::start("test", Limits { threads: 2, ..LIMITS }, run);
+        let (gate, wait) = bounded::<()>(0);
+        let loud: Vec<Ticket> = (0..50).map(|_| pool.submit("loud", wait.clone()).unwrap()).collect();
+        // Nobody opens the gate: all of these come to their end nevertheless.
+        let quiet: Vec<Ticket> = (0..50).map(|_| pool.submit("quiet", open()).unwrap()).collect();
+        assert_eq!(quiet.iter().map(|_| done.recv().unwrap()).collect::<Vec<_>>(), quiet);
+        drop(gate);
+        assert_eq!(loud.iter().map(|_| done.recv().unwrap()).collect::<Vec<_>>(), loud);
+    }
+
+    #[test]
     fn a_hung_job_is_left_behind_and_its_share_waits() {
         let (pool, done) = pool();
         let (gate, wait) = bounded::<()>(0);
