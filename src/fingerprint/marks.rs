@@ -19,7 +19,9 @@ const MAX_PLACES: usize = 8;
 /// Bytes that are hashed.
 const KEY: usize = 4;
 /// Bits of a key's hash that the bitmap is indexed by.
-const BITMAP_BITS: u32 = 16;
+const BITMAP_BITS: u32 = 17;
+/// Words of the bitmap: so many that no index needs a check.
+const BITMAP: usize = 1 << (BITMAP_BITS - 6);
 /// Bits of them that the chains of strings are indexed by.
 const CHAIN_BITS: u32 = 11;
 /// The end of a chain.
@@ -42,7 +44,7 @@ pub(super) struct Marks {
 /// Where the strings that begin with given bytes are found.
 #[derive(Debug)]
 struct Index {
-    bitmap: Box<[u64]>,
+    bitmap: Box<[u64; BITMAP]>,
     /// The first string of each chain.
     heads: Box<[MarkId]>,
     /// Each string's key and its next in its chain.
@@ -60,7 +62,7 @@ fn key_of(bytes: &[u8]) -> Option<u32> {
 
 impl Index {
     fn new(strings: &[Box<[u8]>]) -> Self {
-        let mut bitmap = vec![0; 1 << (BITMAP_BITS - 6)].into_boxed_slice();
+        let mut bitmap = Box::new([0; BITMAP]);
         let mut heads = vec![NOBODY; 1 << CHAIN_BITS].into_boxed_slice();
         let mut links = Vec::with_capacity(strings.len());
         for (id, string) in (0..).zip(strings) {
@@ -186,15 +188,30 @@ impl Search<'_> {
 
     /// Notes the strings in `bytes`, which stand at `offset`, that begin before `begins` and end after `ends`.
     fn look(&mut self, bytes: &[u8], offset: u64, begins: usize, ends: usize) {
+        let index = self.index;
+        let begins = begins.min((bytes.len() + 1).saturating_sub(KEY));
+        let mut at = 0;
+        // Four places by one read, and one branch for all of them.
+        while let Some(word) = bytes.get(at..).and_then(|rest| rest.first_chunk()).filter(|_| at + KEY <= begins) {
+            let word = u64::from_le_bytes(*word);
+            let may_begin = |shift: u32| index.may_begin(hash((word >> shift) as u32));
+            if may_begin(0) | may_begin(8) | may_begin(16) | may_begin(24) {
+                (at..at + KEY).for_each(|at| self.compare(bytes, offset, at, ends));
+            }
+            at += KEY;
+        }
+        (at..begins).for_each(|at| self.compare(bytes, offset, at, ends));
+    }
+
+    /// Notes the strings that stand at one place, and end after `ends`.
+    fn compare(&mut self, bytes: &[u8], offset: u64, at: usize, ends: usize) {
         let (index, marks) = (self.index, self.marks);
-        for (at, key) in bytes.windows(KEY).take(begins).enumerate() {
-            let Some(key) = key_of(key).filter(|&key| index.may_begin(hash(key))) else { continue };
-            for id in index.beginning(key) {
-                let Some(string) = marks.strings.get(usize::from(id)) else { continue };
-                let end = at + string.len();
-                if end > ends && bytes.get(at..end) == Some(string) {
-                    self.found.add(id, offset + end as u64, marks);
-                }
+        let key = bytes.get(at..).and_then(key_of).filter(|&key| index.may_begin(hash(key)));
+        for id in key.into_iter().flat_map(|key| index.beginning(key)) {
+            let Some(string) = marks.strings.get(usize::from(id)) else { continue };
+            let end = at + string.len();
+            if end > ends && bytes.get(at..end) == Some(string) {
+                self.found.add(id, offset + end as u64, marks);
             }
         }
     }
