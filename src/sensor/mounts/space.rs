@@ -259,8 +259,10 @@ fn is_covered_as_a_whole(mount: &Mount, tools: &Tools<'_>) -> bool {
 fn reach(mount: &Mount, root: BorrowedFd<'_>) -> nix::Result<(OwnedFd, FileStatus)> {
     let path = Path::new(std::ffi::OsStr::from_bytes(&mount.point));
     let found = match rooted::locate_mount_point(root, path) {
-        // procfs asks for its own names each time (fs/proc/generic.c, `proc_misc_d_revalidate`).
-        Err(Missing::Busy) if mount.point.starts_with(b"/proc/") => rooted::locate(root, path),
+        // These ask for their own names each time (fs/proc/generic.c, `proc_misc_d_revalidate`; fs/kernfs/dir.c).
+        Err(Missing::Busy) if [&b"/proc/"[..], b"/sys/"].iter().any(|own| mount.point.starts_with(own)) => {
+            rooted::locate(root, path)
+        }
         other => other,
     };
     let place = found.map_err(|why| match why {
