@@ -32,7 +32,9 @@ mirror() {
 make_root() {
     local mirror=${CCWATCH_MIRROR:-$(mirror)} unit
     say "debootstrap $suite $mirror"
-    rm -rf "$root" "$root.ext4" "$root.new" "$root.ext4.new"
+    # An interrupted debootstrap may have left its mounts.
+    umount -l "$root.new/proc" "$root.new/sys" 2>/dev/null || true
+    rm -rf --one-file-system "$root" "$root.ext4" "$root.new" "$root.ext4.new"
     debootstrap --variant=minbase \
         --include=systemd,systemd-sysv,udev,dbus,tcc,crun,procps,iproute2,linux-image-cloud-amd64 \
         "$suite" "$root.new" ${mirror:+"$mirror"} </dev/null >"$root.log" 2>&1 || { tail -n 3 "$root.log" >&2; return 1; }
