@@ -4,15 +4,15 @@
 #   tests/packages.sh [--install] [--rewrite] [--machines "SUITE ..."]
 #
 # Needs root on Debian 12 or later. --install gets what tests and packaging/build.sh need by apt and from PyPI. --rewrite
-# writes the lists in tests/packages anew. --machines: the Debian releases whose systemd, in a virtual machine, installs
-# the .deb and runs the service; without it 11, 12 and 13, each also in a container, and the packages are built a second
-# time in another directory, which must give the same bytes. The roots are overlays over this machine's own root
+# writes the lists in tests/packages anew. --machines: the Debian releases whose systemd, in a virtual machine and in a
+# container, installs the .deb and runs the service; without it 11, 12 and 13, and the packages are built a second time
+# in another directory, which must give the same bytes. The other roots are overlays over this machine's own root
 # directory: no process of theirs is process 1, so the service is the SysV one, and the watcher that it starts there
 # watches this machine. Nothing of this machine is changed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-install='' rewrite=no machines=''
+install='' rewrite=no machines='' everything=no
 while [ $# -gt 0 ]; do
     case $1 in
     --install) install=--install ;;
@@ -41,13 +41,20 @@ elif [ -n "$missing" ]; then
     fail "install these or give --install:$missing"
 fi
 
+[ -n "$machines" ] || { everything=yes machines='bullseye bookworm trixie'; }
+
 home=$(mktemp -d /var/tmp/ccwatch-packages.XXXXXX)
 root=$home/root
+# While the packages are built.
+{ for suite in $machines; do tests/vm/run.sh root "$suite" || exit; done; } &
+making=$!
 clean_up() {
     local status=$?
     trap - EXIT INT TERM
     set +e
     close_root
+    # Half a root would have to be made again.
+    if [ -n "$making" ]; then wait "$making"; fi
     rm -rf "$home"
     exit "$status"
 }
@@ -255,19 +262,18 @@ in_root sh -c '! test -e /var/run/ccwatch.pid' || fail "it runs after it was era
 # State and alerts are the administrator's.
 left=$(comm -13 <(echo "$empty") <(listing) | tr '\n' ' ')
 say "left after rpm -e: $left"
-[ -z "$(echo "$left" | tr ' ' '\n' | grep -v '^./var/l[io][bg]/ccwatch')" ] || fail "left after rpm -e: $left"
+if echo "$left" | tr ' ' '\n' | grep -v '^$' | grep -qv '^./var/l[io][bg]/ccwatch'; then fail "left after rpm -e: $left"; fi
 
 # --- With systemd -----------------------------------------------------------------------------------------------------
-everything=no
-[ -n "$machines" ] || { everything=yes machines='bullseye bookworm trixie'; }
+before_machines=$SECONDS
+wait "$making" || fail "a root with systemd"
+making=''
 for suite in $machines; do
-    say "Debian $suite in a virtual machine"
+    say "Debian $suite with systemd, in a virtual machine and in a container"
     tests/vm/run.sh vm "$suite" "$deb" "$home/new/$new_deb" || fail "the virtual machine of $suite"
-    if [ $everything = yes ]; then
-        say "Debian $suite in a container"
-        tests/vm/run.sh container "$suite" "$deb" "$home/new/$new_deb" || fail "the container of $suite"
-    fi
+    tests/vm/run.sh container "$suite" "$deb" "$home/new/$new_deb" || fail "the container of $suite"
 done
+say "with systemd: $((SECONDS - before_machines)) s"
 
 if [ $everything = yes ]; then
     say "the same sources in another directory"

@@ -21,9 +21,9 @@ check() {
         failed=$((failed + 1))
     fi
 }
-# Asks again until it holds: nothing here takes half a minute.
+# Asks again until it holds: nothing here takes a minute, even in software on a busy machine.
 await() {
-    end=$(($(date +%s) + 30))
+    end=$(($(date +%s) + 60))
     until "$@"; do
         [ "$(date +%s)" -lt "$end" ] || return 1
         sleep 0.1
@@ -57,7 +57,14 @@ container() {
 }
 
 # --- Installed --------------------------------------------------------------------------------------------------------
-check "dpkg installs it" dpkg -i "$here/old.deb"
+if [ "$mode" = vm ]; then
+    check "dpkg installs it" dpkg -i "$here/old.deb"
+else
+    # By then all has started that the boot starts: this test is the last.
+    monotonic() { systemctl show -p ActiveEnterTimestampMonotonic "$1" | sed 's/^[^=]*=//'; }
+    check "installed by chroot, it is started at the boot" active
+    check "the boot waits for it and goes on" [ "$(monotonic ccwatch.service)" -le "$(monotonic multi-user.target)" ]
+fi
 check "it is enabled" systemctl is-enabled ccwatch.service
 check "it is active" active
 check "no restart was needed" is NRestarts 0
@@ -72,14 +79,20 @@ fitting() (
         esac
         if [ -e "$name.conf" ]; then found=yes; else found=no; fi
         echo "systemd $version, $name: wanted $wanted, found $found"
-        [ $wanted = $found ] || return 1
+        [ "$wanted" = "$found" ] || return 1
     done
 )
 check "the drop-ins are those for systemd $version" fitting
 check "systemd says nothing against unit and drop-ins" sh -c '! journalctl --no-pager -q -b _PID=1 | grep -i "ccwatch.service.*:[0-9]*:"'
-check "systemd-analyze verify is clean" sh -c 'said=$(systemd-analyze verify --man=no /lib/systemd/system/ccwatch.service 2>&1 | grep ccwatch); echo "$said"; [ -z "$said" ]'
+verified() {
+    said=$(systemd-analyze verify --man=no /lib/systemd/system/ccwatch.service 2>&1 | grep ccwatch)
+    echo "$said"
+    [ -z "$said" ]
+}
+check "systemd-analyze verify is clean" verified
 check "its start is told" alerted '"action":"watcher-started"'
-check "state is for root alone" sh -c '[ "$(stat -c %a /var/lib/ccwatch /var/log/ccwatch /etc/ccwatch/ccwatch.toml | tr "\n" " ")" = "700 750 640 " ]'
+modes() { stat -c %a /var/lib/ccwatch /var/log/ccwatch /etc/ccwatch/ccwatch.toml | tr '\n' ' '; }
+check "state is for root alone" [ "$(modes)" = "700 750 640 " ]
 check "doctor shows what it may do" sh -c 'ccwatch doctor | grep "watcher.*: 4 capabilities, no new privileges, system calls filtered"'
 
 if [ "$mode" = vm ]; then
@@ -90,12 +103,12 @@ if [ "$mode" = vm ]; then
     check "and is alerted through the journal" alerted '"action":"compiler-executed".*"tcc"'
     check "with its end" alerted '"state":"closed".*"tcc"\|"tcc".*"state":"closed"'
 
-    # Two seconds instead of a minute, and no call that the filter does not know.
+    # Four seconds instead of a minute, and no call that the filter does not know.
     mkdir -p /run/systemd/system/ccwatch.service.d
-    printf '[Service]\nWatchdogSec=2\nEnvironment=CCWATCH_REFUSED_CALL=kill\n' >/run/systemd/system/ccwatch.service.d/test.conf
+    printf '[Service]\nWatchdogSec=4\nEnvironment=CCWATCH_REFUSED_CALL=kill\n' >/run/systemd/system/ccwatch.service.d/test.conf
     systemctl daemon-reload
     systemctl restart ccwatch
-    check "active with a watchdog of two seconds" active
+    check "active with a watchdog of four seconds" active
     restarted() { [ "$(show MainPID)" != "$1" ] && [ "$(show MainPID)" != 0 ] && [ "$(show ActiveState)" = active ]; }
     pid=$(show MainPID)
     kill -9 "$pid"
@@ -117,7 +130,6 @@ if [ "$mode" = vm ]; then
     check "a compiler waits for its source" alerted '"state":"opened".*tcc -c -\|tcc -c -.*"state":"opened"'
 else
     check "without the kernel's connector it says so" alerted '"action":"sensor-degraded".*"sensor":"connector"'
-    check "the boot was not held up" sh -c 'systemctl is-active multi-user.target'
 fi
 
 # --- Upgraded ---------------------------------------------------------------------------------------------------------
@@ -147,7 +159,6 @@ systemctl restart ccwatch >/dev/null 2>&1
 check "with a bad configuration it fails with 78" await is ExecMainStatus 78
 check "and is not started again and again" is NRestarts 0
 check "dpkg installs all the same" dpkg --force-confold -i "$here/new.deb"
-check "postinst can be repeated" sh /var/lib/dpkg/info/ccwatch.postinst configure "$(dpkg-query -W -f '${Version}' ccwatch)"
 cp "$here/kept.toml" /etc/ccwatch/ccwatch.toml
 systemctl reset-failed ccwatch
 systemctl start ccwatch
@@ -155,7 +166,7 @@ check "with the good one it is active again" active
 
 # --- Disabled by the administrator, removed, purged -------------------------------------------------------------------
 systemctl disable ccwatch >/dev/null 2>&1
-dpkg --force-confold -i "$here/new.deb" >/dev/null 2>&1
+check "dpkg installs it again" dpkg --force-confold -i "$here/new.deb"
 check "what is disabled stays disabled" sh -c '! systemctl is-enabled ccwatch.service'
 check "dpkg removes it" dpkg -r ccwatch
 check "it is stopped" sh -c '! pgrep -x ccwatch'
