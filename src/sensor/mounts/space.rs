@@ -126,6 +126,11 @@ impl Space {
         self.dir.namespace(c"ns/mnt") == Ok(self.namespace)
     }
 
+    /// Whether its process has another root directory than the host's.
+    pub fn has_moved(&self, host_root: Option<RootId>) -> bool {
+        self.dir.root().is_ok_and(|root| Some(root) != host_root)
+    }
+
     /// Marks what is new, and lets go of what is gone. `host_root` is the host's root directory.
     ///
     /// # Errors

@@ -124,6 +124,7 @@ impl Spaces {
     pub fn sweep(&mut self, young: bool, tools: &mut Tools<'_>) {
         self.refused.clear();
         self.close_ended(tools.book);
+        self.read_moved(tools);
         let mut seen: HashSet<Namespace> = HashSet::new();
         for pid in self.proc.pids().unwrap_or_default() {
             if young && self.older.contains(&pid) {
@@ -209,6 +210,14 @@ impl Spaces {
         let device = space.look().root.ok().map(|root| root.dev);
         if let Some(device) = device {
             self.awaited.remove(&device);
+        }
+    }
+
+    /// Reads those anew that had the host's root directory when they were read, and have one of their own by now.
+    fn read_moved(&mut self, tools: &mut Tools<'_>) {
+        let moved = self.spaces.values().filter(|space| space.of_host && space.has_moved(self.host_root));
+        for namespace in moved.map(|space| space.namespace).collect::<Vec<_>>() {
+            self.read(namespace, tools);
         }
     }
 
