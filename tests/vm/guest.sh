@@ -135,6 +135,8 @@ fi
 # --- Upgraded ---------------------------------------------------------------------------------------------------------
 echo '# changed by the administrator' >>/etc/ccwatch/ccwatch.toml
 sum=$(sha256sum /etc/ccwatch/ccwatch.toml)
+check "it is reloaded" systemctl reload ccwatch
+check "the changed configuration is read" alerted '"reason":"configuration-changed"'
 pid=$(show MainPID)
 last=$(numbers | tail -n 1)
 check "dpkg upgrades it" dpkg --force-confold -i "$here/new.deb"
