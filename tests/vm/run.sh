@@ -143,7 +143,7 @@ BOOT
 esac
 # What it says, as it comes.
 tail --pid="$guest" -n +1 -f "$work/console" | stdbuf -oL tr -d '\r' |
-    sed -u 's/^.*\(ok - \|NOT OK - \|failed: \)/\1/' | grep --line-buffered -E '^(ok - |NOT OK - |failed: |    )' || true
+    sed -u 's/^.*\] sh\[[0-9]*\]: //' | grep --line-buffered -E '^(ok - |NOT OK - |failed: |    )' || true
 wait "$guest" || true
 guest=''
 if ! tr -d '\r' <"$work/console" | grep -q 'failed: 0$'; then
