@@ -88,7 +88,7 @@ impl Detection {
     /// An exec whose process nobody saw: its file and its filesystem are all that is known.
     pub(super) fn exec_unseen(&mut self, attempt: Attempt, standing: Standing) {
         let Some(nested) = self.owner_of(&attempt) else { return self.counters.add_unexamined(1, clock::now()) };
-        self.screen.tally(attempt.at, &nested.0);
+        self.screen.tally(attempt.at, &nested.0, 1);
         let number = self.number();
         let mut pending = Pending::of_attempt(attempt, standing, nested, clock::now().plus(DEADLINE));
         if self.pending.len() < PENDING {

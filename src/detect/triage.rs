@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
 use lru::LruCache;
@@ -18,7 +18,7 @@ use crate::detect::enrich::{Job, Slate};
 use crate::detect::judged::Judged;
 use crate::detect::pending::Nested;
 use crate::event::{BegunReads, FileId, Look, Missing, Monotonic, MountedId};
-use crate::fingerprint::{Candidate, ContentSays, Invocation, SharedDatabase};
+use crate::fingerprint::{Candidate, ContentSays, Database, Invocation, SharedDatabase};
 use crate::host::worker::{Pool, Ticket};
 use crate::sensor::mounts::mountinfo::Mount;
 use crate::sensor::{FileIs, FileTriage, Triage};
@@ -26,6 +26,7 @@ use crate::sensor::{FileIs, FileTriage, Triage};
 /// A loss names the busiest container of about this long.
 const WINDOW: Duration = Duration::from_secs(10);
 const TALLIED: usize = 1024;
+const INNOCENTS: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
 
 /// Reads whose exec did not arrive at detection are given up when so many others have begun.
 const BEGUN: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
@@ -38,6 +39,7 @@ pub struct Screen {
     reads: Arc<Pool<Share, Job>>,
     begun: Mutex<LruCache<BegunReads, Reading>>,
     next: AtomicU64,
+    innocents: Mutex<Innocents>,
     tally: Mutex<Tally>,
     mount_owners: MountOwners,
     /// Whose each mounted filesystem is, and the outermost container where they nest.
@@ -51,6 +53,34 @@ pub struct Reading {
     pub slate: Arc<Slate>,
     /// The job that does so, where a worker was free.
     pub ticket: Option<Ticket>,
+}
+
+/// The names under which files were executed that by name and content are no compilers. A file whose content is innocent
+/// is so under every path; comm is also what a script that it interprets is called.
+struct Innocents {
+    /// By which they were judged.
+    database: Weak<Database>,
+    comms: LruCache<FileId, Vec<u8>>,
+}
+
+impl Default for Innocents {
+    fn default() -> Self {
+        Self { database: Weak::new(), comms: LruCache::new(INNOCENTS) }
+    }
+}
+
+impl Innocents {
+    fn knows(&mut self, database: &Arc<Database>, file: FileId, comm: &[u8]) -> bool {
+        self.database.as_ptr() == Arc::as_ptr(database) && self.comms.get(&file).is_some_and(|known| known == comm)
+    }
+
+    fn learn(&mut self, database: &Arc<Database>, file: FileId, comm: &[u8]) {
+        if self.database.as_ptr() != Arc::as_ptr(database) {
+            self.comms.clear();
+            self.database = Arc::downgrade(database);
+        }
+        self.comms.put(file, comm.to_vec());
+    }
 }
 
 #[derive(Default)]
@@ -79,7 +109,8 @@ impl Screen {
     ) -> Self {
         let (begun, next) = (Mutex::new(LruCache::new(BEGUN)), AtomicU64::new(0));
         let (mount_owners, owned) = (MountOwners::default(), RwLock::default());
-        Self { host, database, judged, reads, begun, next, tally: Mutex::default(), mount_owners, owned }
+        let (innocents, tally) = (Mutex::default(), Mutex::default());
+        Self { host, database, judged, reads, begun, next, innocents, tally, mount_owners, owned }
     }
 
     /// The reads that were begun for an exec; `None` where they were given up.
@@ -104,15 +135,17 @@ impl Screen {
         self.owned.write().unwrap_or_else(PoisonError::into_inner).entry(id).or_insert(nested);
     }
 
-    /// Counts an exec of a container, for the case of a loss.
-    pub fn tally(&self, at: Monotonic, key: &ContainerKey) {
+    /// Counts execs of a container, for the case of a loss.
+    pub fn tally(&self, at: Monotonic, key: &ContainerKey, execs: u64) {
         let mut tally = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
         if at.since(tally.began) > WINDOW {
             tally.before = std::mem::take(&mut tally.now);
             tally.began = at;
         }
-        if tally.now.len() < TALLIED || tally.now.contains_key(key) {
-            *tally.now.entry(key.clone()).or_default() += 1;
+        if let Some(count) = tally.now.get_mut(key) {
+            *count += execs;
+        } else if tally.now.len() < TALLIED {
+            tally.now.insert(key.clone(), execs);
         }
     }
 }
@@ -126,24 +159,37 @@ impl Triage for Screen {
         is_host(look, &self.host)
     }
 
-    fn count(&self, look: &Look) {
+    fn count(&self, look: &Look, execs: u64) {
         if let Some(key) = cgroup::container_of(look) {
-            self.tally(look.at, &key);
+            self.tally(look.at, &key, execs);
         }
     }
 
-    fn count_on(&self, mounted: MountedId, look: &Look) {
-        if let Some((inner, _)) = self.owner(mounted) {
-            self.tally(look.at, &inner);
+    fn count_on(&self, mounted: MountedId, at: Monotonic) {
+        let owned = self.owned.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some((inner, _)) = owned.get(&mounted) {
+            self.tally(at, inner, 1);
         }
+    }
+
+    fn is_known_innocent(&self, file: FileId, comm: &[u8]) -> bool {
+        let known =
+            self.innocents.lock().unwrap_or_else(PoisonError::into_inner).knows(&self.database.load(), file, comm);
+        known && self.judged.says(file) == Some(ContentSays::Innocent)
     }
 
     fn is_innocent(&self, look: &Look) -> bool {
-        if self.database.load().candidate(&invocation(look)) != Candidate::No {
+        let database = self.database.load();
+        if database.candidate(&invocation(look)) != Candidate::No {
             return false;
         }
         // Whose file cannot be named cannot be read either.
-        look.file().is_none_or(|id| matches!(self.judged.says(id), Some(ContentSays::Innocent | ContentSays::Unknown)))
+        let Some(file) = look.file() else { return true };
+        let says = self.judged.says(file);
+        if let (Some(ContentSays::Innocent), Ok(stat)) = (says, &look.stat) {
+            self.innocents.lock().unwrap_or_else(PoisonError::into_inner).learn(&database, file, &stat.comm);
+        }
+        matches!(says, Some(ContentSays::Innocent | ContentSays::Unknown))
     }
 
     fn is_entering(&self, look: &Look) -> bool {

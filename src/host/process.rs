@@ -26,6 +26,10 @@ const PAGE: usize = 4096;
 /// A read ends before the file does only where the next line has no room (seq_read_iter in fs/seq_file.c), and none is
 /// longer than this.
 const LINE: usize = 1024;
+/// Longer than stat's one line: 52 numbers, most of them short, and a name of at most 64 bytes.
+const STAT: usize = 1024;
+/// Longer than any name below /proc that is asked for.
+const NAME: usize = 24;
 /// Arguments are counted up to here; the kernel allows a quarter of the stack limit, 2 MiB by default.
 const ARGUMENTS_COUNTED: usize = 4 << 20;
 /// And kept up to here.
@@ -114,6 +118,30 @@ impl Proc {
     pub fn lives(&self, process: crate::event::ProcessId) -> bool {
         let stat = self.process(process.pid).and_then(|dir| dir.stat());
         stat.is_ok_and(|s| s.start == process.start && !s.is_dead())
+    }
+
+    /// The file that a process executes, without opening it, and who the process is: by as few calls as can be, and so
+    /// perhaps of two processes, of which the second began later.
+    ///
+    /// # Errors
+    /// `Gone` also for a zombie; `Denied`; `Malformed`.
+    pub fn glance(&self, pid: Pid) -> Field<(FileStatus, Stat)> {
+        let status =
+            file_status(self.root.as_fd(), below(pid, b"/exe", &mut [0; NAME])?).map_err(|e| Missing::from_os(&e))?;
+        let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+        let file = openat(&self.root, below(pid, b"/stat", &mut [0; NAME])?, flags, Mode::empty()).map_err(os)?;
+        let mut text = [0; STAT];
+        let got = nix::unistd::read(&file, &mut text).map_err(os)?;
+        Ok((status, parse_stat(text.get(..got).unwrap_or(&[]))?))
+    }
+
+    /// The mount namespace of a process.
+    ///
+    /// # Errors
+    /// `Gone`, or `Denied`.
+    pub fn mount_namespace(&self, pid: Pid) -> Field<Namespace> {
+        let link = readlinkat(&self.root, below(pid, b"/ns/mnt", &mut [0; NAME])?).map_err(os)?;
+        namespace_number(&link.into_vec())
     }
 
     /// The first part of the look: which file it executes, without opening that.
@@ -205,6 +233,15 @@ pub fn mount_of_descriptor(file: BorrowedFd<'_>) -> Option<u64> {
 fn mountinfo_number(fdinfo: &[u8]) -> Option<u64> {
     let line = fdinfo.split(|b| *b == b'\n').find_map(|line| line.strip_prefix(b"mnt_id:"))?;
     std::str::from_utf8(line).ok()?.trim().parse().ok()
+}
+
+/// The name of a process' file: its number and `file`.
+fn below<'b>(pid: Pid, file: &[u8], buffer: &'b mut [u8; NAME]) -> Field<&'b CStr> {
+    let mut digits = [0; 12];
+    let digits = decimal(pid.0, &mut digits);
+    let name = digits.iter().chain(file);
+    buffer.iter_mut().zip(name).for_each(|(to, from)| *to = *from);
+    CStr::from_bytes_until_nul(buffer).map_err(|_| Missing::Malformed)
 }
 
 /// Writes `number` in decimal without allocating: the hot path opens a directory for every exec.

@@ -8,16 +8,18 @@ use std::sync::Arc;
 use lru::LruCache;
 
 use crate::event::{
-    Exe, Look, Missing, Monotonic, MountNumber, MountedId, Pid, RootId, SensorKind, Sighting, StartTime,
+    Exe, FileId, Look, Missing, Monotonic, MountNumber, MountedId, Pid, RootId, SensorKind, Sighting, StartTime, Stat,
 };
 use crate::host::clock::{self, Ticks};
-use crate::host::process::{Proc, ProcessDir, mount_of_descriptor};
+use crate::host::process::{Proc, ProcessDir, file_id, mount_number, mount_of_descriptor};
 use crate::sensor::Triage;
 use crate::sensor::ledger::Image;
 use crate::sensor::mounts::Mounts;
 use crate::sensor::without::{Part, without};
 
 const IMAGES: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
+/// Of what a glance would settle without telling whose it is, one in so many is looked at whole, and counted for all.
+const WHOLE: u32 = 16;
 
 /// What a look found.
 pub enum Seen {
@@ -40,6 +42,8 @@ pub struct ExecLook {
     ticks: Ticks,
     mounts: Arc<Mounts>,
     uncovered: u32,
+    /// Where nothing but the connector tells of containers.
+    glances: u32,
     /// The host's root directory.
     root: Option<RootId>,
     /// The image last seen in a process: start time and where its stack began, and of which exec it was taken to be.
@@ -50,7 +54,16 @@ impl ExecLook {
     /// Looks through this procfs and asks this triage; `mounts` are those that fanotify covers.
     pub fn new(proc: Arc<Proc>, triage: Arc<dyn Triage>, mounts: Arc<Mounts>) -> Self {
         let root = nix::sys::stat::stat("/").ok().map(|s| RootId { dev: s.st_dev, ino: s.st_ino });
-        Self { proc, triage, ticks: Ticks::read(), mounts, uncovered: 0, root, images: LruCache::new(IMAGES) }
+        Self {
+            proc,
+            triage,
+            ticks: Ticks::read(),
+            mounts,
+            uncovered: 0,
+            glances: 0,
+            root,
+            images: LruCache::new(IMAGES),
+        }
     }
 
     /// Looks since the last call that found an exec of a container on a filesystem that is not marked.
@@ -72,6 +85,9 @@ impl ExecLook {
             self.mounts.requests.doubt();
             return Seen::Dead;
         }
+        if let Some(seen) = self.glance(pid, at) {
+            return seen;
+        }
         let mut look = self.proc.begin_look(pid, clock::now());
         match look.dir {
             Ok(_) => {}
@@ -82,7 +98,8 @@ impl ExecLook {
             Err(_) => return Seen::Refused,
         }
         self.mounts.requests.executed();
-        let covered = self.covered(&look);
+        let exe = look.exe.as_ref().ok().and_then(|exe| Some((exe.id.ok()?, exe.mount)));
+        let covered = exe.and_then(|(file, mount)| self.covered(file, mount));
         if covered.is_none() {
             self.proc.group_look(&mut look);
             if !self.triage.is_contained(&look) {
@@ -97,18 +114,18 @@ impl ExecLook {
             }
         }
         self.proc.name_look(&mut look);
-        if (look.exe.is_err() && look.stat.is_err()) || self.is_another(&look, at) {
+        if look.exe.is_err() && look.stat.is_err() {
             return Seen::Dead;
         }
-        if let Some(earlier) = self.known_image(pid, &look, at) {
-            return Seen::Earlier(earlier);
+        if let Some(other) = look.stat.as_ref().ok().and_then(|stat| self.other_image(pid, stat, at)) {
+            return other;
         }
         let file = look.file();
         let settled = || Seen::Settled(file.map_or(Image::Ended, |file| Image::File(file.inode())));
         let innocent = self.triage.is_innocent(&look);
         match covered {
             Some(mounted) if innocent => {
-                self.triage.count_on(mounted, &look);
+                self.triage.count_on(mounted, look.at);
                 return settled();
             }
             Some(_) => {
@@ -118,7 +135,8 @@ impl ExecLook {
             }
             None => {}
         }
-        self.triage.count(&look);
+        let glanced_at = innocent && !self.mounts.are_watched();
+        self.triage.count(&look, if glanced_at { u64::from(WHOLE) } else { 1 });
         if !innocent {
             self.proc.complete_look(&mut look);
         }
@@ -132,11 +150,40 @@ impl ExecLook {
         Seen::Wanted(Box::new(Sighting { pid, at, known_by, look, parent: None, begun }))
     }
 
+    /// Settles what is known to be innocent by the two reads that tell, where nothing else of it is wanted: where
+    /// fanotify covers its file, or covers nothing.
+    fn glance(&mut self, pid: Pid, at: Monotonic) -> Option<Seen> {
+        let (status, stat) = self.proc.glance(pid).ok()?;
+        let file = file_id(status);
+        let covered = self.covered(file, mount_number(status));
+        if (covered.is_none() && self.mounts.are_watched()) || !self.triage.is_known_innocent(file, &stat.comm) {
+            return None;
+        }
+        match covered {
+            Some(mounted) => self.triage.count_on(mounted, at),
+            None => {
+                self.glances = self.glances.wrapping_add(1);
+                if self.glances.is_multiple_of(WHOLE) {
+                    return None;
+                }
+            }
+        }
+        self.mounts.requests.executed();
+        Some(self.other_image(pid, &stat, at).unwrap_or(Seen::Settled(Image::File(file.inode()))))
+    }
+
     /// What its file lies on, where that is a container's alone and fanotify reports all execs on it: so it needs no other
     /// sign of whose it is.
-    fn covered(&self, look: &Look) -> Option<MountedId> {
-        let exe = look.exe.as_ref().ok()?;
-        self.mounts.of(exe.id.ok()?.dev, exe.mount).filter(|on| on.is_covered() && !on.of_host).map(|on| on.id)
+    fn covered(&self, file: FileId, mount: Option<MountNumber>) -> Option<MountedId> {
+        self.mounts.of(file.dev, mount).filter(|on| on.is_covered() && !on.of_host).map(|on| on.id)
+    }
+
+    /// What the exec was where it is another than that whose image the process shows.
+    fn other_image(&mut self, pid: Pid, stat: &Stat, at: Monotonic) -> Option<Seen> {
+        if self.is_another(stat, at) {
+            return Some(Seen::Dead);
+        }
+        self.known_image(pid, stat, at).map(Seen::Earlier)
     }
 
     /// Counts an exec within a container's root directory on a filesystem that fanotify does not cover.
@@ -156,8 +203,7 @@ impl ExecLook {
 
     /// Whether the pid was given to another process since the exec: that was forked after it. Start times count whole
     /// ticks.
-    fn is_another(&mut self, look: &Look, at: Monotonic) -> bool {
-        let Ok(stat) = &look.stat else { return false };
+    fn is_another(&mut self, stat: &Stat, at: Monotonic) -> bool {
         let forked_after = |ticks: Ticks| ticks.moment(stat.start) > at.plus(ticks.length());
         if forked_after(self.ticks) {
             // The machine may have been suspended since: that moves the boot clock against the monotonic one.
@@ -168,8 +214,10 @@ impl ExecLook {
 
     /// The exec for which this image of the process was looked at before: that look came so late that it saw this one,
     /// and the earlier image was never seen. Each exec gives a process a new random stack.
-    fn known_image(&mut self, pid: Pid, look: &Look, at: Monotonic) -> Option<Monotonic> {
-        let stat = look.stat.as_ref().ok().filter(|stat| stat.start_stack != 0)?;
+    fn known_image(&mut self, pid: Pid, stat: &Stat, at: Monotonic) -> Option<Monotonic> {
+        if stat.start_stack == 0 {
+            return None;
+        }
         let image = (stat.start, stat.start_stack);
         let (_, (before, earlier)) = self.images.push(pid, (image, at)).filter(|(known, _)| *known == pid)?;
         (before == image).then_some(earlier)

@@ -89,12 +89,13 @@ impl Ledger {
         let mut entries = self.lock();
         let old = entries.iter().take_while(|e| now.since(e.at) > OLD).count();
         let beyond = (entries.len() + counted.len()).saturating_sub(ROOM).min(entries.len());
-        let gone: Vec<Counted> = entries.drain(..old.max(beyond)).collect();
+        let gone = unexamined(entries.range(..old.max(beyond)));
+        entries.drain(..old.max(beyond));
         entries.extend(counted);
         // Under the lock, so that whoever asks sees the entries or is told of them.
         let wanted = self.wanted.swap(false, Ordering::AcqRel);
         drop(entries);
-        counters.add_unexamined(unexamined(&gone), now);
+        counters.add_unexamined(gone, now);
         wanted
     }
 

@@ -54,24 +54,26 @@ impl Lineage {
 
     /// Takes in what has arrived.
     pub fn drain(&mut self) {
-        let Some(listener) = &mut self.listener else { return };
-        loop {
-            let events = listener.drain().unwrap_or_default();
-            if events.is_empty() {
-                break;
-            }
-            for event in events {
+        let Self { listener: Some(listener), parents, looks, .. } = self else { return };
+        let mut more = true;
+        while std::mem::take(&mut more) {
+            let drained = listener.drain(|event| {
+                more = true;
                 match event {
                     ProcEvent::Fork { parent, child } => {
-                        self.looks.pop(&child);
-                        self.parents.put(child, parent);
+                        looks.pop(&child);
+                        parents.put(child, parent);
                     }
                     // Its children in this very drain may still ask for it: it goes when its pid is used again.
                     ProcEvent::Exit { pid } => {
-                        self.looks.demote(&pid);
+                        looks.demote(&pid);
                     }
                     _ => {}
                 }
+            });
+            if let Err(e) = drained {
+                log::debug!("lineage: {e}");
+                break;
             }
         }
         if listener.new_drops() > 0 {

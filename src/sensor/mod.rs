@@ -23,7 +23,7 @@ use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use crate::error::{Error, Result};
-use crate::event::{BegunReads, Fact, FileId, Look, MountedId, Namespace, SensorKind, Sighting};
+use crate::event::{BegunReads, Fact, FileId, Look, Monotonic, MountedId, Namespace, SensorKind, Sighting};
 use crate::sensor::mounts::mountinfo::Mount;
 
 /// Sightings on their way to detection; each may hold two descriptors.
@@ -35,10 +35,12 @@ pub trait Triage: Send + Sync {
     fn is_contained(&self, look: &Look) -> bool;
     /// Whether the first part of a look, and its place, show a process of the host.
     fn is_host(&self, look: &Look) -> bool;
-    /// Counts an exec, for its container.
-    fn count(&self, look: &Look);
+    /// Counts `execs` like this one for its container.
+    fn count(&self, look: &Look, execs: u64);
     /// Counts an exec of a file that lies there, for the container whose that is.
-    fn count_on(&self, mounted: MountedId, look: &Look);
+    fn count_on(&self, mounted: MountedId, at: Monotonic);
+    /// Whether a process of this name that executes this file was found to be innocent, and nothing has changed since.
+    fn is_known_innocent(&self, file: FileId, comm: &[u8]) -> bool;
     /// Whether its name, its path and what was read of its file say that detection will not want it.
     fn is_innocent(&self, look: &Look) -> bool;
     /// Whether a whole look shows a runtime on its way into a container: its root directory still is the host's. It
@@ -215,9 +217,13 @@ pub(crate) mod tests {
             false
         }
 
-        fn count(&self, _: &Look) {}
+        fn count(&self, _: &Look, _: u64) {}
 
-        fn count_on(&self, _: MountedId, _: &Look) {}
+        fn count_on(&self, _: MountedId, _: Monotonic) {}
+
+        fn is_known_innocent(&self, _: FileId, _: &[u8]) -> bool {
+            false
+        }
 
         fn is_innocent(&self, _: &Look) -> bool {
             false

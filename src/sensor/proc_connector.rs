@@ -234,13 +234,11 @@ impl Reader {
 
     fn drain(&mut self) -> Result<Vec<(Pid, Monotonic)>, String> {
         let mut execs = self.listener.take_early();
-        for event in self.listener.drain()? {
-            match event {
-                ProcEvent::Exec { pid, at } => execs.push((pid, at)),
-                ProcEvent::Ptrace { .. } | ProcEvent::Ack { .. } => {}
-                ProcEvent::Fork { .. } | ProcEvent::Exit { .. } | ProcEvent::Other => {}
-            }
-        }
+        self.listener.drain(|event| match event {
+            ProcEvent::Exec { pid, at } => execs.push((pid, at)),
+            ProcEvent::Ptrace { .. } | ProcEvent::Ack { .. } => {}
+            ProcEvent::Fork { .. } | ProcEvent::Exit { .. } | ProcEvent::Other => {}
+        })?;
         // A socket that dropped something was full, and so is the batch that follows.
         if execs.len() >= BATCH {
             let dropped = self.listener.new_drops();

@@ -19,6 +19,8 @@ const ANSWER: Duration = Duration::from_millis(100);
 const RECEIVE_BUFFER: i32 = 8 << 20;
 /// One drain takes at most this much, so that a storm cannot keep the reader from looking.
 const DRAIN: usize = 4096;
+/// Mostly one event has arrived: the first call makes room for few.
+const FEW: usize = 4;
 
 /// Which events a socket is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,18 +93,19 @@ impl Listener {
         })?;
         let end = clock::now().plus(ANSWER);
         loop {
-            for event in self.drain()? {
-                match event {
-                    ProcEvent::Ack { request, errno: 0 } if request == ack => return Ok(()),
-                    ProcEvent::Ack { request, errno } if request == ack => {
-                        return Err(format!(
-                            "the connector refused: {}",
-                            io::Error::from_raw_os_error(errno.cast_signed())
-                        ));
-                    }
-                    ProcEvent::Exec { pid, at } => self.early.push((pid, at)),
-                    _ => {}
+            let (mut answer, mut early) = (None, Vec::new());
+            self.drain(|event| match event {
+                ProcEvent::Ack { request, errno } if request == ack => answer = Some(errno),
+                ProcEvent::Exec { pid, at } => early.push((pid, at)),
+                _ => {}
+            })?;
+            self.early.append(&mut early);
+            match answer.map(u32::cast_signed) {
+                Some(0) => return Ok(()),
+                Some(errno) => {
+                    return Err(format!("the connector refused: {}", io::Error::from_raw_os_error(errno)));
                 }
+                None => {}
             }
             let left = end.since(clock::now());
             if left.is_zero() {
@@ -124,26 +127,32 @@ impl Listener {
         std::mem::take(&mut self.early)
     }
 
-    /// Everything that has arrived, oldest first.
+    /// Passes on everything that has arrived, oldest first.
     ///
     /// # Errors
     /// One sentence; the socket is of no use any more.
-    pub fn drain(&mut self) -> Result<Vec<ProcEvent>, String> {
-        let mut events = Vec::new();
-        while events.len() < DRAIN {
-            match self.batch.receive(self.fd.as_fd()) {
+    pub fn drain(&mut self, mut pass_on: impl FnMut(ProcEvent)) -> Result<(), String> {
+        let (mut drained, mut room) = (0, FEW);
+        while drained < DRAIN {
+            let received = match room {
+                FEW => self.batch.receive::<FEW>(self.fd.as_fd()),
+                _ => self.batch.receive::<{ netlink::BATCH }>(self.fd.as_fd()),
+            };
+            match received {
                 Ok(received) => {
-                    events.extend(self.batch.from_kernel().filter_map(proc_event::decode));
+                    self.batch.from_kernel().filter_map(proc_event::decode).for_each(&mut pass_on);
+                    drained += received;
                     // What comes after a batch that was not full wakes the reader again.
-                    if received < netlink::BATCH {
+                    if received < room {
                         break;
                     }
+                    room = netlink::BATCH;
                 }
                 Err(e) if matches!(e.raw_os_error(), Some(libc::EINTR | libc::ENOBUFS)) => {}
                 Err(e) => return Err(format!("read the connector's socket: {e}")),
             }
         }
-        Ok(events)
+        Ok(())
     }
 
     /// Messages dropped since the last call.

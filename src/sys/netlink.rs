@@ -11,7 +11,7 @@ const SK_MEMINFO_DROPS: usize = 8;
 /// `SO_MEMINFO`, Linux 4.12.
 const SO_MEMINFO: libc::c_int = 55;
 
-/// Messages received by one call.
+/// Messages received by one call, at most.
 pub const BATCH: usize = 64;
 /// Bytes kept of a message; an event has 76.
 pub const MESSAGE: usize = 128;
@@ -130,18 +130,19 @@ impl Default for Batch {
 }
 
 impl Batch {
-    /// Receives what is there, at most [`BATCH`] messages, without waiting; returns how many.
+    /// Receives what is there, at most `N` messages and [`BATCH`], without waiting; returns how many. A small `N` touches
+    /// less memory.
     ///
     /// # Errors
     /// The kernel's, `EAGAIN` apart, which is 0 messages.
-    pub fn receive(&mut self, fd: BorrowedFd<'_>) -> io::Result<usize> {
+    pub fn receive<const N: usize>(&mut self, fd: BorrowedFd<'_>) -> io::Result<usize> {
         self.received = 0;
         // SAFETY: sockaddr_nl, iovec and mmsghdr are plain data, for which zero is a valid value.
-        let mut names: [libc::sockaddr_nl; BATCH] = unsafe { zeroed() };
+        let mut names: [libc::sockaddr_nl; N] = unsafe { zeroed() };
         // SAFETY: as above.
-        let mut vectors: [libc::iovec; BATCH] = unsafe { zeroed() };
+        let mut vectors: [libc::iovec; N] = unsafe { zeroed() };
         // SAFETY: as above.
-        let mut headers: [libc::mmsghdr; BATCH] = unsafe { zeroed() };
+        let mut headers: [libc::mmsghdr; N] = unsafe { zeroed() };
         let rooms = self.bytes.iter_mut().zip(&mut names).zip(&mut vectors);
         for (header, ((bytes, name), vector)) in headers.iter_mut().zip(rooms) {
             *vector = libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: MESSAGE };
@@ -152,15 +153,16 @@ impl Batch {
         }
         let (flags, none) = (libc::MSG_DONTWAIT, std::ptr::null_mut());
         // SAFETY: each header points to its own name, vector and bytes, all of which outlive the call; no time-out.
-        let got =
-            unsafe { libc::recvmmsg(fd.as_raw_fd(), headers.as_mut_ptr(), BATCH as libc::c_uint, flags as _, none) };
+        let got = unsafe {
+            libc::recvmmsg(fd.as_raw_fd(), headers.as_mut_ptr(), N.min(BATCH) as libc::c_uint, flags as _, none)
+        };
         if got < 0 {
             let error = io::Error::last_os_error();
             return if error.kind() == io::ErrorKind::WouldBlock { Ok(0) } else { Err(error) };
         }
         self.received = got.unsigned_abs() as usize;
         let rooms = self.lengths.iter_mut().zip(&mut self.senders);
-        for ((length, sender), (header, name)) in rooms.zip(headers.iter().zip(&names)) {
+        for ((length, sender), (header, name)) in rooms.zip(headers.iter().zip(&names)).take(self.received) {
             *length = (header.msg_len as usize).min(MESSAGE);
             *sender = name.nl_pid;
         }

@@ -53,7 +53,7 @@ pub struct Spaces {
 impl Spaces {
     /// Seen through this procfs. The host's own namespace, and ours, are not among them.
     pub fn new(proc: Arc<Proc>) -> Self {
-        let of = |pid| proc.process(Pid(pid)).and_then(|dir| dir.namespace(c"ns/mnt")).ok();
+        let of = |pid| proc.mount_namespace(Pid(pid)).ok();
         let own = [1, nix::unistd::getpid().as_raw()].into_iter().filter_map(of).collect();
         let host_root = proc.process(Pid(1)).and_then(|dir| dir.root()).ok();
         let host_root =
@@ -120,8 +120,8 @@ impl Spaces {
     }
 
     /// Looks through all processes for namespaces that are not known; `young`: through those alone that may make the
-    /// containers that are awaited.
-    pub fn sweep(&mut self, young: bool, tools: &mut Tools<'_>) {
+    /// containers that are awaited. Whether there was one.
+    pub fn sweep(&mut self, young: bool, tools: &mut Tools<'_>) -> bool {
         self.refused.clear();
         self.close_ended(tools.book);
         self.read_moved(tools);
@@ -130,11 +130,12 @@ impl Spaces {
             if young && self.older.contains(&pid) {
                 continue;
             }
-            let Ok(namespace) = self.proc.process(pid).and_then(|dir| dir.namespace(c"ns/mnt")) else { continue };
+            let Ok(namespace) = self.proc.mount_namespace(pid) else { continue };
             if !self.own.contains(&namespace) && !self.spaces.contains_key(&namespace) && seen.insert(namespace) {
                 self.add(namespace, pid, tools);
             }
         }
+        !seen.is_empty()
     }
 
     /// A process executed something in this namespace, which is not known or has a mount that is not marked.
@@ -187,7 +188,7 @@ impl Spaces {
         for _ in 0..ANCESTORS {
             let parent = self.proc.process(eldest).and_then(|dir| dir.stat()).map(|stat| stat.ppid);
             let Ok(parent) = parent else { break };
-            let is_in = self.proc.process(parent).and_then(|dir| dir.namespace(c"ns/mnt")) == Ok(namespace);
+            let is_in = self.proc.mount_namespace(parent) == Ok(namespace);
             if parent.0 <= 1 || !is_in {
                 break;
             }

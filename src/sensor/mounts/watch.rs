@@ -29,7 +29,9 @@ use crate::sys::process::{run_early, thread_cpu_ns};
 const COALESCE: Duration = Duration::from_millis(5);
 /// Looking through all processes may take one part in so many of the time; through the young ones, while a container is
 /// made, that of the second.
-const SHARE: u32 = 500;
+const SHARE: u32 = 1000;
+/// Each such look in a row that finds nothing new makes the share half as large, so many times.
+const FRUITLESS: u32 = 2;
 const SHARE_YOUNG: u32 = 1;
 /// Something died unseen: the living are looked through after this.
 const DOUBT: Duration = Duration::from_millis(50);
@@ -73,6 +75,8 @@ pub struct Watcher {
     sweeps: Turns,
     /// Looks through the young ones.
     young: Turns,
+    /// Looks through all in a row that found nothing.
+    fruitless: u32,
 }
 
 impl Watcher {
@@ -100,8 +104,21 @@ impl Watcher {
         let spaces = Spaces::new(proc);
         spaces.own().for_each(|namespace| book.know(namespace));
         let (sweeps, young) = (Turns::new(SHARE), Turns::new(SHARE_YOUNG));
-        let mut watcher =
-            Self { epoll, host, book, group, mounts, spaces, control, asked, counters, status, sweeps, young };
+        let mut watcher = Self {
+            epoll,
+            host,
+            book,
+            group,
+            mounts,
+            spaces,
+            control,
+            asked,
+            counters,
+            status,
+            sweeps,
+            young,
+            fruitless: 0,
+        };
         watcher.host.read(&mut watcher.book, &watcher.group).map_err(|e| Error::os("read", "the mount table", e))?;
         watcher.mounts.requests.answer_by(Arc::clone(&watcher.asked));
         watcher.sweep(false);
@@ -227,10 +244,14 @@ impl Watcher {
             return;
         }
         let began = thread_cpu_ns().unwrap_or(0);
-        self.with(|spaces, tools| spaces.sweep(young, tools));
+        let found = self.with(|spaces, tools| spaces.sweep(young, tools));
         let took = Duration::from_nanos(thread_cpu_ns().unwrap_or(0).saturating_sub(began));
-        let turns = if young { &mut self.young } else { &mut self.sweeps };
-        turns.done(clock::now(), took);
+        if young {
+            self.young.done(clock::now(), took);
+        } else {
+            self.fruitless = if found { 0 } else { (self.fruitless + 1).min(FRUITLESS) };
+            self.sweeps.done(clock::now(), took * 2u32.pow(self.fruitless));
+        }
     }
 }
 
