@@ -173,6 +173,12 @@ pub struct Stat {
 }
 
 impl Stat {
+    /// The image of which it tells, executed from this file.
+    pub fn image(&self, file: Option<Inode>) -> Option<ImageId> {
+        let Self { start, start_stack, .. } = *self;
+        (start_stack != 0).then_some(ImageId { start, start_stack, file })
+    }
+
     /// Whether the process had ended: a zombie keeps stat and comm, and on cgroup v1 shows a false `/`.
     pub fn is_dead(&self) -> bool {
         matches!(self.state, b'Z' | b'X' | b'x')
@@ -216,7 +222,24 @@ pub struct Look {
     pub root: Field<RootId>,
 }
 
+/// Which program image a process shows. Each exec gives a process a new random stack, unless that is switched off
+/// (personality(2), `ADDR_NO_RANDOMIZE`): then two files of the same arguments tell by themselves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ImageId {
+    /// When the process began.
+    pub start: StartTime,
+    /// Where its stack begins.
+    pub start_stack: u64,
+    /// The executed file, where that is known.
+    pub file: Option<Inode>,
+}
+
 impl Look {
+    /// Which image it saw; `None` for a process that hides where its stack is, or had none any more.
+    pub fn image(&self) -> Option<ImageId> {
+        self.stat.as_ref().ok().and_then(|stat| stat.image(self.file().map(|id| id.inode())))
+    }
+
     /// Identity of the executed file.
     pub fn file(&self) -> Option<FileId> {
         self.exe.as_ref().ok().and_then(|exe| exe.id.ok())

@@ -6,8 +6,9 @@ mod common;
 
 use std::process::Command;
 
+use common::docker::Plan;
 use common::watcher::Setup;
-use common::{Alert, Container, Watcher, program};
+use common::{Alert, Container, Watcher, image, program};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -49,6 +50,43 @@ fn a_stream_that_falls_silent_is_told_and_opened_anew() {
     other.exec(&["gcc", "-c", "a.c"]);
     assert_eq!(watcher.await_opened(&other.id).list("ccwatch.known_by"), ["connector"]);
     assert!(watcher.stop().iter().filter(|a| is("sensor-degraded")(a)).count() == 1);
+}
+
+/// fanotify goes on seeing what is executed, and that no EXEC follows says soon enough who is deaf.
+#[test]
+fn what_fanotify_saw_meanwhile_is_counted() {
+    let container = Container::start();
+    std::fs::copy(program::storm(), container.work().join("storm")).unwrap();
+    std::fs::copy(program::disguised(20), container.work().join("gcc")).unwrap();
+    let watcher = Setup::new().start();
+    container.exec(&["./storm", "1", "/work/gcc"]);
+    watcher.await_opened(&container.id);
+    change_sockets("silence", &watcher);
+    container.exec(&["./storm", "20", "/work/gcc"]);
+    watcher.await_alert("sensor-degraded", is("sensor-degraded"));
+    watcher.await_alert("sensor-recovered", is("sensor-recovered"));
+    let closed: Vec<Alert> = watcher.stop().into_iter().filter(|a| a.state() == "closed").collect();
+    // Those count by which it is found out.
+    let execs: u64 = closed.iter().map(|a| a.number("ccwatch.session.execs")).sum();
+    assert!((17..=21).contains(&execs), "{closed:?}");
+    assert!(closed.iter().any(|a| a.at("ccwatch.session.exact") == &serde_json::json!(false)), "{closed:?}");
+}
+
+/// Without a random stack two images of one process differ by their files alone.
+#[test]
+fn a_process_that_becomes_a_compiler_without_a_random_stack() {
+    let options = ["--security-opt", "seccomp=unconfined"].map(str::to_owned).to_vec();
+    let command = &["/usr/bin/storm", "1000000", "/none", "999000"];
+    let container = Container::run(&Plan { options, image: image::tiny(), command });
+    std::fs::copy(program::inside(), container.work().join("inside")).unwrap();
+    std::fs::copy(program::disguised(400), container.work().join("tooled")).unwrap();
+    let watcher = start();
+    let acts = ["/work/inside", "say", "up", "wait", "become", "/work/tooled"];
+    let mut held = container.hold(&[&["/work/inside", "unrandom", "--"], &acts[..]].concat());
+    held.await_line("up");
+    held.write(b"x");
+    watcher.await_opened(&container.id);
+    held.release();
 }
 
 #[test]

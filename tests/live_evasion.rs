@@ -177,6 +177,72 @@ fn overwritten_after_it_was_read_through_a_mapping() {
     });
 }
 
+/// The number of an inode that is free is given to the next file: what was found of the one says nothing of the other.
+#[test]
+fn overwritten_in_an_inode_that_was_another_files() {
+    let _turn = alone();
+    let stage = Stage::set("looks", &[]);
+    let pid = common::run(docker().args(["inspect", "-f", "{{.State.Pid}}", &stage.container.id]));
+    let inode = || fs::metadata(format!("/proc/{pid}/root/file")).unwrap().ino();
+    common::eventually("a new file has the old one's inode", || {
+        stage.inside(&["load", "tool", "put", "/file"]);
+        let before = inode();
+        for _ in 0..20 {
+            stage.storm(10, "/file");
+        }
+        stage.inside(&["load", "tool", "put", "/file"]);
+        (inode() == before).then_some(())
+    });
+    let acts = ["./inside", "load", "compile-0", "map", "/file", "touch", "say", "mapped", "wait"];
+    let mut held = stage.container.hold(&[&acts[..], &["store", "say", "stored", "wait"]].concat());
+    held.await_line("mapped");
+    for _ in 0..20 {
+        stage.storm(10, "/file");
+    }
+    held.write(b"x");
+    held.await_line("stored");
+    stage.storm(EXECS, "/file");
+    held.write(b"x");
+    assert!(held.release());
+    assert_eq!(stage.seen().0, EXECS);
+}
+
+/// The kernel loads what a program names as its interpreter, and runs that: one exec of two files.
+#[test]
+fn as_the_interpreter_of_an_innocent_program() {
+    let _turn = alone();
+    let stage = Stage::set("looks", &[]);
+    fs::write(stage.container.work().join("program"), interpreted_by("/work/compile-0")).unwrap();
+    stage.inside(&["load", "program", "put", "/program"]);
+    stage.storm(EXECS, "/program");
+    assert_eq!(stage.seen().0, EXECS);
+}
+
+/// A program of nothing but headers.
+fn interpreted_by(path: &str) -> Vec<u8> {
+    const HEADERS: u64 = 64 + 2 * 56;
+    let size = HEADERS + path.len() as u64 + 1;
+    let mut file = b"\x7fELF\x02\x01\x01".to_vec();
+    file.resize(16, 0);
+    let half = |file: &mut Vec<u8>, words: &[u16]| words.iter().for_each(|w| file.extend(w.to_le_bytes()));
+    let word = |file: &mut Vec<u8>, words: &[u32]| words.iter().for_each(|w| file.extend(w.to_le_bytes()));
+    let long = |file: &mut Vec<u8>, words: &[u64]| words.iter().for_each(|w| file.extend(w.to_le_bytes()));
+    // An executable for x86-64 with two program headers, which follow.
+    half(&mut file, &[2, 62]);
+    word(&mut file, &[1]);
+    long(&mut file, &[0x1000_0000, 64, 0]);
+    word(&mut file, &[0]);
+    half(&mut file, &[64, 56, 2, 64, 0, 0]);
+    // PT_INTERP, and PT_LOAD of the whole, to be read.
+    for (kind, offset, size) in [(3, HEADERS, path.len() as u64 + 1), (1, 0, size)] {
+        word(&mut file, &[kind, 4]);
+        long(&mut file, &[offset, 0x1000_0000 + offset, 0x1000_0000 + offset, size, size, 0x1000]);
+    }
+    file.extend(path.as_bytes());
+    file.push(0);
+    file
+}
+
 #[test]
 fn a_hard_link_of_a_compilers_name() {
     assert_seen("a hard link", "links", EXECS, |stage| {

@@ -10,10 +10,14 @@ use crate::detect::merge::{Looked, Merged};
 use crate::detect::pending::{Nested, Pending, Standing};
 use crate::detect::triage::Reading;
 use crate::detect::{BeingRead, CONTENT_HANGS, DEADLINE, Detection, LARGE, LARGE_DEADLINE, PENDING, triage};
-use crate::event::{Attempt, FileId, Look, SensorKind, Sighting};
+use crate::event::{Attempt, Exe, FileId, Look, MountNumber, SensorKind, Sighting};
 use crate::fingerprint::{Candidate, Content, ContentSays};
 use crate::host::clock;
+use crate::sensor::Control;
 use crate::sensor::ledger::{self, Counted};
+
+/// So many attempts in a row without any EXEC are a reason to ask whether the connector still hears.
+const UNHEARD: u32 = 4;
 
 impl Detection {
     /// The attempt that belongs to a sighting, where it came first; else it is remembered for when it comes.
@@ -38,7 +42,9 @@ impl Detection {
             if attempt.by_open && attempt.unjudged {
                 self.read_opened(&attempt);
             }
-            let merged = if connected { self.merge.attempt(attempt) } else { Some(Merged::Unconfirmed(attempt)) };
+            // An open says nothing by itself.
+            let waits = connected || attempt.by_open;
+            let merged = if waits { self.merge.attempt(attempt) } else { Some(Merged::Unconfirmed(attempt)) };
             self.merged(merged);
         }
     }
@@ -48,7 +54,10 @@ impl Detection {
             let (attempt, standing) = match one {
                 Merged::Confirmed(attempt) => (attempt, Standing::Confirmed),
                 Merged::Joined(attempt) => (attempt, Standing::Joined),
-                Merged::Unconfirmed(attempt) => (attempt, Standing::Attempted),
+                Merged::Unconfirmed(attempt) => {
+                    self.miss_exec();
+                    (attempt, Standing::Attempted)
+                }
             };
             match self.judged.says(attempt.file).filter(|_| attempt.unjudged) {
                 None if attempt.unjudged => self.hold_unseen(attempt, standing),
@@ -58,13 +67,27 @@ impl Detection {
         }
     }
 
+    /// Whether an attempt that no EXEC followed is no exec: the connector works, as far as that is known.
+    pub(super) fn is_heard(&self) -> bool {
+        self.ledger.is_connected() && self.unheard < UNHEARD
+    }
+
+    /// No EXEC came. Where none comes at all the connector is to prove itself; ever more rarely, as whoever can fail to
+    /// execute something can do so often.
+    fn miss_exec(&mut self) {
+        self.unheard = self.unheard.saturating_add(1);
+        if self.unheard >= UNHEARD && self.unheard.is_power_of_two() {
+            self.connector.send(Control::Prove);
+        }
+    }
+
     /// A file that was opened is read even if nobody executes it: else each open of a library would be told again.
     fn read_opened(&mut self, attempt: &Attempt) {
         if let Some(file) = &attempt.open
             && self.judged.says(attempt.file).is_none()
             && let Some((inner, _)) = self.owner_of(attempt)
         {
-            self.read_content(attempt.file, file, inner, None);
+            self.read_content((attempt.file, attempt.mount), file, inner, None);
         }
     }
 
@@ -72,7 +95,7 @@ impl Detection {
     fn read_of_host(&mut self, attempt: &Attempt) {
         if let Some(file) = attempt.open.as_ref().filter(|_| self.judged.says(attempt.file).is_none()) {
             let host = ContainerKey { runtime: Runtime::Unknown, id: "".into() };
-            self.read_content(attempt.file, file, host, None);
+            self.read_content((attempt.file, attempt.mount), file, host, None);
         }
     }
 
@@ -80,7 +103,7 @@ impl Detection {
         if let Some(file) = attempt.open.take()
             && let Some((inner, _)) = self.owner_of(&attempt)
         {
-            self.read_content(attempt.file, &file, inner, None);
+            self.read_content((attempt.file, attempt.mount), &file, inner, None);
         }
         self.hold(attempt.file, Unjudged::Unseen { attempt, standing });
     }
@@ -141,8 +164,8 @@ impl Detection {
                 Some(ContentSays::Toolchain | ContentSays::ByArguments | ContentSays::Loader) => {}
                 Some(ContentSays::Innocent | ContentSays::Unknown) => return self.leave(reading),
                 None => {
-                    if let Some(Ok(file)) = sighting.look.exe.as_ref().ok().map(|exe| &exe.file) {
-                        self.read_content(id, file, nested.0.clone(), image_of(&sighting.look));
+                    if let Ok(Exe { file: Ok(file), mount, .. }) = &sighting.look.exe {
+                        self.read_content((id, *mount), file, nested.0.clone(), image_of(&sighting.look));
                     }
                     let sighting = Box::new(sighting);
                     return self.hold(id, Unjudged::Seen { sighting, reading, attempted, nested });
@@ -204,7 +227,7 @@ impl Detection {
     /// and the connector nothing to what the baseline saw after the exec.
     fn is_known(&mut self, sighting: &Sighting) -> bool {
         let Ok(stat) = &sighting.look.stat else { return false };
-        let (key, image) = ((sighting.pid, stat.start), stat.start_stack);
+        let (key, image) = ((sighting.pid, stat.start), sighting.look.image());
         let before = self.recent.put(key, (image, sighting.known_by));
         let Some((seen, by)) = before else { return false };
         seen == image && (sighting.known_by == SensorKind::Poll || by == SensorKind::Poll)
@@ -245,7 +268,8 @@ impl Detection {
             return;
         }
         let image = image_of(&pending.look);
-        if !self.read_content(id, &Arc::clone(file), pending.inner.clone(), image) {
+        let at = (id, exe.mount);
+        if !self.read_content(at, &Arc::clone(file), pending.inner.clone(), image) {
             return;
         }
         pending.content = Some(id);
@@ -264,7 +288,7 @@ impl Detection {
         let Some(program) = pending.slate.take_program().filter(|_| runs) else { return false };
         pending.program = Some(program.id);
         let known = self.judged.says(program.id).is_some();
-        if known || !self.read_content(program.id, &program.file, pending.inner.clone(), None) {
+        if known || !self.read_content((program.id, None), &program.file, pending.inner.clone(), None) {
             return false;
         }
         let wait = if program.id.size >= LARGE { LARGE_DEADLINE } else { DEADLINE };
@@ -273,12 +297,20 @@ impl Detection {
     }
 
     /// Has a file of a container read, unless it is being read; whether somebody does.
-    fn read_content(&mut self, id: FileId, file: &Arc<OwnedFd>, container: ContainerKey, image: Option<Image>) -> bool {
+    fn read_content(
+        &mut self,
+        (id, mount): (FileId, Option<MountNumber>),
+        file: &Arc<OwnedFd>,
+        container: ContainerKey,
+        image: Option<Image>,
+    ) -> bool {
         if self.reading.contains_key(&id) {
             return true;
         }
         let job = Job::Content(id, container.clone(), Arc::clone(file), self.read_bytes, image);
-        let Some(ticket) = self.contents.submit((container.clone(), true), job) else { return false };
+        // Only local filesystems are covered: what hangs elsewhere must not keep those from being read.
+        let may_hang = !self.mounts.covers(id.dev, mount);
+        let Some(ticket) = self.contents.submit((container.clone(), may_hang), job) else { return false };
         let hangs = clock::now().plus(CONTENT_HANGS);
         self.reading.insert(id, BeingRead { ticket, hangs, container });
         true

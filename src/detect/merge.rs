@@ -51,6 +51,8 @@ pub enum Merged {
 struct Waiting {
     attempt: Attempt,
     told: bool,
+    /// Told as part of an exec that has its EXEC: none is to come.
+    done: bool,
 }
 
 /// One process.
@@ -59,8 +61,9 @@ struct Lane {
     attempts: VecDeque<Waiting>,
     execs: VecDeque<Counted>,
     looks: VecDeque<Looked>,
-    /// When the last attempt that became an exec was read.
-    succeeded: Option<Monotonic>,
+    /// The last attempt that became an exec: what came before this moment may be part of it; and whether it was not known
+    /// yet what it is.
+    succeeded: Option<(Monotonic, bool)>,
 }
 
 /// Attempts that wait for an EXEC, and the reverse.
@@ -122,22 +125,23 @@ impl Merge {
         let lane = self.lane(attempt.pid, attempt.at);
         let same = |look: &Looked| look.at > attempt.after && is_of(&attempt, look);
         if let Some(index) = lane.looks.iter().position(same) {
-            take(&mut lane.looks, index);
-            lane.succeeded = Some(attempt.at);
+            let seen = take(&mut lane.looks, index).map_or(attempt.at, |look| look.at);
+            lane.succeeded = Some((attempt.at.max(seen), attempt.unjudged));
             return None;
         }
         let confirms = |exec: &Counted| may_be(&attempt, exec);
-        if let Some(index) = lane.execs.iter().position(confirms) {
-            let image = take(&mut lane.execs, index).map_or(Image::Unknown, |exec| exec.image);
-            lane.succeeded = Some(attempt.at);
-            return Some(succeeded(attempt, image));
+        if let Some(index) = lane.execs.iter().position(confirms)
+            && let Some(exec) = take(&mut lane.execs, index)
+        {
+            lane.succeeded = Some((attempt.at.max(exec.at), attempt.unjudged));
+            return Some(succeeded(attempt, exec.image));
         }
         let pushed_out = if lane.attempts.len() >= DEPTH { lane.attempts.pop_front() } else { None };
         let (at, pid) = (attempt.at, attempt.pid);
-        lane.attempts.push_back(Waiting { attempt, told: false });
+        lane.attempts.push_back(Waiting { attempt, told: false, done: false });
         self.waits.push_back((at, pid));
         self.waiting += 1;
-        let Waiting { attempt, told } = pushed_out?;
+        let Waiting { attempt, told, .. } = pushed_out?;
         if told {
             return None;
         }
@@ -150,9 +154,9 @@ impl Merge {
         let lane = self.lane(exec.pid, exec.at);
         let confirmed = |w: &Waiting| may_be(&w.attempt, &exec);
         if let Some(index) = lane.attempts.iter().position(confirmed)
-            && let Some(Waiting { attempt, told }) = take(&mut lane.attempts, index)
+            && let Some(Waiting { attempt, told, .. }) = take(&mut lane.attempts, index)
         {
-            lane.succeeded = Some(attempt.at);
+            lane.succeeded = Some((attempt.at.max(exec.at), attempt.unjudged));
             self.waiting -= usize::from(!told);
             return Some(succeeded(attempt, exec.image));
         }
@@ -168,9 +172,9 @@ impl Merge {
     pub fn look(&mut self, look: Looked) -> Option<Attempt> {
         let lane = self.lane(look.pid, look.at);
         if let Some(index) = lane.attempts.iter().position(|w| w.attempt.after < look.at && is_of(&w.attempt, &look))
-            && let Some(Waiting { attempt, told }) = take(&mut lane.attempts, index)
+            && let Some(Waiting { attempt, told, .. }) = take(&mut lane.attempts, index)
         {
-            lane.succeeded = Some(attempt.at);
+            lane.succeeded = Some((attempt.at.max(look.at), attempt.unjudged));
             self.waiting -= usize::from(!told);
             return Some(attempt);
         }
@@ -202,14 +206,21 @@ impl Merge {
             for waiting in lane.attempts.iter_mut().filter(|w| !w.told && now.since(w.attempt.at) >= CONFIRM) {
                 waiting.told = true;
                 self.waiting -= 1;
-                // A script and its interpreter: that one of them became an exec says all.
-                let alone = lane.succeeded.is_none_or(|at| at <= waiting.attempt.after);
-                if alone && !waiting.attempt.by_open {
-                    told.push(Merged::Unconfirmed(waiting.attempt.clone()));
+                let by_open = waiting.attempt.by_open;
+                match lane.succeeded.filter(|(at, _)| *at > waiting.attempt.after) {
+                    None if !by_open => told.push(Merged::Unconfirmed(waiting.attempt.clone())),
+                    // Two files of one exec, a script or program and what interprets it: the other may be innocent.
+                    Some((_, true)) if !by_open => {
+                        waiting.done = true;
+                        told.push(Merged::Confirmed(waiting.attempt.clone()));
+                    }
+                    // A compiler, and what loads it.
+                    _ => {}
                 }
                 // What waits on for a late EXEC keeps no file open.
                 waiting.attempt.open = None;
             }
+            lane.attempts.retain(|waiting| !waiting.done);
         }
         self.forget(now);
         told

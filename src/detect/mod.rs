@@ -39,11 +39,12 @@ use crate::detect::policy::Rules;
 use crate::detect::sessions::{Effect, Sessions};
 use crate::detect::telling::Telling;
 use crate::detect::triage::Screen;
-use crate::event::{Fact, FileId, Monotonic, Pid, SensorKind, StartTime};
+use crate::event::{Fact, FileId, ImageId, Monotonic, Pid, SensorKind, StartTime};
 use crate::fingerprint::SharedDatabase;
 use crate::host::clock;
 use crate::host::worker::{Pool, Ticket};
 use crate::sensor::CHANNEL;
+use crate::sensor::Controls;
 use crate::sensor::counters::Counters;
 use crate::sensor::ledger::{Ledger, OLD};
 use crate::sensor::mounts::Mounts;
@@ -114,6 +115,8 @@ pub struct Parts {
     pub ledger: Arc<Ledger>,
     /// Which filesystems fanotify covers.
     pub mounts: Arc<Mounts>,
+    /// The connector's reader, where there is one.
+    pub connector: Controls,
     /// Where alerts go, and how losses are answered.
     pub telling: Telling,
     /// Makes session ids.
@@ -155,6 +158,9 @@ pub struct Detection {
     counters: Arc<Counters>,
     ledger: Arc<Ledger>,
     mounts: Arc<Mounts>,
+    connector: Controls,
+    /// Attempts in a row that no EXEC followed, of whatever process.
+    unheard: u32,
     merge: Merge,
     telling: Telling,
     judged: Arc<Judged>,
@@ -169,7 +175,7 @@ pub struct Detection {
     /// Execs that were told before their reads had ended.
     unfinished: LruCache<(Pid, Monotonic), Pending>,
     /// Images of toolchain processes counted lately.
-    recent: LruCache<(Pid, StartTime), (u64, SensorKind)>,
+    recent: LruCache<(Pid, StartTime), (Option<ImageId>, SensorKind)>,
     next: u64,
     /// Execs since memory was given back, and when the last one happened.
     settled: u32,
@@ -194,6 +200,8 @@ impl Detection {
             counters: parts.counters,
             ledger: parts.ledger,
             mounts: parts.mounts,
+            connector: parts.connector,
+            unheard: 0,
             merge: Merge::default(),
             telling: parts.telling,
             judged: parts.judged,
@@ -243,6 +251,9 @@ impl Detection {
         let mut first = first;
         for _ in 0..TURNS {
             let counted = self.ledger.take();
+            if !counted.is_empty() {
+                self.unheard = 0;
+            }
             for fact in first.take().into_iter().chain(inlets.facts.try_iter().take(CHANNEL)) {
                 self.fact(fact);
             }
@@ -291,7 +302,12 @@ impl Detection {
 
     fn fact(&mut self, fact: Fact) {
         match fact {
-            Fact::Exec(sighting) => self.exec(*sighting),
+            Fact::Exec(sighting) => {
+                if sighting.known_by == SensorKind::Connector {
+                    self.unheard = 0;
+                }
+                self.exec(*sighting);
+            }
             Fact::Attempts(attempts) => self.attempts(attempts),
             // Taken in with every fact.
             Fact::Counted => {}
@@ -309,6 +325,7 @@ impl Detection {
     }
 
     fn note_unexamined(&mut self) {
+        self.ledger.age(clock::now(), &self.counters);
         self.sessions.set_unexamined(self.counters.unexamined(clock::now()));
     }
 

@@ -65,9 +65,9 @@ impl Detection {
             inexact: older
                 || pending.known_by == [SensorKind::Poll]
                 || pending.standing == Standing::Joined
-                || !self.ledger.is_connected(),
+                || !self.is_heard(),
             covered: pending.file().is_some_and(|file| self.mounts.covers(file.dev, pending.mount())),
-            counts: pending.standing != Standing::Attempted || !self.ledger.is_connected(),
+            counts: pending.standing != Standing::Attempted || !self.is_heard(),
             root_command: assembled.root_command,
             file: pending.file(),
             facts,

@@ -194,7 +194,12 @@ impl Telling {
         let count = self.unrepaired.iter().filter(|(s, _)| Some(*s) == after).map(|(_, count)| count).sum();
         self.unrepaired.retain(|(s, _)| Some(*s) != after);
         let seen = match seen {
-            Ok(seen) => seen,
+            Ok(seen) => {
+                if self.degraded.contains(&SensorKind::Poll) {
+                    self.health(SensorKind::Poll, None);
+                }
+                seen
+            }
             Err(why) => {
                 let why = format!("not every living process could be looked at: {}", why.as_str());
                 return self.health(SensorKind::Poll, Some(why));

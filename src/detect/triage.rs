@@ -271,3 +271,24 @@ impl FileTriage for Screen {
         self.owned.read().unwrap_or_else(PoisonError::into_inner).contains_key(&id)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn an_innocent_is_known_by_file_and_name_until_the_database_changes() {
+        let made = || Arc::new(Database::builtin().unwrap());
+        let (database, other) = (made(), made());
+        let file = |ino| FileId { dev: 1, ino, size: 3, mtime_ns: 0, ctime_ns: 0 };
+        let mut innocents = Innocents::default();
+        assert!(!innocents.knows(&database, file(7), b"sh"));
+        innocents.learn(&database, file(7), b"sh");
+        assert!(innocents.knows(&database, file(7), b"sh"));
+        assert!(!innocents.knows(&database, file(7), b"gcc"), "a script of that name");
+        assert!(!innocents.knows(&database, file(8), b"sh") && !innocents.knows(&other, file(7), b"sh"));
+        innocents.learn(&other, file(8), b"ls");
+        assert!(!innocents.knows(&other, file(7), b"sh") && innocents.knows(&other, file(8), b"ls"));
+    }
+}

@@ -331,6 +331,14 @@ impl ProcessDir {
         Ok((path, deleted))
     }
 
+    /// The executed file's identity.
+    ///
+    /// # Errors
+    /// `Gone` also for a zombie.
+    pub fn exe_id(&self) -> Field<FileId> {
+        file_status(self.as_fd(), c"exe").map(file_id).map_err(|e| Missing::from_os(&e))
+    }
+
     /// An `O_PATH` descriptor on the executed file: the link leads to the inode, no name is looked up.
     ///
     /// # Errors
@@ -467,6 +475,18 @@ mod tests {
         assert!(proc.lives(ProcessId { pid: own(), start }));
         assert!(!proc.lives(ProcessId { pid: own(), start: crate::event::StartTime(start.0 + 1) }));
         assert!(proc.pids().unwrap().contains(&own()));
+    }
+
+    #[test]
+    fn a_glance_sees_what_a_look_sees() {
+        let proc = Proc::open(Path::new("/proc")).unwrap();
+        let (status, stat) = proc.glance(own()).unwrap();
+        let look = proc.look(own(), Monotonic(1));
+        assert_eq!(Some(file_id(status)), look.file());
+        assert_eq!(stat.start, look.stat.as_ref().unwrap().start);
+        assert_eq!(stat.start_stack, look.stat.unwrap().start_stack);
+        assert_eq!(proc.mount_namespace(own()), look.mnt_ns);
+        assert_eq!(proc.glance(Pid(i32::MAX)).err(), Some(Missing::Gone));
     }
 
     #[test]

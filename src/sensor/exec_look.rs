@@ -8,7 +8,8 @@ use std::sync::Arc;
 use lru::LruCache;
 
 use crate::event::{
-    Exe, FileId, Look, Missing, Monotonic, MountNumber, MountedId, Pid, RootId, SensorKind, Sighting, StartTime, Stat,
+    Exe, FileId, ImageId, Inode, Look, Missing, Monotonic, MountNumber, MountedId, Pid, RootId, SensorKind, Sighting,
+    Stat,
 };
 use crate::host::clock::{self, Ticks};
 use crate::host::process::{Proc, ProcessDir, file_id, mount_number, mount_of_descriptor};
@@ -46,8 +47,8 @@ pub struct ExecLook {
     glances: u32,
     /// The host's root directory.
     root: Option<RootId>,
-    /// The image last seen in a process: start time and where its stack began, and of which exec it was taken to be.
-    images: LruCache<Pid, ((StartTime, u64), Monotonic)>,
+    /// The image last seen in a process, and of which exec it was taken to be.
+    images: LruCache<Pid, (ImageId, Monotonic)>,
 }
 
 impl ExecLook {
@@ -76,15 +77,20 @@ impl ExecLook {
         &self.proc
     }
 
+    /// Whether a process is gone, at the least cost.
+    pub fn is_gone(&self, pid: Pid) -> bool {
+        if without(Part::Looks) {
+            return true;
+        }
+        let gone = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid.0), None) == Err(nix::Error::ESRCH);
+        if gone {
+            self.mounts.requests.doubt();
+        }
+        gone
+    }
+
     /// Looks at what executed something at `at`.
     pub fn look(&mut self, pid: Pid, at: Monotonic) -> Seen {
-        if without(Part::Looks) {
-            return Seen::Dead;
-        }
-        if nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid.0), None) == Err(nix::Error::ESRCH) {
-            self.mounts.requests.doubt();
-            return Seen::Dead;
-        }
         if let Some(seen) = self.glance(pid, at) {
             return seen;
         }
@@ -117,7 +123,8 @@ impl ExecLook {
         if look.exe.is_err() && look.stat.is_err() {
             return Seen::Dead;
         }
-        if let Some(other) = look.stat.as_ref().ok().and_then(|stat| self.other_image(pid, stat, at)) {
+        let inode = look.file().map(|file| file.inode());
+        if let Some(other) = look.stat.as_ref().ok().and_then(|stat| self.other_image(pid, stat, inode, at)) {
             return other;
         }
         let file = look.file();
@@ -169,7 +176,7 @@ impl ExecLook {
             }
         }
         self.mounts.requests.executed();
-        Some(self.other_image(pid, &stat, at).unwrap_or(Seen::Settled(Image::File(file.inode()))))
+        Some(self.other_image(pid, &stat, Some(file.inode()), at).unwrap_or(Seen::Settled(Image::File(file.inode()))))
     }
 
     /// What its file lies on, where that is a container's alone and fanotify reports all execs on it: so it needs no other
@@ -179,11 +186,11 @@ impl ExecLook {
     }
 
     /// What the exec was where it is another than that whose image the process shows.
-    fn other_image(&mut self, pid: Pid, stat: &Stat, at: Monotonic) -> Option<Seen> {
+    fn other_image(&mut self, pid: Pid, stat: &Stat, file: Option<Inode>, at: Monotonic) -> Option<Seen> {
         if self.is_another(stat, at) {
             return Some(Seen::Dead);
         }
-        self.known_image(pid, stat, at).map(Seen::Earlier)
+        self.known_image(pid, stat.image(file)?, at).map(Seen::Earlier)
     }
 
     /// Counts an exec within a container's root directory on a filesystem that fanotify does not cover.
@@ -213,12 +220,8 @@ impl ExecLook {
     }
 
     /// The exec for which this image of the process was looked at before: that look came so late that it saw this one,
-    /// and the earlier image was never seen. Each exec gives a process a new random stack.
-    fn known_image(&mut self, pid: Pid, stat: &Stat, at: Monotonic) -> Option<Monotonic> {
-        if stat.start_stack == 0 {
-            return None;
-        }
-        let image = (stat.start, stat.start_stack);
+    /// and the earlier image was never seen.
+    fn known_image(&mut self, pid: Pid, image: ImageId, at: Monotonic) -> Option<Monotonic> {
         let (_, (before, earlier)) = self.images.push(pid, (image, at)).filter(|(known, _)| *known == pid)?;
         (before == image).then_some(earlier)
     }

@@ -77,6 +77,21 @@ impl Ledger {
         self.kept.load(Ordering::Acquire)
     }
 
+    /// Counts as unexamined what has grown old.
+    pub fn age(&self, now: Monotonic, counters: &Counters) {
+        if self.is_kept() {
+            self.make_room(&mut self.lock(), 0, now, counters);
+        }
+    }
+
+    fn make_room(&self, entries: &mut VecDeque<Counted>, room: usize, now: Monotonic, counters: &Counters) {
+        let old = entries.iter().take_while(|e| now.since(e.at) > OLD).count();
+        let beyond = (entries.len() + room).saturating_sub(ROOM).min(entries.len());
+        let gone = unexamined(entries.range(..old.max(beyond)));
+        entries.drain(..old.max(beyond));
+        counters.add_unexamined(gone, now);
+    }
+
     /// Adds what one drain found; true where somebody waits for it.
     pub fn add(&self, counted: &[Counted], now: Monotonic, counters: &Counters) -> bool {
         if counted.is_empty() {
@@ -87,16 +102,10 @@ impl Ledger {
             return false;
         }
         let mut entries = self.lock();
-        let old = entries.iter().take_while(|e| now.since(e.at) > OLD).count();
-        let beyond = (entries.len() + counted.len()).saturating_sub(ROOM).min(entries.len());
-        let gone = unexamined(entries.range(..old.max(beyond)));
-        entries.drain(..old.max(beyond));
+        self.make_room(&mut entries, counted.len(), now, counters);
         entries.extend(counted);
         // Under the lock, so that whoever asks sees the entries or is told of them.
-        let wanted = self.wanted.swap(false, Ordering::AcqRel);
-        drop(entries);
-        counters.add_unexamined(gone, now);
-        wanted
+        self.wanted.swap(false, Ordering::AcqRel)
     }
 
     /// Takes all entries.
@@ -146,6 +155,18 @@ mod tests {
         let (ledger, counters) = (Ledger::default(), Counters::default());
         ledger.add(&[at(1, Image::Unknown), at(1, Image::Host)], Monotonic(0), &counters);
         assert_eq!(counters.unexamined(Monotonic(2_000_000_000)).total, 1);
+        assert!(ledger.take().is_empty());
+    }
+
+    #[test]
+    fn what_grows_old_without_a_further_exec_is_counted_when_somebody_asks() {
+        let (ledger, counters) = (Ledger::default(), Counters::default());
+        ledger.keep();
+        ledger.add(&[at(0, Image::Unknown), at(1, Image::Host)], at(2, Image::Host).at, &counters);
+        ledger.age(at(900, Image::Host).at, &counters);
+        assert_eq!(counters.unexamined(Monotonic(0)).total, 0);
+        ledger.age(at(1002, Image::Host).at, &counters);
+        assert_eq!(counters.unexamined(Monotonic(0)).total, 1);
         assert!(ledger.take().is_empty());
     }
 

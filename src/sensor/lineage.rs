@@ -55,26 +55,22 @@ impl Lineage {
     /// Takes in what has arrived.
     pub fn drain(&mut self) {
         let Self { listener: Some(listener), parents, looks, .. } = self else { return };
-        let mut more = true;
-        while std::mem::take(&mut more) {
-            let drained = listener.drain(|event| {
-                more = true;
-                match event {
-                    ProcEvent::Fork { parent, child } => {
-                        looks.pop(&child);
-                        parents.put(child, parent);
-                    }
-                    // Its children in this very drain may still ask for it: it goes when its pid is used again.
-                    ProcEvent::Exit { pid } => {
-                        looks.demote(&pid);
-                    }
-                    _ => {}
+        loop {
+            let drained = listener.drain(|event| match event {
+                ProcEvent::Fork { parent, child } => {
+                    looks.pop(&child);
+                    parents.put(child, parent);
                 }
+                // Its children in this very drain may still ask for it: it goes when its pid is used again.
+                ProcEvent::Exit { pid } => {
+                    looks.demote(&pid);
+                }
+                _ => {}
             });
-            if let Err(e) = drained {
-                log::debug!("lineage: {e}");
-                break;
+            if drained.is_ok_and(|messages| messages > 0) {
+                continue;
             }
+            break;
         }
         if listener.new_drops() > 0 {
             // A FORK that was lost may have given a pid to somebody else.

@@ -23,7 +23,7 @@ use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use crate::error::{Error, Result};
-use crate::event::{BegunReads, Fact, FileId, Look, Monotonic, MountedId, Namespace, SensorKind, Sighting};
+use crate::event::{BegunReads, Fact, FileId, Look, Monotonic, MountedId, SensorKind, Sighting};
 use crate::sensor::mounts::mountinfo::Mount;
 
 /// Sightings on their way to detection; each may hold two descriptors.
@@ -92,14 +92,10 @@ pub trait FileTriage: Send + Sync {
 /// What flows from the coverage keeper to the sensors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Control {
-    /// This file is innocent: its execs need not be reported.
-    Ignore(FileId),
     /// The database has changed: no file is known to be innocent any more.
     Forget,
-    /// The mounts of this namespace are to be watched.
-    Mark(Namespace),
-    /// They are gone.
-    Unmark(Namespace),
+    /// Nothing was heard of execs that another sensor saw: to be proven by one of our own.
+    Prove,
     /// Some container is covered by nothing else: look at once; for poll: walk in rounds.
     Eager,
     /// Every container is covered by another sensor; for poll: walk only when asked.

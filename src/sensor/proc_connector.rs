@@ -32,7 +32,7 @@ const SILENCE: Duration = Duration::from_secs(60);
 const IN_ARREARS: Duration = Duration::from_secs(60);
 /// A canary that is not heard by then was not heard.
 const CANARY: Duration = Duration::from_secs(2);
-/// Looks of one drain; what is left is swept.
+/// Looks at the living of one drain; what is left is swept.
 const LOOKS: usize = 256;
 /// Execs after which lineage is taken in even if nobody asks for it: its buffer holds the forks and exits of 10,000.
 const UNDRAINED: usize = 1024;
@@ -148,8 +148,9 @@ impl Reader {
             match order {
                 Control::Eager => self.coverage.set_base(Mode::Eager),
                 Control::Lazy => self.coverage.set_base(Mode::Lazy),
+                Control::Prove if self.canary.is_none() => self.release_canary(clock::now()),
                 Control::Stop => return true,
-                Control::Ignore(_) | Control::Forget | Control::Mark(_) | Control::Unmark(_) | Control::Sweep(_) => {}
+                Control::Prove | Control::Forget | Control::Sweep(_) => {}
             }
         }
         false
@@ -171,6 +172,7 @@ impl Reader {
         let count = execs.len();
         if count > 0 {
             self.last_event = clock::now();
+            self.work_again();
             self.look_at(execs);
             self.coverage.uncovered(self.looker.take_uncovered(), self.last_event);
         }
@@ -234,13 +236,13 @@ impl Reader {
 
     fn drain(&mut self) -> Result<Vec<(Pid, Monotonic)>, String> {
         let mut execs = self.listener.take_early();
-        self.listener.drain(|event| match event {
-            ProcEvent::Exec { pid, at } => execs.push((pid, at)),
-            ProcEvent::Ptrace { .. } | ProcEvent::Ack { .. } => {}
-            ProcEvent::Fork { .. } | ProcEvent::Exit { .. } | ProcEvent::Other => {}
+        let drained = self.listener.drain(|event| {
+            if let ProcEvent::Exec { pid, at } = event {
+                execs.push((pid, at));
+            }
         })?;
         // A socket that dropped something was full, and so is the batch that follows.
-        if execs.len() >= BATCH {
+        if drained >= BATCH {
             let dropped = self.listener.new_drops();
             if dropped > 0 {
                 self.lose(dropped, "the socket's buffer");
@@ -260,17 +262,22 @@ impl Reader {
                 self.heard();
             }
         }
-        let (mut order, mut counted) = newest_of_each(execs);
-        let beyond = order.split_off(order.len().min(LOOKS));
-        if self.ledger.is_kept() {
-            counted.extend(beyond.into_iter().map(|(pid, at)| Counted { pid, at, image: Image::Unknown }));
-        } else if !beyond.is_empty() {
-            self.lose(beyond.len() as u64, "the look");
-        }
+        let (order, mut counted) = newest_of_each(execs);
         let mut incomplete = Vec::new();
-        let order_len = order.len();
+        self.undrained += order.len();
+        let (mut looks, mut beyond) = (0, 0);
         for (pid, at) in order {
             self.lineage.executed(pid);
+            if self.looker.is_gone(pid) {
+                counted.push(Counted { pid, at, image: Image::Unknown });
+                continue;
+            }
+            if looks == LOOKS {
+                beyond += 1;
+                counted.extend(self.ledger.is_kept().then_some(Counted { pid, at, image: Image::Unknown }));
+                continue;
+            }
+            looks += 1;
             match self.looker.look(pid, at) {
                 Seen::Settled(image) => counted.push(Counted { pid, at, image }),
                 Seen::Earlier(at) => counted.push(Counted { pid, at, image: Image::Unknown }),
@@ -280,7 +287,10 @@ impl Reader {
                 Seen::Wanted(sighting) => self.send(*sighting),
             }
         }
-        self.undrained += order_len;
+        if beyond > 0 {
+            // Those that fanotify's events do not explain are told as unexamined, and not twice.
+            self.lose(if self.ledger.is_kept() { 0 } else { beyond }, "the look");
+        }
         if !incomplete.is_empty() || self.undrained >= UNDRAINED {
             self.undrained = 0;
             self.lineage.drain();
@@ -350,7 +360,13 @@ impl Reader {
     /// The canary was heard: the stream lives.
     fn heard(&mut self) {
         self.reap();
+        self.work_again();
+    }
+
+    /// An exec was reported, ours or another's.
+    fn work_again(&mut self) {
         if std::mem::take(&mut self.degraded) {
+            self.ledger.set_connected(true);
             self.health.push_back(Fact::Health { sensor: SensorKind::Connector, degraded: None });
         }
     }
@@ -364,6 +380,7 @@ impl Reader {
         let since = std::mem::replace(&mut self.last_event, now);
         if !self.degraded {
             self.degraded = true;
+            self.ledger.set_connected(false);
             self.losses.add(0, "the stream fell silent", since);
             let reason = opened.as_ref().err().cloned().unwrap_or_else(|| why.to_owned());
             self.health.push_back(Fact::Health { sensor: SensorKind::Connector, degraded: Some(reason) });

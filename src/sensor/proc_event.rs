@@ -13,7 +13,6 @@ const DATA: usize = 52;
 const NONE: u32 = 0;
 const FORK: u32 = 0x1;
 const EXEC: u32 = 0x2;
-const PTRACE: u32 = 0x100;
 const EXIT: u32 = 0x8000_0000;
 
 /// `PROC_CN_MCAST_LISTEN`.
@@ -22,7 +21,7 @@ const LISTEN: u32 = 1;
 const IGNORE: u32 = 2;
 
 /// The kernel's event mask for execs (struct proc_input).
-pub const EXEC_MASK: u32 = EXEC | PTRACE;
+pub const EXEC_MASK: u32 = EXEC;
 /// The same for lineage.
 pub const LINEAGE_MASK: u32 = FORK | EXIT;
 
@@ -55,13 +54,6 @@ pub enum ProcEvent {
         /// Which.
         pid: Pid,
     },
-    /// A process began to trace another.
-    Ptrace {
-        /// The traced one.
-        pid: Pid,
-        /// Its tracer; 0 when it was let go.
-        tracer: Pid,
-    },
     /// Anything else, threads' forks and exits among it.
     Other,
 }
@@ -91,7 +83,6 @@ pub fn decode(message: &[u8]) -> Option<ProcEvent> {
             if child == group { ProcEvent::Fork { parent: second?, child } } else { ProcEvent::Other }
         }
         EXIT if second? == first => ProcEvent::Exit { pid: first },
-        PTRACE => ProcEvent::Ptrace { pid: second?, tracer: pid_at(message, DATA + 12)? },
         _ => ProcEvent::Other,
     })
 }
@@ -147,9 +138,9 @@ const fn jump_if(value: u32, hit: u8, miss: u8) -> Instruction {
     Instruction(JUMP_EQUAL, hit, miss, value.to_be())
 }
 
-/// Keeps EXEC, PTRACE and the ACK.
+/// Keeps EXEC and the ACK.
 pub fn exec_filter() -> Vec<Instruction> {
-    vec![load(WHAT), jump_if(EXEC, 3, 0), jump_if(PTRACE, 2, 0), jump_if(NONE, 1, 0), DROP, KEEP]
+    vec![load(WHAT), jump_if(EXEC, 2, 0), jump_if(NONE, 1, 0), DROP, KEEP]
 }
 
 /// Keeps FORK and EXIT of processes, not of threads, and the ACK.
@@ -216,7 +207,7 @@ mod tests {
             (message(FORK, &[5, 4, 10, 9]), ProcEvent::Other),
             (message(EXIT, &[9, 9, 0, 17]), ProcEvent::Exit { pid: Pid(9) }),
             (message(EXIT, &[10, 9, 0, 17]), ProcEvent::Other),
-            (message(PTRACE, &[9, 9, 3, 3]), ProcEvent::Ptrace { pid: Pid(9), tracer: Pid(3) }),
+            (message(0x100, &[9, 9, 3, 3]), ProcEvent::Other),
             (message(NONE, &[1]), ProcEvent::Ack { request: 7, errno: 1 }),
             (message(0x4000, &[1]), ProcEvent::Other),
         ];
@@ -236,7 +227,7 @@ mod tests {
     fn filters_keep_what_their_socket_is_for() {
         let rows = [
             (message(EXEC, &[12, 11]), true, false),
-            (message(PTRACE, &[9, 9, 3, 3]), true, false),
+            (message(0x100, &[9, 9, 3, 3]), false, false),
             (message(NONE, &[0]), true, true),
             (message(FORK, &[5, 4, 9, 9]), false, true),
             (message(FORK, &[5, 4, 10, 9]), false, false),
@@ -255,6 +246,6 @@ mod tests {
         let m = listen(8);
         assert_eq!((m.len(), u32_at(&m, 0), u32_at(&m, CN_ACK), u32_at(&m, WHAT)), (40, Some(40), Some(8), Some(1)));
         let m = listen_masked(EXEC_MASK);
-        assert_eq!((m.len(), u32_at(&m, WHAT), u32_at(&m, 40)), (44, Some(1), Some(EXEC | PTRACE)));
+        assert_eq!((m.len(), u32_at(&m, WHAT), u32_at(&m, 40)), (44, Some(1), Some(EXEC)));
     }
 }

@@ -25,7 +25,7 @@ const FEW: usize = 4;
 /// Which events a socket is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
-    /// EXEC and PTRACE: must lose nothing.
+    /// EXEC: must lose nothing.
     Execs,
     /// FORK and EXIT of processes: best effort.
     Lineage,
@@ -127,11 +127,11 @@ impl Listener {
         std::mem::take(&mut self.early)
     }
 
-    /// Passes on everything that has arrived, oldest first.
+    /// Passes on everything that has arrived, oldest first; how many messages that were.
     ///
     /// # Errors
     /// One sentence; the socket is of no use any more.
-    pub fn drain(&mut self, mut pass_on: impl FnMut(ProcEvent)) -> Result<(), String> {
+    pub fn drain(&mut self, mut pass_on: impl FnMut(ProcEvent)) -> Result<usize, String> {
         let (mut drained, mut room) = (0, FEW);
         while drained < DRAIN {
             let received = match room {
@@ -152,7 +152,7 @@ impl Listener {
                 Err(e) => return Err(format!("read the connector's socket: {e}")),
             }
         }
-        Ok(())
+        Ok(drained)
     }
 
     /// Messages dropped since the last call.

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::event::{Fact, Field, Lost, Missing, Monotonic, Pid, SensorKind, Sighting, StartTime, Stat};
+use crate::event::{Fact, Field, ImageId, Lost, Missing, Monotonic, Pid, SensorKind, Sighting, StartTime, Stat};
 use crate::host::clock;
 use crate::host::process::Proc;
 use crate::sensor::{Control, ControlInlet, Outlet, Triage};
@@ -21,7 +21,7 @@ const OLD_PER_ROUND: usize = 64;
 #[derive(Debug, Clone, Copy)]
 struct Known {
     start: Option<StartTime>,
-    image: u64,
+    image: Option<ImageId>,
     rounds: u32,
 }
 
@@ -92,7 +92,7 @@ impl Walker {
                     self.known = HashMap::new();
                 }
                 Some(Control::Sweep(sensor)) => self.sweep(Some(sensor)),
-                Some(Control::Ignore(_) | Control::Forget | Control::Mark(_) | Control::Unmark(_)) => {}
+                Some(Control::Forget | Control::Prove) => {}
                 None => self.round(),
             }
         }
@@ -150,9 +150,11 @@ impl Walker {
     }
 
     fn visit(&mut self, pid: Pid) {
-        let stat = self.proc.process(pid).and_then(|dir| dir.stat());
-        let now =
-            Known { start: stat.as_ref().ok().map(|s| s.start), image: stat.map_or(0, |s| s.start_stack), rounds: 1 };
+        let dir = self.proc.process(pid);
+        let file = dir.as_ref().ok().and_then(|dir| dir.exe_id().ok()).map(|id| id.inode());
+        let stat = dir.and_then(|dir| dir.stat()).ok();
+        let (start, image) = (stat.as_ref().map(|s| s.start), stat.and_then(|s| s.image(file)));
+        let now = Known { start, image, rounds: 1 };
         if let Some(known) = self.known.get_mut(&pid)
             && known.start == now.start
         {
@@ -275,7 +277,7 @@ mod tests {
         let (mut walker, _facts) = walker(tree.path());
         let pids: Vec<Pid> = (1..=200).map(Pid).collect();
         for pid in &pids {
-            walker.known.insert(*pid, Known { start: None, image: 0, rounds: 9 });
+            walker.known.insert(*pid, Known { start: None, image: None, rounds: 9 });
         }
         let mut visited = Vec::new();
         for _ in 0..4 {

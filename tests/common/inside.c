@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
+#include <sys/personality.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -189,6 +190,12 @@ int main(int argc, char **argv) {
         else if (!strcmp(act, "wait")) {
             char byte;
             check(read(0, &byte, 1) == 1, "wait for a byte");
+        } else if (!strcmp(act, "unrandom")) check(personality(ADDR_NO_RANDOMIZE) >= 0, "personality");
+        else if (!strcmp(act, "become")) {
+            /* With these very arguments, so that its stack begins where this one did, if it is not random. */
+            argv[0] = argv[at + 1];
+            execv(argv[0], argv);
+            check(0, argv[0]);
         } else check(0, act);
     }
     if (at + 1 < argc) {

@@ -16,7 +16,7 @@ use crate::sensor::ledger::Ledger;
 use crate::sensor::mounts::{Mounts, watch};
 use crate::sensor::pace::Mode;
 use crate::sensor::proc_connector::Reader;
-use crate::sensor::{Control, Controls, Outlet, controls};
+use crate::sensor::{Control, ControlInlet, Controls, Outlet, controls};
 
 /// What the sensors share with detection.
 pub(super) struct Shared {
@@ -35,12 +35,16 @@ fn must_run(sensor: &str, reason: String) -> Error {
 impl Watcher {
     /// Starts the connector's reader; `None` where it cannot be had. It is eager until something else covers the
     /// containers.
-    pub(super) fn start_connector(&mut self, config: &Config, shared: &Shared) -> Result<Option<Controls>> {
+    pub(super) fn start_connector(
+        &mut self,
+        config: &Config,
+        shared: &Shared,
+        (orders, inlet): (Controls, ControlInlet),
+    ) -> Result<Option<Controls>> {
         if config.sensors.proc_connector == Switch::Off {
             self.sensor_lines.push("proc connector: off by configuration".into());
             return Ok(None);
         }
-        let (orders, inlet) = controls()?;
         let (proc, triage) = (Arc::clone(&shared.proc), Arc::clone(&shared.screen));
         let counting = (Arc::clone(&shared.counters), Arc::clone(&shared.ledger), Arc::clone(&shared.mounts));
         let opened = Reader::open(proc, triage, shared.outlet.clone(), inlet, counting, Mode::Eager);

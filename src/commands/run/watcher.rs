@@ -74,6 +74,7 @@ impl Watcher {
         let (outcome_sender, outcomes) = unbounded();
         let (commands, command_receiver) = bounded(16);
         let (walker_controls, walker_inlet) = controls()?;
+        let (connector_orders, connector_inlet) = controls()?;
         let judged: Arc<Judged> = Arc::default();
         let (reads, contents) = pools(&proc, &database, &judged, outcome_sender);
         let reads = Arc::new(reads);
@@ -93,6 +94,7 @@ impl Watcher {
             counters: Arc::clone(&counters),
             ledger: Arc::clone(&ledger),
             mounts: Arc::clone(&mounts),
+            connector: connector_orders.clone(),
             telling: Telling::new(dispatch.outlet(), walks, Arc::clone(&screen)),
             new_id: Box::new(move || ids.next(std::time::SystemTime::now())),
         };
@@ -123,7 +125,7 @@ impl Watcher {
             ledger,
             mounts,
         };
-        let connected = watcher.start_connector(config, &shared)?;
+        let connected = watcher.start_connector(config, &shared, (connector_orders, connector_inlet))?;
         let by_file = watcher.start_fanotify(config, &shared, connected.as_ref())?;
         let connected = connected.is_some();
         let walker = Walker::new(proc, screen, outlet, walker_inlet);

@@ -73,6 +73,26 @@ fn another_image_refutes() {
     assert_eq!(confirmed(merge.exec(exec(1, 2, Image::File(file(7).inode())))), Some(7));
 }
 
+#[test]
+fn what_interprets_an_unknown_file_is_part_of_its_exec() {
+    let told = |first_unjudged: bool, read_later: u64| {
+        let mut merge = Merge::default();
+        merge.attempt(Attempt { unjudged: first_unjudged, ..attempt(1, 7, 0, 2) });
+        merge.attempt(attempt(1, 8, read_later, read_later + 1));
+        assert_eq!(confirmed(merge.exec(exec(1, 4, Image::Unknown))), Some(7));
+        let told: Vec<Option<u64>> = merge.due(Monotonic(20 * MS)).into_iter().map(|m| confirmed(Some(m))).collect();
+        assert!(merge.exec(exec(1, 30, Image::Unknown)).is_none(), "it waits no more");
+        told
+    };
+    assert_eq!(told(true, 0), [Some(8)], "a script or program of which nothing is known yet");
+    assert_eq!(told(true, 3), [Some(8)], "read on its own");
+    let mut merge = Merge::default();
+    merge.attempt(attempt(1, 7, 0, 2));
+    merge.attempt(attempt(1, 8, 0, 2));
+    assert_eq!(confirmed(merge.exec(exec(1, 4, Image::Unknown))), Some(7));
+    assert!(merge.due(Monotonic(20 * MS)).is_empty(), "a compiler and what loads it");
+}
+
 /// As on kernels without exec events.
 fn opened(pid: i32, ino: u64, after: u64, read: u64) -> Attempt {
     Attempt { by_open: true, ..attempt(pid, ino, after, read) }

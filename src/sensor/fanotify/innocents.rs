@@ -4,6 +4,7 @@
 //! filesystem a writer, or a mapping, keeps the file from being executed as long as it lives, and at its end the file is
 //! judged again.
 
+use std::collections::HashSet;
 use std::num::NonZeroUsize;
 use std::os::fd::BorrowedFd;
 use std::sync::PoisonError;
@@ -17,9 +18,9 @@ use crate::sensor::mounts::Mounted;
 use crate::sensor::without::{Part, without};
 use crate::sys::process::writers_block_exec;
 
-/// Marks set for one filesystem: a container cannot use up the kernel's, or ours.
+/// Marks counted for one filesystem.
 const PER_FILESYSTEM: usize = 8192;
-/// Marks on files of filesystems that outlive their container: then all are taken away.
+/// Of these all are taken away: nobody can use up the kernel's memory.
 const LASTING: usize = 65_536;
 const WRITTEN: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
 const QUIET: NonZeroUsize = NonZeroUsize::new(8192).unwrap();
@@ -34,9 +35,10 @@ pub struct Innocents {
     written: LruCache<Inode, ()>,
     /// Files in this state cannot be ignored: asked once.
     refused: LruCache<FileId, ()>,
-    /// Files of writable layers whose writers would be heard of, and that had none then.
-    quiet: LruCache<Inode, ()>,
-    /// Marks that do not go with a container.
+    /// Files of writable layers whose writers would be heard of, and that had none in this state. An inode's number is
+    /// given to another file as soon as it is free, so the number alone says nothing.
+    quiet: LruCache<Inode, FileId>,
+    /// Marks that were set for good: on filesystems that outlive their containers, and those no longer counted.
     lasting: usize,
     /// A file that somebody can write to cannot be executed, unless it lies on an overlay (not so in 6.11 and 6.12).
     writers_block_exec: bool,
@@ -75,13 +77,11 @@ impl Innocents {
         }
         {
             let mut ignored = on.ignored.lock().unwrap_or_else(PoisonError::into_inner);
-            if ignored.len() >= PER_FILESYSTEM && !ignored.contains(&id.ino) {
-                return;
-            }
             if !self.hides_nothing(innocent) {
                 self.refused.put(*id, ());
                 return;
             }
+            self.make_room(&mut ignored, on);
             self.lasting += usize::from(ignored.insert(id.ino) && on.layers.is_none());
         }
         let done = group.watch_writes(*file, false).and_then(|()| {
@@ -99,24 +99,37 @@ impl Innocents {
         let Innocent { file, id, path, on, .. } = innocent;
         let Some(layers) = &on.layers else { return false };
         let inode = id.inode();
-        if self.quiet.get(&inode).is_some() || without(Part::Layers) || without(Part::Leases) {
+        if self.quiet.get(&inode) == Some(id) || without(Part::Layers) || without(Part::Leases) {
             return false;
         }
         if !self.refused.contains(id) && layers.are_original(path, id.ino) {
             return false;
         }
-        let mut watched = on.ignored.lock().unwrap_or_else(PoisonError::into_inner);
-        if watched.len() >= PER_FILESYSTEM && !watched.contains(&id.ino) {
-            return true;
+        {
+            let mut watched = on.ignored.lock().unwrap_or_else(PoisonError::into_inner);
+            self.make_room(&mut watched, on);
+            watched.insert(id.ino);
         }
-        watched.insert(id.ino);
-        drop(watched);
         // The mark first: whoever begins to write from now on is heard of, at the latest when the descriptor is closed.
         if group.watch_writes(*file, true).is_ok() && layers.has_no_writer(path, id.ino) {
-            self.quiet.put(inode, ());
+            self.quiet.put(inode, *id);
         }
         // What was read before may be of a time when there was one.
         true
+    }
+
+    /// Where a filesystem has so many marks, they are counted anew: most will be of files that are gone, as the marks are.
+    fn make_room(&mut self, marked: &mut HashSet<u64>, on: &Mounted) {
+        if marked.len() >= PER_FILESYSTEM {
+            self.lasting += if on.layers.is_some() { marked.len() } else { 0 };
+            marked.clear();
+        }
+    }
+
+    /// All marks were taken away, those that tell of writers among them.
+    pub fn forget_marks(&mut self) {
+        self.quiet.clear();
+        self.lasting = 0;
     }
 
     /// Whether nobody can change the file without its mark going.
@@ -128,12 +141,8 @@ impl Innocents {
     }
 
     /// Whether so many marks were set that outlive their containers that all are to be taken away.
-    pub fn take_too_many(&mut self) -> bool {
-        let too_many = self.lasting >= LASTING;
-        if too_many {
-            self.lasting = 0;
-        }
-        too_many
+    pub fn are_too_many(&self) -> bool {
+        self.lasting >= LASTING
     }
 
     /// Somebody who could write to a file has closed it.

@@ -17,7 +17,7 @@ use nix::sys::fanotify::MaskFlags;
 
 use self::group::{Group, Way};
 use self::innocents::{Innocent, Innocents};
-use crate::event::{Attempt, Fact, FileId, Monotonic, MountNumber, Pid, SensorKind};
+use crate::event::{Attempt, Fact, FileId, Missing, Monotonic, MountNumber, Pid, SensorKind};
 use crate::host::clock;
 use crate::host::process::{Proc, file_id, file_status, mount_number, mount_of_descriptor};
 use crate::sensor::losses::Losses;
@@ -35,6 +35,8 @@ const OPEN_AGAIN: Duration = Duration::from_secs(30);
 const HANDED: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
 /// Detection may be so late before attempts are dropped; until then the kernel's queue holds them.
 const PATIENCE: Duration = Duration::from_millis(200);
+/// Events handled before orders and losses have their turn.
+const DRAIN: usize = 4096;
 /// Attempts handed over at once.
 const BATCH: usize = 256;
 
@@ -131,8 +133,7 @@ impl Reader {
                 match order {
                     Control::Stop => return true,
                     Control::Forget => self.regard_all(),
-                    Control::Ignore(_) | Control::Mark(_) | Control::Unmark(_) => {}
-                    Control::Eager | Control::Lazy | Control::Sweep(_) => {}
+                    Control::Eager | Control::Lazy | Control::Prove | Control::Sweep(_) => {}
                 }
             }
         }
@@ -151,7 +152,7 @@ impl Reader {
     fn drain(&mut self) -> usize {
         let mut count = 0;
         let mut attempts = Vec::new();
-        loop {
+        while count < DRAIN {
             let began = clock::now();
             let mut events = std::mem::take(&mut self.events);
             if let Err(e) = self.group.read(&mut events)
@@ -200,7 +201,10 @@ impl Reader {
         if self.canary == Some(pid) {
             self.canary = None;
         }
-        let status = file_status(file.as_fd(), c"").ok()?;
+        let Ok(status) = file_status(file.as_fd(), c"") else {
+            self.lose(1, "an event whose file does not tell what it is");
+            return None;
+        };
         let (id, links) = (file_id(status), status.nlink);
         if mask.contains(MaskFlags::FAN_CLOSE_WRITE) {
             self.innocents.written(&self.group, file.as_fd(), id.inode());
@@ -216,7 +220,7 @@ impl Reader {
             FileIs::Innocent => {
                 if let Some(innocent) = innocent {
                     self.innocents.ignore(&self.group, &innocent);
-                    if self.innocents.take_too_many() {
+                    if self.innocents.are_too_many() {
                         self.regard_all();
                     }
                 }
@@ -228,8 +232,12 @@ impl Reader {
                 let of_host = mounted.as_ref().is_some_and(|m| m.of_host);
                 let mounted = mounted.map(|m| m.id);
                 let is_known = mounted.is_some_and(|id| self.triage.owns(id));
-                let look = (!is_known).then(|| Arc::new(self.proc.look(pid, at)));
+                let mut look = (!is_known).then(|| self.proc.look(pid, at));
                 let on_host = of_host && look.as_ref().is_some_and(|look| self.triage.lives_on_host(look));
+                if let Some(look) = &mut look {
+                    look.let_go(Missing::Gone);
+                }
+                let look = look.map(Arc::new);
                 if on_host && !unjudged {
                     return None;
                 }
@@ -270,10 +278,12 @@ impl Reader {
     }
 
     /// Begins anew: what is innocent is ignored again at its next exec.
-    fn regard_all(&self) {
+    fn regard_all(&mut self) {
         if let Err(e) = self.group.regard_all() {
             log::debug!("take the ignore marks away: {e}");
         }
+        self.innocents.forget_marks();
+        self.mounts.forget_ignored();
     }
 
     /// Whether a file's content is to be read: not handed over lately.

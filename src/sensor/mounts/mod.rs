@@ -107,6 +107,14 @@ impl Mounts {
         })
     }
 
+    /// No exec on any of them is ignored any more.
+    pub fn forget_ignored(&self) {
+        self.read(|t| {
+            let all = t.devices.values().chain(t.mounts.values());
+            all.for_each(|on| on.ignored.lock().unwrap_or_else(PoisonError::into_inner).clear());
+        });
+    }
+
     /// Whether a mount namespace is watched, or known to be the host's.
     pub fn knows_namespace(&self, namespace: Namespace) -> bool {
         self.read(|t| t.namespaces.contains(&namespace))
