@@ -6,6 +6,7 @@ pub mod calls;
 pub mod clock;
 pub mod identity;
 pub mod kernel;
+pub mod look;
 pub mod maps;
 pub mod notify;
 pub mod privilege;

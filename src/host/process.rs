@@ -14,7 +14,7 @@ use nix::fcntl::{OFlag, openat, readlinkat};
 use nix::sys::stat::Mode;
 
 use crate::error::{Error, Result};
-use crate::event::{Exe, Field, FileId, Look, Missing, Monotonic, MountNumber, Namespace, Pid, RootId, Stat};
+use crate::event::{Field, FileId, Missing, MountNumber, Namespace, Pid, RootId, Stat};
 use crate::host::maps;
 use crate::host::stat::{Status, parse_stat, parse_status};
 use crate::sys::file::{self, FileStatus};
@@ -26,10 +26,8 @@ const PAGE: usize = 4096;
 /// A read ends before the file does only where the next line has no room (seq_read_iter in fs/seq_file.c), and none is
 /// longer than this.
 const LINE: usize = 1024;
-/// Longer than stat's one line: 52 numbers, most of them short, and a name of at most 64 bytes.
-const STAT: usize = 1024;
 /// Longer than any name below /proc that is asked for.
-const NAME: usize = 24;
+pub(super) const NAME: usize = 24;
 /// Arguments are counted up to here; the kernel allows a quarter of the stack limit, 2 MiB by default.
 const ARGUMENTS_COUNTED: usize = 4 << 20;
 /// And kept up to here.
@@ -38,7 +36,7 @@ const ARGUMENTS_KEPT: usize = 128 << 10;
 /// A mounted procfs, or a tree that looks like one.
 #[derive(Debug)]
 pub struct Proc {
-    root: OwnedFd,
+    pub(super) root: OwnedFd,
 }
 
 /// The arguments of a process.
@@ -58,7 +56,7 @@ fn path_flags() -> OFlag {
     OFlag::O_PATH | OFlag::O_CLOEXEC
 }
 
-fn os(error: nix::Error) -> Missing {
+pub(super) fn os(error: nix::Error) -> Missing {
     Missing::from_os(&io::Error::from(error))
 }
 
@@ -120,21 +118,6 @@ impl Proc {
         stat.is_ok_and(|s| s.start == process.start && !s.is_dead())
     }
 
-    /// The file that a process executes, without opening it, and who the process is: by as few calls as can be, and so
-    /// perhaps of two processes, of which the second began later.
-    ///
-    /// # Errors
-    /// `Gone` also for a zombie; `Denied`; `Malformed`.
-    pub fn glance(&self, pid: Pid) -> Field<(FileStatus, Stat)> {
-        let status =
-            file_status(self.root.as_fd(), below(pid, b"/exe", &mut [0; NAME])?).map_err(|e| Missing::from_os(&e))?;
-        let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
-        let file = openat(&self.root, below(pid, b"/stat", &mut [0; NAME])?, flags, Mode::empty()).map_err(os)?;
-        let mut text = [0; STAT];
-        let got = nix::unistd::read(&file, &mut text).map_err(os)?;
-        Ok((status, parse_stat(text.get(..got).unwrap_or(&[]))?))
-    }
-
     /// The mount namespace of a process.
     ///
     /// # Errors
@@ -143,75 +126,9 @@ impl Proc {
         let link = readlinkat(&self.root, below(pid, b"/ns/mnt", &mut [0; NAME])?).map_err(os)?;
         namespace_number(&link.into_vec())
     }
-
-    /// The first part of the look: which file it executes, without opening that.
-    pub fn begin_look(&self, pid: Pid, at: Monotonic) -> Look {
-        let dir = match self.process(pid) {
-            Ok(dir) => dir,
-            Err(why) => return Look::nothing(at, why),
-        };
-        let exe = dir.exe_link().map(|(path, deleted)| {
-            let status = file_status(dir.as_fd(), c"exe").map_err(|e| Missing::from_os(&e));
-            let (id, mount) = (status.map(file_id), status.ok().and_then(mount_number));
-            Exe { path, deleted, id, mount, file: Err(Missing::Gone) }
-        });
-        Look { dir: Ok(dir.0), exe, ..Look::nothing(at, Missing::Gone) }
-    }
-
-    /// The second: its cgroup, which tells most processes of a container from the host's.
-    pub fn group_look(&self, look: &mut Look) {
-        if let Ok(dir) = look.dir.clone().map(ProcessDir) {
-            look.cgroup = dir.small_file(c"cgroup");
-        }
-    }
-
-    /// Its mount namespace, where the cgroup names no container; [`Proc::complete_look`] does so for the others.
-    pub fn place_look(&self, look: &mut Look) {
-        if let Ok(dir) = look.dir.clone().map(ProcessDir) {
-            look.mnt_ns = dir.namespace(c"ns/mnt");
-        }
-    }
-
-    /// Who it is.
-    pub fn name_look(&self, look: &mut Look) {
-        if let Ok(dir) = look.dir.clone().map(ProcessDir) {
-            look.stat = dir.stat();
-        }
-    }
-
-    /// The last: the executed file's descriptor, and where its root directory and its pid namespace are.
-    pub fn complete_look(&self, look: &mut Look) {
-        let Ok(dir) = look.dir.clone().map(ProcessDir) else { return };
-        if let Ok(exe) = &mut look.exe {
-            exe.file = dir.exe_file();
-            let status = match &exe.file {
-                Ok(file) => file_status(file.as_fd(), c"").map_err(|e| Missing::from_os(&e)),
-                Err(why) => Err(*why),
-            };
-            exe.mount = status.ok().and_then(mount_number);
-            exe.id = status.map(file_id);
-            // A living file may be named so; only one without a name was deleted.
-            if exe.deleted && status.is_ok_and(|s| s.nlink > 0) {
-                exe.deleted = false;
-                exe.path.extend_from_slice(DELETED);
-            }
-        }
-        look.root = dir.root();
-        look.pid_ns = dir.namespace(c"ns/pid");
-        look.mnt_ns = look.mnt_ns.or_else(|_| dir.namespace(c"ns/mnt"));
-    }
-
-    /// The whole look at one process.
-    pub fn look(&self, pid: Pid, at: Monotonic) -> Look {
-        let mut look = self.begin_look(pid, at);
-        self.group_look(&mut look);
-        self.name_look(&mut look);
-        self.complete_look(&mut look);
-        look
-    }
 }
 
-const DELETED: &[u8] = b" (deleted)";
+pub(super) const DELETED: &[u8] = b" (deleted)";
 
 /// The part of a file's state that tells one content from another.
 pub fn file_id(s: FileStatus) -> FileId {
@@ -236,7 +153,7 @@ fn mountinfo_number(fdinfo: &[u8]) -> Option<u64> {
 }
 
 /// The name of a process' file: its number and `file`.
-fn below<'b>(pid: Pid, file: &[u8], buffer: &'b mut [u8; NAME]) -> Field<&'b CStr> {
+pub(super) fn below<'b>(pid: Pid, file: &[u8], buffer: &'b mut [u8; NAME]) -> Field<&'b CStr> {
     let mut digits = [0; 12];
     let digits = decimal(pid.0, &mut digits);
     let name = digits.iter().chain(file);
@@ -273,7 +190,7 @@ fn split_arguments(bytes: &[u8]) -> Vec<Vec<u8>> {
 }
 
 impl ProcessDir {
-    fn as_fd(&self) -> BorrowedFd<'_> {
+    pub(super) fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }
 
@@ -433,7 +350,7 @@ impl ProcessDir {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::event::ProcessId;
+    use crate::event::{Monotonic, ProcessId};
 
     fn own() -> Pid {
         Pid(std::process::id().cast_signed())

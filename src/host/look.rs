@@ -1,0 +1,98 @@
+//! The look at a process that executed something: its parts in the order in which they are needed, so that none is taken
+//! in vain.
+
+use std::os::fd::AsFd;
+
+use nix::fcntl::{OFlag, openat};
+use nix::sys::stat::Mode;
+
+use crate::event::{Exe, Field, Look, Missing, Monotonic, Pid, Stat};
+use crate::host::process::{DELETED, NAME, Proc, ProcessDir, below, file_id, file_status, mount_number, os};
+use crate::host::stat::parse_stat;
+use crate::sys::file::FileStatus;
+
+/// Longer than stat's one line: 52 numbers, most of them short, and a name of at most 64 bytes.
+const STAT: usize = 1024;
+
+impl Proc {
+    /// The file that a process executes, without opening it, and who the process is: by as few calls as can be, and so
+    /// perhaps of two processes, of which the second began later.
+    ///
+    /// # Errors
+    /// `Gone` also for a zombie; `Denied`; `Malformed`.
+    pub fn glance(&self, pid: Pid) -> Field<(FileStatus, Stat)> {
+        let status =
+            file_status(self.root.as_fd(), below(pid, b"/exe", &mut [0; NAME])?).map_err(|e| Missing::from_os(&e))?;
+        let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+        let file = openat(&self.root, below(pid, b"/stat", &mut [0; NAME])?, flags, Mode::empty()).map_err(os)?;
+        let mut text = [0; STAT];
+        let got = nix::unistd::read(&file, &mut text).map_err(os)?;
+        Ok((status, parse_stat(text.get(..got).unwrap_or(&[]))?))
+    }
+
+    /// The first part of the look: which file it executes, without opening that.
+    pub fn begin_look(&self, pid: Pid, at: Monotonic) -> Look {
+        let dir = match self.process(pid) {
+            Ok(dir) => dir,
+            Err(why) => return Look::nothing(at, why),
+        };
+        let exe = dir.exe_link().map(|(path, deleted)| {
+            let status = file_status(dir.as_fd(), c"exe").map_err(|e| Missing::from_os(&e));
+            let (id, mount) = (status.map(file_id), status.ok().and_then(mount_number));
+            Exe { path, deleted, id, mount, file: Err(Missing::Gone) }
+        });
+        Look { dir: Ok(dir.0), exe, ..Look::nothing(at, Missing::Gone) }
+    }
+
+    /// The second: its cgroup, which tells most processes of a container from the host's.
+    pub fn group_look(&self, look: &mut Look) {
+        if let Ok(dir) = look.dir.clone().map(ProcessDir) {
+            look.cgroup = dir.small_file(c"cgroup");
+        }
+    }
+
+    /// Its mount namespace, where the cgroup names no container; [`Proc::complete_look`] does so for the others.
+    pub fn place_look(&self, look: &mut Look) {
+        if let Ok(dir) = look.dir.clone().map(ProcessDir) {
+            look.mnt_ns = dir.namespace(c"ns/mnt");
+        }
+    }
+
+    /// Who it is.
+    pub fn name_look(&self, look: &mut Look) {
+        if let Ok(dir) = look.dir.clone().map(ProcessDir) {
+            look.stat = dir.stat();
+        }
+    }
+
+    /// The last: the executed file's descriptor, and where its root directory and its pid namespace are.
+    pub fn complete_look(&self, look: &mut Look) {
+        let Ok(dir) = look.dir.clone().map(ProcessDir) else { return };
+        if let Ok(exe) = &mut look.exe {
+            exe.file = dir.exe_file();
+            let status = match &exe.file {
+                Ok(file) => file_status(file.as_fd(), c"").map_err(|e| Missing::from_os(&e)),
+                Err(why) => Err(*why),
+            };
+            exe.mount = status.ok().and_then(mount_number);
+            exe.id = status.map(file_id);
+            // A living file may be named so; only one without a name was deleted.
+            if exe.deleted && status.is_ok_and(|s| s.nlink > 0) {
+                exe.deleted = false;
+                exe.path.extend_from_slice(DELETED);
+            }
+        }
+        look.root = dir.root();
+        look.pid_ns = dir.namespace(c"ns/pid");
+        look.mnt_ns = look.mnt_ns.or_else(|_| dir.namespace(c"ns/mnt"));
+    }
+
+    /// The whole look at one process.
+    pub fn look(&self, pid: Pid, at: Monotonic) -> Look {
+        let mut look = self.begin_look(pid, at);
+        self.group_look(&mut look);
+        self.name_look(&mut look);
+        self.complete_look(&mut look);
+        look
+    }
+}
