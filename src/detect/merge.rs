@@ -61,9 +61,24 @@ struct Lane {
     attempts: VecDeque<Waiting>,
     execs: VecDeque<Counted>,
     looks: VecDeque<Looked>,
-    /// The last attempt that became an exec: what came before this moment may be part of it; and whether it was not known
-    /// yet what it is.
-    succeeded: Option<(Monotonic, bool)>,
+    succeeded: Option<Success>,
+}
+
+/// The last attempt of a process that became an exec.
+#[derive(Debug)]
+struct Success {
+    /// What was attempted before this moment may be part of it.
+    until: Monotonic,
+    /// It was not known yet what it is.
+    unjudged: bool,
+    /// What runs, where that was seen.
+    image: Option<Inode>,
+}
+
+impl Success {
+    fn new(attempt: &Attempt, seen: Monotonic, image: Option<Inode>) -> Option<Self> {
+        Some(Self { until: attempt.at.max(seen), unjudged: attempt.unjudged, image })
+    }
 }
 
 /// Attempts that wait for an EXEC, and the reverse.
@@ -125,15 +140,16 @@ impl Merge {
         let lane = self.lane(attempt.pid, attempt.at);
         let same = |look: &Looked| look.at > attempt.after && is_of(&attempt, look);
         if let Some(index) = lane.looks.iter().position(same) {
-            let seen = take(&mut lane.looks, index).map_or(attempt.at, |look| look.at);
-            lane.succeeded = Some((attempt.at.max(seen), attempt.unjudged));
+            let look = take(&mut lane.looks, index);
+            let (seen, image) = look.map_or((attempt.at, None), |look| (look.at, look.file));
+            lane.succeeded = Success::new(&attempt, seen, image);
             return None;
         }
         let confirms = |exec: &Counted| may_be(&attempt, exec);
         if let Some(index) = lane.execs.iter().position(confirms)
             && let Some(exec) = take(&mut lane.execs, index)
         {
-            lane.succeeded = Some((attempt.at.max(exec.at), attempt.unjudged));
+            lane.succeeded = Success::new(&attempt, exec.at, exec.image.file());
             return Some(succeeded(attempt, exec.image));
         }
         let pushed_out = if lane.attempts.len() >= DEPTH { lane.attempts.pop_front() } else { None };
@@ -156,7 +172,7 @@ impl Merge {
         if let Some(index) = lane.attempts.iter().position(confirmed)
             && let Some(Waiting { attempt, told, .. }) = take(&mut lane.attempts, index)
         {
-            lane.succeeded = Some((attempt.at.max(exec.at), attempt.unjudged));
+            lane.succeeded = Success::new(&attempt, exec.at, exec.image.file());
             self.waiting -= usize::from(!told);
             return Some(succeeded(attempt, exec.image));
         }
@@ -174,7 +190,7 @@ impl Merge {
         if let Some(index) = lane.attempts.iter().position(|w| w.attempt.after < look.at && is_of(&w.attempt, &look))
             && let Some(Waiting { attempt, told, .. }) = take(&mut lane.attempts, index)
         {
-            lane.succeeded = Some((attempt.at.max(look.at), attempt.unjudged));
+            lane.succeeded = Success::new(&attempt, look.at, look.file);
             self.waiting -= usize::from(!told);
             return Some(attempt);
         }
@@ -207,10 +223,12 @@ impl Merge {
                 waiting.told = true;
                 self.waiting -= 1;
                 let by_open = waiting.attempt.by_open;
-                match lane.succeeded.filter(|(at, _)| *at > waiting.attempt.after) {
+                let exec = lane.succeeded.as_ref().filter(|exec| exec.until > waiting.attempt.after);
+                match exec {
                     None if !by_open => told.push(Merged::Unconfirmed(waiting.attempt.clone())),
-                    // Two files of one exec, a script or program and what interprets it: the other may be innocent.
-                    Some((_, true)) if !by_open => {
+                    // Two files of one exec, a script or program and what interprets it: the other may be innocent. What
+                    // was seen to run was counted.
+                    Some(exec) if exec.unjudged && !by_open && exec.image != Some(waiting.attempt.file.inode()) => {
                         waiting.done = true;
                         told.push(Merged::Confirmed(waiting.attempt.clone()));
                     }

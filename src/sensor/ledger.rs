@@ -29,6 +29,13 @@ pub enum Image {
     File(Inode),
 }
 
+impl Image {
+    /// The file that runs, where it was seen.
+    pub fn file(self) -> Option<Inode> {
+        if let Self::File(inode) = self { Some(inode) } else { None }
+    }
+}
+
 /// One EXEC of the connector.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Counted {

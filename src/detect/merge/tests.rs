@@ -86,6 +86,15 @@ fn what_interprets_an_unknown_file_is_part_of_its_exec() {
     };
     assert_eq!(told(true, 0), [Some(8)], "a script or program of which nothing is known yet");
     assert_eq!(told(true, 3), [Some(8)], "read on its own");
+    for look_first in [false, true] {
+        let mut merge = Merge::default();
+        let mut look = |merge: &mut Merge| merge.look(look(1, 4, Some(8), "prog-7")).is_some();
+        let counted = look_first && look(&mut merge);
+        merge.attempt(Attempt { unjudged: true, ..attempt(1, 7, 0, 2) });
+        merge.attempt(attempt(1, 8, 0, 2));
+        assert!(!counted && (look_first || look(&mut merge)));
+        assert!(merge.due(Monotonic(20 * MS)).is_empty(), "its interpreter was seen");
+    }
     let mut merge = Merge::default();
     merge.attempt(attempt(1, 7, 0, 2));
     merge.attempt(attempt(1, 8, 0, 2));
