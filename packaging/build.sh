@@ -157,7 +157,10 @@ for script in postinst prerm postrm; do install -m 755 "packaging/deb/$script" "
 (cd "$tree" && find etc -type f | LC_ALL=C sort | sed 's,^,/,') >"$tree/DEBIAN/conffiles"
 (cd "$tree" && find . -path ./DEBIAN -prune -o -path ./etc -prune -o -type f -print0 | LC_ALL=C sort -z |
     xargs -0 md5sum | sed 's,  \./,  ,') >"$tree/DEBIAN/md5sums"
-installed=$(du -k -s --apparent-size --exclude=DEBIAN "$tree" | cut -f 1)
+# As dpkg-gencontrol counts: a file's size in whole KiB, one for whatever else. What du says of a directory is its
+# filesystem's affair.
+installed=$(cd "$tree" && find . -path ./DEBIAN -prune -o -type f -printf '%s\n' -o -printf '1\n' |
+    awk '{ sum += int(($1 + 1023) / 1024) } END { print sum }')
 sed "s/@VERSION@/$version-$release/; s/@MAINTAINER@/$maintainer/; s/@SIZE@/$installed/" packaging/deb/control.in \
     >"$tree/DEBIAN/control"
 chmod 644 "$tree/DEBIAN/control" "$tree/DEBIAN/conffiles" "$tree/DEBIAN/md5sums"

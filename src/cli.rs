@@ -38,9 +38,10 @@ pub struct Cli {
 pub enum Command {
     /// Watch, and report to syslog, to the alert file, and to a terminal
     ///
-    /// Says "watching" once every sensor runs or is reported as degraded. SIGHUP reopens the alert file and reads the
-    /// configuration again if it has changed (what its sections sensors and state say holds from the next start); SIGTERM
-    /// and SIGINT close the open sessions, send what is left, and end; a second one ends at once.
+    /// Says "watching" once every sensor runs or is reported as degraded. SIGHUP reopens the alert file, and reads the
+    /// configuration and the database files of fingerprints.d again if one of them has changed (what the sections sensors
+    /// and state say holds from the next start); SIGTERM and SIGINT close the open sessions, send what is left, and end; a
+    /// second one ends at once.
     Run(RunOptions),
     /// Say what a file is: which compiler, or none, and why
     ///

@@ -10,7 +10,7 @@
 //!
 //! 1. [`sensor::proc_connector`] sleeps until the kernel reports an exec, and [`sensor::exec_look`] looks at the
 //!    process while it lives: [`host::process`] reads /proc through one descriptor. [`detect::triage`] settles on the
-//!    spot what belongs to the host or is no compiler by any name.
+//!    spot what belongs to the host or is known to be no compiler, by name and content.
 //!    [`sensor::fanotify`] is handed the open file of each exec on a container's overlay, whose filesystem
 //!    [`sensor::mounts`] knows before the first exec; innocent files are ignored by the kernel from then on.
 //!    [`detect::merge`] makes one exec of what both say.

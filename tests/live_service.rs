@@ -117,6 +117,34 @@ fn starts_reloads_and_stops_are_alerts() {
     third.stop();
 }
 
+/// A database that is new beside a configuration that cannot be used waits for it.
+#[test]
+fn a_reload_is_taken_over_whole_or_not_at_all() {
+    let setup = Setup::new();
+    let watcher = setup.start();
+    let own = setup.home().join("fingerprints.d");
+    std::fs::create_dir(&own).unwrap();
+    std::fs::write(own.join("a.toml"), "schema = 1\ndisable = ['tcc']\n").unwrap();
+    std::fs::write(setup.home().join("ccwatch.toml"), "facilty = 1\n").unwrap();
+    watcher.signal(Signal::SIGHUP);
+    watcher.await_alert("refusal", |a| a.text("event.reason") == "configuration-refused");
+    // The configuration is the old one again: what is taken over now is the database.
+    setup.write();
+    watcher.signal(Signal::SIGHUP);
+    watcher.await_alert("reload", |a| a.text("event.reason") == "configuration-changed");
+    watcher.await_stderr("the database", |line| line.contains("the database was read again"));
+    std::fs::write(own.join("a.toml"), "nonsense\n").unwrap();
+    let setup = setup.set("session", "gap", "3s");
+    setup.write();
+    watcher.signal(Signal::SIGHUP);
+    watcher
+        .await_stderr("the refusal", |line| line.contains("the old configuration is kept") && line.contains("a.toml"));
+    std::fs::write(own.join("a.toml"), "schema = 1\n").unwrap();
+    watcher.signal(Signal::SIGHUP);
+    watcher.await_stderr("both", |line| line.contains("configuration and database were read again"));
+    watcher.stop();
+}
+
 #[test]
 fn doctor_and_the_pid_file_know_the_running_watcher() {
     common::need_root();

@@ -5,8 +5,9 @@
 #
 # Needs root on Debian 12 or later. --install gets what tests and packaging/build.sh need by apt and from PyPI. --rewrite
 # writes the lists in tests/packages anew. --machines: the Debian releases whose systemd, in a virtual machine and in a
-# container, installs the .deb and runs the service; without it 11, 12 and 13, and the packages are built a second time
-# in another directory, which must give the same bytes. The other roots are overlays over this machine's own root
+# container, installs the packages and runs the service; without it 11, 12 and 13, each of them also rebooted, with rsyslog
+# and logrotate, and with SysV's init; and the packages are built a second time in another directory, which must give the
+# same bytes. The other roots are overlays over this machine's own root
 # directory: no process of theirs is process 1, so the service is the SysV one, and the watcher that it starts there
 # watches this machine. Nothing of this machine is changed.
 set -euo pipefail
@@ -46,13 +47,19 @@ fi
 home=$(mktemp -d /var/tmp/ccwatch-packages.XXXXXX)
 root=$home/root
 # While the packages are built.
-{ for suite in $machines; do tests/vm/run.sh root "$suite" || exit; done; } &
+{
+    for suite in $machines; do
+        tests/vm/run.sh root "$suite" || exit
+        if [ $everything = yes ]; then tests/vm/run.sh root "$suite-sysv" || exit; fi
+    done
+} &
 making=$!
 clean_up() {
     local status=$?
     trap - EXIT INT TERM
     set +e
     close_root
+    if mountpoint -q "$home/again"; then umount -l "$home/again"; fi
     # Half a root would have to be made again.
     if [ -n "$making" ]; then wait "$making"; fi
     rm -rf "$home"
@@ -119,10 +126,13 @@ same() { [ "$1" = "$2" ] || fail "$3: $(diff <(echo "$1") <(echo "$2"))"; }
 # shellcheck disable=SC2086 # an option or none
 packaging/build.sh $install --out "$home/old"
 deb=$(echo "$home"/old/*.deb) rpm=$(echo "$home"/old/*.rpm)
-say "the same again, and another version of it"
+say "the same again on another filesystem, and another version of it"
 before=$(cd "$home/old" && sha256sum ./*)
-packaging/build.sh --out "$home/old" >/dev/null 2>&1
-same "$before" "$(cd "$home/old" && sha256sum ./*)" "the same sources gave other packages"
+mkdir "$home/again"
+mount -t tmpfs none "$home/again"
+packaging/build.sh --out "$home/again" >/dev/null 2>&1
+same "$before" "$(cd "$home/again" && sha256sum ./*)" "the same sources gave other packages on another filesystem"
+umount "$home/again"
 packaging/build.sh --version 99.0 --out "$home/new" >/dev/null 2>&1
 deb_name=$(basename "$deb") rpm_name=$(basename "$rpm")
 new_deb=$(basename "$home"/new/*.deb) new_rpm=$(basename "$home"/new/*.rpm)
@@ -264,16 +274,19 @@ left=$(comm -13 <(echo "$empty") <(listing) | tr '\n' ' ')
 say "left after rpm -e: $left"
 if echo "$left" | tr ' ' '\n' | grep -v '^$' | grep -qv '^./var/l[io][bg]/ccwatch'; then fail "left after rpm -e: $left"; fi
 
-# --- With systemd -----------------------------------------------------------------------------------------------------
+# --- Machines ---------------------------------------------------------------------------------------------------------
 before_machines=$SECONDS
-wait "$making" || fail "a root with systemd"
+wait "$making" || fail "a root of a machine"
 making=''
 for suite in $machines; do
     say "Debian $suite with systemd, in a virtual machine and in a container"
-    tests/vm/run.sh vm "$suite" "$deb" "$home/new/$new_deb" || fail "the virtual machine of $suite"
-    tests/vm/run.sh container "$suite" "$deb" "$home/new/$new_deb" || fail "the container of $suite"
+    modes='vm container'
+    if [ $everything = yes ]; then modes+=' reboot sysv'; fi
+    for mode in $modes; do
+        tests/vm/run.sh "$mode" "$suite" "$home/old" "$home/new" || fail "$mode $suite"
+    done
 done
-say "with systemd: $((SECONDS - before_machines)) s"
+say "machines: $((SECONDS - before_machines)) s"
 
 if [ $everything = yes ]; then
     say "the same sources in another directory"

@@ -145,6 +145,46 @@ fn the_packages_places_are_the_defaults() {
 }
 
 #[test]
+fn whatever_is_written_to_the_log_directory_is_rotated() {
+    let rotation = fs::read_to_string(packaging("logrotate/ccwatch")).unwrap();
+    let stanzas: Vec<&str> = rotation.split("\n}").collect();
+    let stanza = |file: &str| {
+        let named = format!("{file} {{");
+        *stanzas.iter().find(|stanza| stanza.lines().any(|line| line == named)).unwrap_or_else(|| panic!("{file}"))
+    };
+    let mut files = 0;
+    for writer in ["sysv/ccwatch", "rsyslog/30-ccwatch.conf"] {
+        let text = fs::read_to_string(packaging(writer)).unwrap();
+        for file in text.split(['"', '=', '\n']).filter(|word| word.starts_with("/var/log/ccwatch/")) {
+            stanza(file);
+            files += 1;
+        }
+    }
+    assert_eq!(files, 2);
+    // Nobody can have the shell's redirection opened anew.
+    assert!(stanza("/var/log/ccwatch/ccwatch.log").contains("copytruncate"));
+    assert!(stanza("/var/log/ccwatch/syslog.json").contains("rsyslogd"));
+}
+
+/// Debian Policy 9.3.2: what is left of a removed package starts nothing, and says nothing.
+#[test]
+fn the_init_script_is_silent_where_the_program_is_gone() {
+    let directory = tempfile::tempdir().unwrap();
+    let script = directory.path().join("ccwatch");
+    let text = fs::read_to_string(packaging("sysv/ccwatch")).unwrap();
+    let gone = directory.path().display();
+    let text = text.replace("DAEMON=/usr/sbin/ccwatch", &format!("DAEMON={gone}/gone"));
+    // This machine's functions may hand the call to systemd, and its watcher may run.
+    let text = text.replace("/lib/lsb/init-functions", "/nonexistent").replace("/var/run/", &format!("{gone}/"));
+    fs::write(&script, text).unwrap();
+    for (act, code) in [("start", 0), ("restart", 0), ("reload", 0), ("force-reload", 0), ("stop", 0), ("status", 3)] {
+        let output = std::process::Command::new("sh").arg(&script).arg(act).output().unwrap();
+        assert_eq!(output.status.code(), Some(code), "{act}: {output:?}");
+        assert!(["stop", "status"].contains(&act) || output.stdout.is_empty(), "{act}: {output:?}");
+    }
+}
+
+#[test]
 fn the_page_of_fingerprints_describes_every_key() {
     let page = fs::read_to_string(packaging("man/ccwatch-fingerprints.5")).unwrap().replace('\\', "");
     let file = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("config/fingerprints.toml")).unwrap();

@@ -19,6 +19,8 @@ pub struct AlertLimits {
     sent: HashMap<ContainerKey, u32>,
     sent_by_host: u32,
     suppressed: HashMap<ContainerKey, u64>,
+    /// Of these, those that no alert has told yet.
+    untold: u64,
 }
 
 impl AlertLimits {
@@ -31,6 +33,7 @@ impl AlertLimits {
             sent: HashMap::new(),
             sent_by_host: 0,
             suppressed: HashMap::new(),
+            untold: 0,
         }
     }
 
@@ -54,6 +57,7 @@ impl AlertLimits {
     /// Counts a finding that is not told.
     pub fn hold_back(&mut self, container: &ContainerKey) {
         *self.suppressed.entry(container.clone()).or_default() += 1;
+        self.untold += 1;
     }
 
     /// When the window ends, if anything was counted in it.
@@ -69,12 +73,13 @@ impl AlertLimits {
         self.began = now;
         self.sent.clear();
         self.sent_by_host = 0;
+        self.untold = 0;
         self.suppressed.drain().collect()
     }
 
-    /// Alerts held back in this window.
-    pub fn suppressed(&self) -> u64 {
-        self.suppressed.values().sum()
+    /// Alerts held back since an alert told of it: for the one that goes out now.
+    pub fn take_untold(&mut self) -> u64 {
+        std::mem::take(&mut self.untold)
     }
 }
 
@@ -95,11 +100,13 @@ mod tests {
         assert_eq!(got, [true, true, false, false]);
         assert!(limits.allow(&key("b")));
         assert!(!limits.allow(&key("c")), "the host's limit");
-        assert_eq!(limits.suppressed(), 3);
+        assert_eq!([limits.take_untold(), limits.take_untold()], [3, 0], "each is told once");
+        limits.hold_back(&key("c"));
         assert_eq!(limits.due(Monotonic(1), false), []);
         let mut told = limits.due(Monotonic(0).plus(WINDOW), false);
         told.sort();
-        assert_eq!(told, [(key("a"), 2), (key("c"), 1)]);
+        assert_eq!(told, [(key("a"), 2), (key("c"), 2)]);
+        assert_eq!(limits.take_untold(), 0, "the window's end has told it");
         assert!(limits.allow(&key("a")));
     }
 }

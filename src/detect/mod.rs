@@ -428,14 +428,14 @@ impl Detection {
         for effect in effects {
             match effect {
                 Effect::Emit(mut draft) => {
-                    let suppressed = self.limits.suppressed();
                     if draft.session.state == SessionState::Closed {
                         self.complete(&mut draft);
                     } else if !self.limits.allow(&draft.lead.container) {
                         continue;
                     }
                     let content = draft.lead.file.and_then(|id| self.judged.content(id));
-                    self.telling.session(*draft, content.as_deref(), &self.registry, suppressed);
+                    let held_back = self.limits.take_untold();
+                    self.telling.session(*draft, content.as_deref(), &self.registry, held_back);
                 }
                 Effect::AskAlive(number, living) => self.ask_alive(number, living),
             }

@@ -38,6 +38,10 @@ const BACKOFF_APPEARED: Duration = Duration::from_millis(5);
 const STALL: Duration = Duration::from_millis(10);
 const STALL_MAX: Duration = Duration::from_secs(1);
 
+/// A reader that takes nothing for less than this is merely behind: the kernel lets ten messages wait
+/// (net.unix.max_dgram_qlen), and what would be said of each such moment goes to that same reader's journal.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// The sink.
 #[derive(Debug)]
 pub struct Syslog {
@@ -61,6 +65,9 @@ struct Trouble {
     retry_at: Instant,
     /// How often in a row the reader took nothing.
     stalls: u32,
+    began: Instant,
+    /// The log knows of it, and will of its end.
+    said: bool,
 }
 
 impl Syslog {
@@ -118,7 +125,7 @@ impl Syslog {
             Outcome::Sent => {
                 self.current.clear();
                 queue.delivered();
-                if self.trouble.take().is_some() {
+                if self.trouble.take().is_some_and(|trouble| trouble.said) {
                     log::info!("syslog {}: works again", self.path.display());
                 }
             }
@@ -153,17 +160,25 @@ impl Syslog {
     /// There is no reader. The first time it is tried again at once, for the watch may have come too late for it.
     fn broken(&mut self, error: Errno) {
         self.largest = MESSAGE_LIMIT;
-        if let Some(trouble) = &mut self.trouble {
+        let first = self.trouble.is_none();
+        self.say(|| format!("{}; alerts wait until it is back", std::io::Error::from(error)));
+        if let Some(trouble) = &mut self.trouble
+            && !first
+        {
             trouble.retry_at = Instant::now() + trouble.backoff;
             trouble.backoff = (trouble.backoff * 2).min(BACKOFF_MAX);
             if trouble.watch.is_none() {
                 trouble.watch = Watch::new(&self.path).ok();
             }
-            return;
         }
-        let error = std::io::Error::from(error);
-        log::warn!("syslog {}: {error}; alerts wait until it is back", self.path.display());
-        self.begin_trouble();
+    }
+
+    /// Once for each trouble.
+    fn say(&mut self, what: impl FnOnce() -> String) {
+        let trouble = self.begin_trouble();
+        if !std::mem::replace(&mut trouble.said, true) {
+            log::warn!("syslog {}: {}", self.path.display(), what());
+        }
     }
 
     fn begin_trouble(&mut self) -> &mut Trouble {
@@ -173,6 +188,8 @@ impl Syslog {
             backoff: BACKOFF,
             retry_at: Instant::now(),
             stalls: 0,
+            began: Instant::now(),
+            said: false,
         })
     }
 
@@ -190,21 +207,24 @@ impl Syslog {
 
     /// Until the reader has taken something, or another socket stands in its place.
     fn wait_until_writable(&mut self, queue: &Queue) {
-        if self.trouble.is_none() {
-            log::warn!("syslog {}: its reader takes nothing; alerts wait", self.path.display());
+        let patience = PATIENCE.saturating_sub(self.begin_trouble().began.elapsed());
+        if patience.is_zero() {
+            self.say(|| "its reader takes nothing; alerts wait".into());
         }
-        self.begin_trouble();
         let (Some(trouble), Some(socket)) = (&mut self.trouble, self.socket.fd()) else { return };
         // POLLOUT comes when the reader takes something or dies (unix_dgram_poll()). Where it comes and send(2) says
         // EAGAIN again, a timer keeps us from spinning.
         let spins = trouble.stalls >= 2;
         let pause = spins.then(|| (STALL * (1 << trouble.stalls.min(8))).min(STALL_MAX));
-        trouble.stalls += 1;
+        // Woken up once more, to say it.
+        let pause = if trouble.said { pause } else { Some(pause.map_or(patience, |pause| pause.min(patience))) };
         let mut fds: Vec<_> = trouble.watch.iter().map(|watch| PollFd::new(watch.as_fd(), PollFlags::POLLIN)).collect();
         if !spins {
             fds.push(PollFd::new(socket, PollFlags::POLLOUT));
         }
-        queue.wait(&fds, pause);
+        if queue.wait(&fds, pause) || spins {
+            trouble.stalls += 1;
+        }
         if trouble.watch.as_mut().is_some_and(Watch::saw) {
             self.socket.close();
         }
@@ -238,7 +258,7 @@ impl Sink for Syslog {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::panic)]
 
     use std::os::unix::net::UnixDatagram;
     use std::path::Path;
@@ -287,6 +307,52 @@ mod tests {
             assert_eq!(config.check(), []);
             assert!(Syslog::new(&config.syslog).is_ok(), "{tag} {facility} {cookie}");
         }
+    }
+
+    /// A reader whose socket holds as much as it may, and a sink with one message for it.
+    fn behind(path: &Path) -> (UnixDatagram, Syslog, Queue) {
+        let reader = UnixDatagram::bind(path).unwrap();
+        let other = UnixDatagram::unbound().unwrap();
+        other.set_nonblocking(true).unwrap();
+        while other.send_to(b"x", path).is_ok() {}
+        let target = format!("unix:{}", path.display());
+        let sink = Syslog::new(&config::Syslog { target, ..Default::default() }).unwrap();
+        let queue = Queue::new("syslog", unbounded().0).unwrap();
+        queue.push(Message { body: b"{}"[..].into(), severity: Severity::Low, tells: 0 });
+        (reader, sink, queue)
+    }
+
+    /// Delivers the first message, and comes back from the wait that follows where the reader takes nothing.
+    fn deliver_once(sink: &mut Syslog, queue: &Queue) {
+        queue.reopen();
+        let Next::Reopen = queue.next() else { panic!("it was asked for") };
+        queue.reopen();
+        let message = Message { body: b"{}"[..].into(), severity: Severity::Low, tells: 0 };
+        assert!(sink.deliver(&message, queue).is_continue());
+    }
+
+    #[test]
+    fn a_reader_that_is_behind_for_a_moment_is_no_trouble_worth_a_line() {
+        let dir = tempfile::tempdir().unwrap();
+        let (reader, mut sink, queue) = behind(&dir.path().join("log"));
+        for _ in 0..3 {
+            deliver_once(&mut sink, &queue);
+            assert!(!sink.trouble.as_ref().unwrap().said);
+        }
+        reader.recv(&mut [0; 64]).unwrap();
+        deliver_once(&mut sink, &queue);
+        assert!(sink.trouble.is_none());
+    }
+
+    #[test]
+    fn a_reader_that_takes_nothing_for_long_is_told_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let (_reader, mut sink, queue) = behind(&dir.path().join("log"));
+        deliver_once(&mut sink, &queue);
+        let trouble = sink.trouble.as_mut().unwrap();
+        trouble.began = Instant::now().checked_sub(PATIENCE).unwrap();
+        deliver_once(&mut sink, &queue);
+        assert!(sink.trouble.as_ref().unwrap().said);
     }
 
     #[test]

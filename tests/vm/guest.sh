@@ -1,60 +1,10 @@
 #!/bin/sh
-# The life of the package where systemd is process 1: in a virtual machine, where the sensors are those of a host, or in
-# a container, where the kernel has no connector for them. tests/vm/run.sh starts it; it says "ok" or "NOT OK" line by
-# line, and at the end how many were not.
+# The life of the .deb where systemd is process 1: in a virtual machine, where the sensors are those of a host, or in a
+# container, where the kernel has no connector for them.
 #
 #   guest.sh vm|container
-set -u
 mode=$1
-here=$(cd "$(dirname "$0")" && pwd)
-export DEBIAN_FRONTEND=noninteractive PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C
-failed=0
-
-check() {
-    what=$1
-    shift
-    if "$@" >"$here/said" 2>&1; then
-        echo "ok - $what"
-    else
-        echo "NOT OK - $what"
-        tail -n 12 "$here/said" | sed 's/^/    /'
-        failed=$((failed + 1))
-    fi
-}
-# Asks again until it holds: nothing here takes a minute, even in software on a busy machine.
-await() {
-    end=$(($(date +%s) + 60))
-    until "$@"; do
-        [ "$(date +%s)" -lt "$end" ] || return 1
-        sleep 0.1
-    done
-}
-show() { systemctl show -p "$1" ccwatch.service | sed 's/^[^=]*=//'; }
-is() { [ "$(show "$1")" = "$2" ] || { echo "$1 is $(show "$1"), not $2"; systemctl status --no-pager ccwatch; return 1; }; }
-active() { await is ActiveState active; }
-# Alerts, as the machine's own journal got them by /dev/log.
-alerts() { journalctl --no-pager -q -o cat -t ccwatch | grep '^{'; }
-alerted() { await sh -c "journalctl --no-pager -q -o cat -t ccwatch | grep -q -- '$1'" || { alerts | tail -n 5; return 1; }; }
-numbers() { alerts | sed -n 's/.*"sequence":\([0-9]*\).*/\1/p'; }
-
-# --- A container with a compiler --------------------------------------------------------------------------------------
-container_up() {
-    bundle=/run/test-bundle
-    mkdir -p $bundle/rootfs /run/test-overlay && mount -t tmpfs none /run/test-overlay
-    mkdir -p /run/test-overlay/upper /run/test-overlay/work
-    mount -t overlay -o lowerdir=/,upperdir=/run/test-overlay/upper,workdir=/run/test-overlay/work none $bundle/rootfs
-    echo 'int answer(void) { return 42; }' >$bundle/rootfs/answer.c
-    (cd $bundle && crun spec && sed -i 's/"terminal": true/"terminal": false/; s/"readonly": true/"readonly": false/' config.json &&
-        mv config.json config.base)
-}
-# container NAME ARGUMENT...: runs it to its end.
-container() {
-    name=$1
-    shift
-    list=$(printf ', "%s"' "$@")
-    sed "/\"args\": \[/,/\]/c\\                \"args\": [${list#, }]," /run/test-bundle/config.base >/run/test-bundle/config.json
-    crun --cgroup-manager=cgroupfs run -b /run/test-bundle "$name"
-}
+. "$(dirname "$0")/checks.sh"
 
 # --- Installed --------------------------------------------------------------------------------------------------------
 if [ "$mode" = vm ]; then
@@ -68,21 +18,7 @@ fi
 check "it is enabled" systemctl is-enabled ccwatch.service
 check "it is active" active
 check "no restart was needed" is NRestarts 0
-version=$(systemctl --version | sed -n '1s/^systemd \([0-9]*\).*/\1/p')
-fitting() (
-    cd /lib/systemd/system/ccwatch.service.d || return 1
-    for file in /usr/lib/ccwatch/systemd/*.conf; do
-        name=$(basename "$file" .conf)
-        case $name in
-        from-*) if [ "$version" -ge "${name#from-}" ]; then wanted=yes; else wanted=no; fi ;;
-        below-*) if [ "$version" -lt "${name#below-}" ]; then wanted=yes; else wanted=no; fi ;;
-        esac
-        if [ -e "$name.conf" ]; then found=yes; else found=no; fi
-        echo "systemd $version, $name: wanted $wanted, found $found"
-        [ "$wanted" = "$found" ] || return 1
-    done
-)
-check "the drop-ins are those for systemd $version" fitting
+check "the drop-ins are those for this systemd" fitting /lib/systemd/system
 check "systemd says nothing against unit and drop-ins" sh -c '! journalctl --no-pager -q -b _PID=1 | grep -i "ccwatch.service.*:[0-9]*:"'
 verified() {
     said=$(systemd-analyze verify --man=no /lib/systemd/system/ccwatch.service 2>&1 | grep ccwatch)
@@ -94,6 +30,10 @@ check "its start is told" alerted '"action":"watcher-started"'
 modes() { stat -c %a /var/lib/ccwatch /var/log/ccwatch /etc/ccwatch/ccwatch.toml | tr '\n' ' '; }
 check "state is for root alone" [ "$(modes)" = "700 750 640 " ]
 check "doctor shows what it may do" sh -c 'ccwatch doctor | grep "watcher.*: 4 capabilities, no new privileges, system calls filtered"'
+mkdir -p /srv/alerts
+printf '[alert-file]\npath = "/srv/alerts/alerts.json"\n' >/etc/ccwatch/elsewhere.toml
+check "doctor knows what the unit does not let it write to" sh -c 'ccwatch doctor --config /etc/ccwatch/elsewhere.toml | grep "degraded.*alert file.*ReadWritePaths"'
+rm -r /etc/ccwatch/elsewhere.toml /srv/alerts
 
 if [ "$mode" = vm ]; then
     check "every sensor is up" sh -c 'systemctl show -p StatusText ccwatch | tee /dev/stderr | grep -q "sensors connector, fanotify, procfs-poll" && ! systemctl show -p StatusText ccwatch | grep -q degraded'
@@ -146,7 +86,7 @@ check "it was restarted" sh -c "[ $(show MainPID) != $pid ]"
 check "it is the new one" sh -c "[ \"\$(dpkg-query -W -f '\${Version}' ccwatch)\" = \"\$(dpkg-deb -f '$here/new.deb' Version)\" ]"
 check "the end of the old one is told" alerted '"action":"watcher-stopped"'
 check "the start of the new one is told, with the gap" alerted '"reason":"after-stop".*"gap_ms":\|"gap_ms":.*"reason":"after-stop"'
-check "event.sequence goes on without a gap" sh -c "journalctl --no-pager -q -o cat -t ccwatch | grep '^{' | sed -n 's/.*\"sequence\":\([0-9]*\).*/\1/p' | awk -v last=${last:-0} 'NR > 1 && \$1 != before + 1 { print before, \$1; bad = 1 } { before = \$1 } END { exit bad || before <= last }'"
+check "event.sequence goes on without a gap" goes_on "${last:-0}"
 if [ "$mode" = vm ]; then
     again() { [ "$(alerts | grep 'tcc -c -' | grep -c '"state":"opened"')" -ge 2 ]; }
     check "what still compiles was closed and is found again" await again
@@ -175,11 +115,5 @@ check "it is stopped" sh -c '! pgrep -x ccwatch'
 check "configuration and state are kept" test -e /etc/ccwatch/ccwatch.toml -a -e /var/lib/ccwatch/sequence
 check "dpkg purges it" dpkg -P ccwatch
 rm -f /run/systemd/system/ccwatch.service.d/test.conf
-left() {
-    left=$(find / -xdev \( -path "$here" -o -path /run -o -path /proc -o -path /ccwatch-test \) -prune -o -name '*ccwatch*' -print |
-        grep -v '/ccwatch-test\.')
-    echo "$left"
-    [ -z "$left" ]
-}
 check "nothing of it is left" left
 echo "failed: $failed"

@@ -1,14 +1,17 @@
 #!/usr/bin/env bash
-# Boots a Debian with systemd and lives the package's life in it, tests/vm/guest.sh.
+# Boots a Debian and lives the packages' life in it.
 #
-#   tests/vm/run.sh vm|container SUITE OLD.deb NEW.deb
-#   tests/vm/run.sh root SUITE
+#   tests/vm/run.sh vm|reboot|container|sysv SUITE OLD NEW
+#   tests/vm/run.sh root SUITE[-sysv]
 #
-# vm: a virtual machine, all in software, with the suite's own kernel and its sensors; the package is installed there.
-# container: the same root in systemd-nspawn, where no connector is to be had; the package is installed by chroot before
-# systemd starts. Needs root, debootstrap, mke2fs, and qemu-system-x86 or systemd-container. The roots are made once and
-# kept in CCWATCH_ROOTS (target/roots); root makes one and no more. Packages come from CCWATCH_MIRROR, else from where
-# apt gets Debian's, else from debootstrap's own default.
+# OLD and NEW are directories with a .deb and an .rpm each. vm: a virtual machine, all in software, with the suite's own
+# kernel and its sensors; the .deb is installed there (guest.sh). reboot: the same with rsyslog and logrotate, and rebooted
+# (reboot.sh). container: the same root in systemd-nspawn, where no connector is to be had; the .deb is installed by chroot
+# before systemd starts (guest.sh), and after it the .rpm lives there (rpm.sh). sysv: a root whose process 1 is SysV's
+# init; the .deb lives in it by chroot before it is booted, and as a service then (sysv.sh).
+# Needs root, debootstrap, mke2fs, and qemu-system-x86 or systemd-container. The roots are made once and kept in
+# CCWATCH_ROOTS (target/roots); root makes one and no more. Packages come from CCWATCH_MIRROR, else from where apt gets
+# Debian's, else from debootstrap's own default.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -16,7 +19,8 @@ say() { printf 'tests/vm/run.sh: %s\n' "$*" >&2; }
 usage() { sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' "$0"; exit 64; }
 mode=${1:-} suite=${2:-}
 case $mode-$# in
-vm-4 | container-4) old=$3 new=$4 ;;
+vm-4 | reboot-4 | container-4) old=$3 new=$4 ;;
+sysv-4) old=$3 new=$4 suite=$suite-sysv ;;
 root-2) ;;
 *) usage ;;
 esac
@@ -29,21 +33,28 @@ mirror() {
     # shellcheck disable=SC2016 # apt's own variable
     apt-get indextargets --format '$(SITE)' 'Created-By: Packages' 'Origin: Debian' 'Label: Debian' 2>/dev/null | sed 1q
 }
-make_root() {
-    local mirror=${CCWATCH_MIRROR:-$(mirror)} unit
-    say "debootstrap $suite $mirror"
+# bootstrap PACKAGES: a new root with them, in $root.new.
+bootstrap() {
+    local mirror=${CCWATCH_MIRROR:-$(mirror)}
+    say "debootstrap ${suite%-sysv} $mirror, with $1"
     # An interrupted debootstrap may have left its mounts.
     umount -l "$root.new/proc" "$root.new/sys" 2>/dev/null || true
     rm -rf --one-file-system "$root" "$root.ext4" "$root.new" "$root.ext4.new"
-    debootstrap --variant=minbase \
-        --include=systemd,systemd-sysv,udev,dbus,tcc,crun,procps,iproute2,linux-image-cloud-amd64 \
-        "$suite" "$root.new" ${mirror:+"$mirror"} </dev/null >"$root.log" 2>&1 || { tail -n 3 "$root.log" >&2; return 1; }
+    debootstrap --variant=minbase --include="$1" "${suite%-sysv}" "$root.new" ${mirror:+"$mirror"} </dev/null \
+        >"$root.log" 2>&1 || { tail -n 3 "$root.log" >&2; return 1; }
     rm -rf "$root.new"/var/cache/apt/archives/*.deb "$root.new"/var/lib/apt/lists/*
     echo 0123456789abcdef0123456789abcdef >"$root.new/etc/machine-id"
     echo "ccwatch-$suite" >"$root.new/etc/hostname"
+}
+make_root() {
+    local unit packages=systemd,systemd-sysv,udev,dbus,tcc,crun,procps,iproute2,linux-image-cloud-amd64,rpm,rsyslog,logrotate
+    # The newest one's is large, and none of CI's.
+    if [ "$suite" = trixie ]; then packages+=,podman; fi
+    bootstrap "$packages"
+    # syslog.socket, rsyslog, cron: the test that has the use for them unmasks them.
     for unit in apt-daily.timer apt-daily-upgrade.timer e2scrub_all.timer e2scrub_reap.service fstrim.timer \
         getty@tty1.service serial-getty@ttyS0.service console-getty.service systemd-logind.service \
-        systemd-timesyncd.service dpkg-db-backup.timer; do
+        systemd-timesyncd.service dpkg-db-backup.timer logrotate.timer cron.service rsyslog.service syslog.socket; do
         ln -sf /dev/null "$root.new/etc/systemd/system/$unit"
     done
     # Everything in the journal, however fast it comes: it is what the test reads.
@@ -67,11 +78,28 @@ UNIT
     mke2fs -q -t ext4 -O ^has_journal,^metadata_csum -d "$root.new" "$root.ext4.new" 1800M </dev/null >>"$root.log" 2>&1
     mv "$root.new" "$root"
     mv "$root.ext4.new" "$root.ext4"
-    echo "$made_by" >"$root.made-by"
 }
+# Where process 1 is SysV's init.
+make_sysv_root() {
+    local packages=sysvinit-core,procps
+    # The newest one's asks for cron, whose packages ask for systemd's.
+    if [ "$suite" != trixie-sysv ]; then packages+=,logrotate; fi
+    bootstrap "$packages"
+    # No terminal is there; the test begins once all of the runlevel has been started.
+    sed -i '/getty/d' "$root.new/etc/inittab"
+    echo 'test:2:once:/bin/sh -c "sh /ccwatch-test/start; poweroff -f"' >>"$root.new/etc/inittab"
+    mv "$root.new" "$root"
+}
+case $suite in
+*-sysv) make=make_sysv_root ;;
+*) make=make_root ;;
+esac
 # One that an older version of this script has made is made anew.
-made_by=$(declare -f make_root | sha256sum)
-[ "$(cat "$root.made-by" 2>/dev/null)" = "$made_by" ] || make_root
+made_by=$(declare -f bootstrap "$make" | sha256sum)
+if [ "$(cat "$root.made-by" 2>/dev/null)" != "$made_by" ]; then
+    $make
+    echo "$made_by" >"$root.made-by"
+fi
 [ "$mode" != root ] || exit 0
 
 # --- The guest --------------------------------------------------------------------------------------------------------
@@ -88,65 +116,76 @@ trap clean_up EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 mkdir "$work/test"
-cp tests/vm/guest.sh "$work/test/"
-cp "$old" "$work/test/old.deb"
-cp "$new" "$work/test/new.deb"
+cp tests/vm/*.sh "$work/test/"
+for kind in deb rpm; do
+    cp "$old"/*.$kind "$work/test/old.$kind"
+    cp "$new"/*.$kind "$work/test/new.$kind"
+done
 
 began=$SECONDS
 : >"$work/console"
-case $mode in
-vm)
-    echo 'sh /ccwatch-test/guest.sh vm' >"$work/test/start"
-    tar cf "$work/test.tar" -C "$work/test" .
-    truncate --size=%1M "$work/test.tar"
-    kernels=("$root"/boot/vmlinuz-*-cloud-amd64)
+# boot DISK OPTION...: a virtual machine of which DISK is the root, to its end or to its reboot.
+boot() {
+    local disk=$1 kernels=("$root"/boot/vmlinuz-*-cloud-amd64)
+    shift
     # In software: a /dev/kvm inside of a virtual machine is often one that does not work. The root's driver is in the
     # kernel, the other disk's a module: two of a kind would get their names in the order in which they answer.
     timeout -k 10 600 qemu-system-x86_64 -machine q35 -accel tcg,thread=multi -smp 2 -cpu max -m 1024 \
         -kernel "${kernels[-1]}" \
         -append "root=/dev/nvme0n1 rw console=ttyS0 quiet net.ifnames=0 systemd.show_status=0 panic=-1" \
-        -drive "file=$root.ext4,if=none,id=root,format=raw,cache=unsafe,snapshot=on" -device nvme,drive=root,serial=root \
+        -drive "file=$disk,if=none,id=root,format=raw,cache=unsafe$*" -device nvme,drive=root,serial=root \
         -drive "file=$work/test.tar,if=virtio,format=raw,readonly=on" \
-        -display none -serial stdio -monitor none -no-reboot -nic none </dev/null >"$work/console" 2>&1 &
+        -display none -serial stdio -monitor none -no-reboot -nic none </dev/null >>"$work/console" 2>&1 &
     guest=$!
+}
+# What the guest says, as it comes, to its end.
+listen() {
+    tail --pid="$guest" -n +"${1:-1}" -f "$work/console" | stdbuf -oL tr -d '\r' |
+        sed -u 's/^.*\] sh\[[0-9]*\]: //' | grep --line-buffered -E '^(ok - |NOT OK - |failed: |    )' || true
+    wait "$guest" || true
+    guest=''
+}
+# Everything to be said by so many scripts, each with nothing failed.
+scripts=1
+case $mode in
+vm | reboot)
+    if [ "$mode" = vm ]; then script='guest.sh vm'; else script=reboot.sh; fi
+    echo "sh /ccwatch-test/$script" >"$work/test/start"
+    tar cf "$work/test.tar" -C "$work/test" .
+    truncate --size=%1M "$work/test.tar"
+    if [ "$mode" = vm ]; then
+        boot "$root.ext4" ,snapshot=on
+        listen
+    else
+        # Its own disk: what the first boot writes the second one finds.
+        scripts=2
+        cp --sparse=always "$root.ext4" "$work/disk"
+        boot "$work/disk"
+        listen
+        lines=$(wc -l <"$work/console")
+        boot "$work/disk"
+        listen $((lines + 1))
+    fi
     ;;
-container)
+container | sysv)
     # Its console is a pipe that journald does not know.
-    echo 'sh /ccwatch-test/guest.sh container >/ccwatch-test/console 2>&1' >"$work/test/start"
+    if [ "$mode" = container ]; then
+        scripts=2
+        tests='sh /ccwatch-test/guest.sh container; sh /ccwatch-test/rpm.sh'
+    else
+        tests='sh /ccwatch-test/sysv.sh'
+    fi
+    echo "{ $tests; } >/ccwatch-test/console 2>&1" >"$work/test/start"
     : >"$work/test/console"
     ln -sf test/console "$work/console"
     mkdir "$work/root" "$work/layers"
-    cat >"$work/boot" <<'BOOT'
-set -e
-work=$1 lower=$2
-mount --make-rprivate /
-mount -t tmpfs none "$work/layers"
-mkdir "$work/layers/upper" "$work/layers/work" "$work/layers/run"
-mount -t overlay -o "lowerdir=$lower,upperdir=$work/layers/upper,workdir=$work/layers/work" none "$work/root"
-# As somebody does who builds an image: nothing runs there, and nothing must be started there.
-mkdir "$work/root/ccwatch-test"
-cp "$work/test/old.deb" "$work/root/"
-chroot "$work/root" /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin DEBIAN_FRONTEND=noninteractive \
-    dpkg -i /old.deb >"$work/test/installed" 2>&1 || { cat "$work/test/installed"; exit 1; }
-rm "$work/root/old.deb"
-for process in /proc/[0-9]*; do
-    [ ! "$process/root" -ef "$work/root" ] || { echo "started by chroot: $(tr '\0' ' ' <"$process/cmdline")"; exit 1; }
-done
-# A /run of its own: nspawn refuses one that lies on a disk.
-mount -t tmpfs none /run
-exec systemd-nspawn -q -D "$work/root" --boot --register=no --keep-unit --console=pipe --private-network \
-    --bind="$work/test:/ccwatch-test"
-BOOT
-    timeout -k 10 300 unshare --mount sh "$work/boot" "$work" "$(realpath "$root")" </dev/null >"$work/nspawn" 2>&1 &
+    timeout -k 10 300 unshare --mount sh tests/vm/boot-container.sh "$mode" "$work" "$(realpath "$root")" \
+        </dev/null >"$work/nspawn" 2>&1 &
     guest=$!
+    listen
     ;;
 esac
-# What it says, as it comes.
-tail --pid="$guest" -n +1 -f "$work/console" | stdbuf -oL tr -d '\r' |
-    sed -u 's/^.*\] sh\[[0-9]*\]: //' | grep --line-buffered -E '^(ok - |NOT OK - |failed: |    )' || true
-wait "$guest" || true
-guest=''
-if ! tr -d '\r' <"$work/console" | grep -q 'failed: 0$'; then
+if [ "$(tr -d '\r' <"$work/console" | grep -c 'failed: 0$')" != $scripts ]; then
     say "$mode $suite failed; the end of its console:"
     tail -qn 40 "$work/console" >&2
     if [ -e "$work/nspawn" ]; then tail -n 20 "$work/nspawn" >&2; fi

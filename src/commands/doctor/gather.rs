@@ -6,14 +6,14 @@ use std::io::Read as _;
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::Path;
 
-use nix::unistd::{AccessFlags, access};
-
+use super::Report;
+use super::places::{View, as_the_watcher};
 use super::running::Running;
-use super::{Place, Report};
 use crate::config::{FanotifySwitch, Loaded, Switch};
 use crate::container::runtimes::{RuntimeFound, Runtimes};
 use crate::container::{ContainerKey, cgroup};
-use crate::host::kernel::Kernel;
+use crate::fingerprint::files::Files;
+use crate::host::kernel::{Capabilities, Kernel};
 use crate::sensor::fanotify::group::{self, Way};
 use crate::sensor::mounts::status;
 use crate::sensor::proc_connector;
@@ -71,12 +71,34 @@ fn describe(found: &RuntimeFound) -> String {
     format!("{} ({place}, {running})", found.runtime.as_str())
 }
 
-/// Collects the facts: `proc` is /proc, `boot` is /boot. Opens and connects, changes nothing.
-pub fn gather(proc: &Path, boot: &Path, loaded: &Loaded, probes: &impl Probes) -> Report {
+/// Where the system shows itself.
+#[derive(Debug, Clone, Copy)]
+pub struct Roots<'a> {
+    /// /proc
+    pub proc: &'a Path,
+    /// /boot
+    pub boot: &'a Path,
+    /// /run
+    pub run: &'a Path,
+}
+
+/// Collects the facts. Opens and connects, changes nothing.
+pub fn gather(roots: Roots<'_>, loaded: &Loaded, probes: &impl Probes) -> Report {
+    let Roots { proc, boot, run } = roots;
     let config = &loaded.config;
     let (containers, own) = containers(proc, probes);
+    let kernel = Kernel::read(proc, boot);
+    let watcher = Running::find(proc, &config.state.directory);
+    let view = View::new(watcher.as_ref().map(|watcher| watcher.root(proc)), run);
+    let places = || {
+        let alert_file = config.alert_file.enabled.then(|| view.place(&config.alert_file.path));
+        (alert_file, view.place(&config.state.directory))
+    };
+    let held = kernel.capabilities.unwrap_or(Capabilities(0));
+    let (alert_file, state) = as_the_watcher(held, places).unwrap_or_else(places);
+    let own_files = loaded.fingerprints();
     Report {
-        kernel: Kernel::read(proc, boot),
+        kernel,
         call_filters: has_call_filters(),
         config: (loaded.path().to_path_buf(), loaded.exists()),
         sensors: config.sensors.clone(),
@@ -92,11 +114,14 @@ pub fn gather(proc: &Path, boot: &Path, loaded: &Loaded, probes: &impl Probes) -
         own,
         syslog: config.syslog.enabled.then(|| {
             let reachable = config.syslog.socket().map_or_else(|| Err("not a local socket".into()), reachable);
-            (config.syslog.target.clone(), reachable)
+            (config.syslog.target.clone(), reachable.map(|()| None))
         }),
-        alert_file: config.alert_file.enabled.then(|| place(&config.alert_file.path)),
-        state: place(&config.state.directory),
-        watcher: Running::find(proc, &config.state.directory),
+        alert_file,
+        state,
+        database: Files::read(&own_files)
+            .and_then(|files| files.compile().map(|_| (own_files.clone(), files.count())))
+            .map_err(|error| error.to_string()),
+        watcher,
     }
 }
 
@@ -134,24 +159,6 @@ fn reachable(socket: &Path) -> std::result::Result<(), String> {
         other => other,
     }
     .map_err(|error| error.to_string())
-}
-
-/// Whether a file or directory can be written, or made. Of one that does not exist yet, what counts is the nearest
-/// directory above it that does.
-fn place(path: &Path) -> Place {
-    let existing = path.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
-    let wanted = if existing.is_dir() { AccessFlags::W_OK | AccessFlags::X_OK } else { AccessFlags::W_OK };
-    let writable = match access(existing, wanted) {
-        Ok(()) if existing != path && !existing.is_dir() => Err(format!("{} is no directory", existing.display())),
-        Ok(()) => Ok(()),
-        Err(error) => Err(refusal(path, existing, error.desc())),
-    };
-    (path.display().to_string(), writable)
-}
-
-/// Why `path` cannot be used, because of `refused`, which is it or above it. The report names `path` itself.
-fn refusal(path: &Path, refused: &Path, why: &str) -> String {
-    if refused == path { why.into() } else { format!("{}: {why}", refused.display()) }
 }
 
 #[cfg(test)]
@@ -208,11 +215,13 @@ mod tests {
         fs::write(&file, "[alert-file]\nenabled = false\n[syslog]\ntarget = \"unix:/nonexistent\"\n").unwrap();
         fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
         let loaded = Config::load(Some(&file)).unwrap();
-        let report = gather(proc.path(), proc.path(), &loaded, &Fake { connector: Ok(()) });
+        let roots = Roots { proc: proc.path(), boot: proc.path(), run: proc.path() };
+        let report = gather(roots, &loaded, &Fake { connector: Ok(()) });
         assert_eq!(report.containers, [("docker", 2)].into());
         assert_eq!(report.own, None);
         assert_eq!(report.alert_file, None);
         assert!(report.syslog.unwrap().1.unwrap_err().contains("No such file"));
+        assert_eq!(report.database, Ok((proc.path().join("fingerprints.d"), 0)));
     }
 
     #[test]
@@ -226,22 +235,5 @@ mod tests {
         fs::remove_file(&path).unwrap();
         let _stream = UnixListener::bind(&path).unwrap();
         assert_eq!(reachable(&path), Ok(()));
-    }
-
-    #[test]
-    fn a_place_that_is_not_there_yet_can_be_made() {
-        let directory = tempfile::tempdir().unwrap();
-        let file = directory.path().join("file");
-        fs::write(&file, "").unwrap();
-        assert_eq!(place(&directory.path().join("a/b/c")).1, Ok(()));
-        assert_eq!(place(&file).1, Ok(()));
-        assert!(place(&file.join("below")).1.unwrap_err().ends_with("is no directory"));
-    }
-
-    #[test]
-    fn a_refused_place_is_named_once() {
-        let refused = |refused: &str| refusal(Path::new("/var/log/x"), Path::new(refused), "Permission denied");
-        assert_eq!(refused("/var/log/x"), "Permission denied");
-        assert_eq!(refused("/var"), "/var: Permission denied");
     }
 }

@@ -2,6 +2,7 @@
 //! written here; [`gather()`] collects them.
 
 mod gather;
+mod places;
 mod running;
 
 use std::collections::BTreeMap;
@@ -9,8 +10,9 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-pub use gather::{Probes, gather};
-pub use running::{Privileges, Running};
+pub use gather::{Probes, Roots, gather};
+pub use places::Place;
+pub use running::{Privileges, Running, Sensing};
 
 use super::print;
 use crate::alert::escape;
@@ -28,7 +30,8 @@ use crate::sensor::mounts::status::{ContainerCoverage, Coverage};
 /// A configuration that cannot be used, or a stdout that cannot be written to.
 pub fn run(options: &ConfigOption) -> Result<ExitCode> {
     let loaded = Config::load(options.config.as_deref())?;
-    let report = gather(Path::new("/proc"), Path::new("/boot"), &loaded, &gather::Installed);
+    let roots = Roots { proc: Path::new("/proc"), boot: Path::new("/boot"), run: Path::new("/run") };
+    let report = gather(roots, &loaded, &gather::Installed);
     print(&report.render())?;
     Ok(if report.is_degraded() { ExitCode::from(1) } else { ExitCode::SUCCESS })
 }
@@ -36,9 +39,6 @@ pub fn run(options: &ConfigOption) -> Result<ExitCode> {
 /// Containers that are listed, and of each the mounts that are not covered.
 const LISTED: usize = 100;
 const LISTED_MOUNTS: usize = 8;
-
-/// A place that alerts or state go to: its name, and why it cannot be used.
-type Place = (String, std::result::Result<(), String>);
 
 /// The facts.
 #[derive(Debug)]
@@ -69,6 +69,8 @@ pub struct Report {
     pub alert_file: Option<Place>,
     /// The state directory.
     pub state: Place,
+    /// An operator's part of the database: where, and how many files, or what is wrong with one of them.
+    pub database: std::result::Result<(PathBuf, usize), String>,
     /// The watcher that runs with it.
     pub watcher: Option<Running>,
 }
@@ -133,11 +135,18 @@ impl Report {
             }
         }
         judge_place(&mut add, "state", &self.state);
+        match &self.database {
+            Ok((directory, files)) => {
+                add(State::Fine, "database", format!("compiled in, and {files} files of {}", directory.display()));
+            }
+            Err(why) => add(State::Degraded, "database", why.clone()),
+        }
         match self.watcher.as_ref().map(Running::describe) {
             Some((true, text)) => add(State::Fine, "watcher", text),
             Some((false, text)) => add(State::Note, "watcher", text),
             None => add(State::Note, "watcher", "none runs with this state directory".into()),
         }
+        self.judge_watcher(&mut add);
         let (path, exists) = (self.config.0.display(), self.config.1);
         let config = if exists { path.to_string() } else { format!("{path} is not there, the defaults hold") };
         add(State::Note, "config", config);
@@ -221,8 +230,8 @@ impl Report {
                 add(State::Note, "fanotify", format!("not to be had: {OPENS_ALONE}"));
             }
             Some(Ok(way)) => add(State::Fine, "fanotify", format!("available: {}", way.describe())),
-            // An old kernel is no fault of this host's.
-            Some(Err(why)) => add(State::Note, "fanotify", format!("not to be had: {why}")),
+            // Every kernel that is supported has it (2.6.37): one without it was built so, or somebody refuses it.
+            Some(Err(why)) => add(State::Degraded, "fanotify", format!("not to be had: {why}")),
         }
         match self.sensors.procfs_poll {
             Switch::Off => add(State::Degraded, "procfs-poll", "switched off: nothing repairs a loss of events".into()),
@@ -254,6 +263,40 @@ impl Report {
         }
     }
 
+    /// Whether the watcher that runs has what this host offers and the configuration wants.
+    fn judge_watcher(&self, add: &mut impl FnMut(State, &'static str, String)) {
+        let Some(sensing) = self.watcher.as_ref().and_then(|watcher| watcher.sensors) else { return };
+        let mut all_there = true;
+        let mut differ = |text: String| {
+            all_there = false;
+            add(State::Degraded, "its sensors", text);
+        };
+        let kinds = [
+            ("proc-connector", sensing.connector, self.connector.is_some(), self.has_connector()),
+            ("fanotify", sensing.fanotify, self.fanotify.is_some(), self.has_fanotify()),
+        ];
+        for (name, has, wanted, offered) in kinds {
+            if offered && !has {
+                differ(format!(
+                    "it has no {name}, which this host offers: refused to it at its start, or configured since"
+                ));
+            } else if has && !wanted {
+                differ(format!("it has {name}, which the configuration switches off since its start"));
+            }
+        }
+        match (&self.coverage, &self.fanotify) {
+            (None, _) if sensing.fanotify => differ("it does not say what fanotify covers".into()),
+            (Some(coverage), Some(Ok(way))) if coverage.fanotify != way.describe() => {
+                let offered = way.describe();
+                differ(format!("its fanotify has {}, where this host offers {offered}", coverage.fanotify));
+            }
+            _ => {}
+        }
+        if all_there {
+            add(State::Fine, "its sensors", sensing.describe());
+        }
+    }
+
     fn has_connector(&self) -> bool {
         matches!(self.connector, Some(Ok(())))
     }
@@ -276,7 +319,7 @@ impl Report {
         };
         vec![
             short,
-            "a compiler under a name that is no compiler's: its content is not judged yet",
+            "a compiler of a family that the database does not know, under a name that says nothing",
             "a compiler that is no process: loaded as a library (libtcc, libgccjit), or injected into another process",
             "what runs in a guest of its own: the execs of gVisor and Kata containers are not the host's",
             "a container without a cgroup of its own (rootless podman with cgroupfs) is named by its mount namespace only",
@@ -325,14 +368,15 @@ fn describe(container: &ContainerCoverage, eager: bool) -> String {
 
 fn judge_place(add: &mut impl FnMut(State, &'static str, String), subject: &'static str, (name, usable): &Place) {
     match usable {
-        Ok(()) => add(State::Fine, subject, name.clone()),
+        Ok(None) => add(State::Fine, subject, name.clone()),
+        Ok(Some(remark)) => add(State::Note, subject, format!("{name}: {remark}")),
         Err(why) => add(State::Degraded, subject, format!("{name}: {why}")),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
     use super::*;
     use crate::container::Runtime;
@@ -358,14 +402,15 @@ mod tests {
             config: ("/etc/ccwatch/ccwatch.toml".into(), false),
             sensors: Sensors::default(),
             connector: Some(Ok(())),
-            fanotify: Some(Err("no FAN_OPEN_EXEC".into())),
+            fanotify: Some(Ok(Way::Mount)),
             coverage: None,
             runtimes: vec!["docker (/var/lib/docker)".into()],
             containers: [("docker", 2), ("podman", 1)].into(),
             own: None,
-            syslog: Some(("unix:/dev/log".into(), Ok(()))),
+            syslog: Some(("unix:/dev/log".into(), Ok(None))),
             alert_file: None,
-            state: ("/var/lib/ccwatch".into(), Ok(())),
+            state: ("/var/lib/ccwatch".into(), Ok(None)),
+            database: Ok(("/etc/ccwatch/fingerprints.d".into(), 2)),
             watcher: None,
         }
     }
@@ -386,7 +431,7 @@ ok        capabilities    all that are needed
 ok        system calls    the watcher's are filtered by seccomp
 ok        namespaces      the host's
 ok        proc-connector  available
-note      fanotify        not to be had: no FAN_OPEN_EXEC
+ok        fanotify        available: exec events, a mark on each mount of a container (no marks on filesystems before 4.20)
 ok        procfs-poll     available: baseline and repair
 note      coverage        no watcher with this state directory marks containers now
 note      runtimes        docker (/var/lib/docker)
@@ -394,6 +439,7 @@ note      containers      3 running: docker 2, podman 1
 ok        syslog          unix:/dev/log
 note      alert file      switched off
 ok        state           /var/lib/ccwatch
+ok        database        compiled in, and 2 files of /etc/ccwatch/fingerprints.d
 note      watcher         none runs with this state directory
 note      config          /etc/ccwatch/ccwatch.toml is not there, the defaults hold
 "
@@ -439,6 +485,7 @@ note      config          /etc/ccwatch/ccwatch.toml is not there, the defaults h
     #[test]
     fn no_connector_is_degraded_and_says_why() {
         let mut report = well();
+        report.fanotify = None;
         report.connector = Some(Err("no answer within 100 ms".into()));
         report.kernel.connector = false;
         assert_eq!(degraded(&report), ["proc-connector"]);
@@ -449,6 +496,48 @@ note      config          /etc/ccwatch/ccwatch.toml is not there, the defaults h
         assert!(text.ends_with("\n1 degraded\n"), "{text}");
         report.connector = None;
         assert_eq!(degraded(&report), [""; 0]);
+    }
+
+    /// What a watcher differs in from what this host offers.
+    fn differences(report: &Report) -> Vec<String> {
+        let findings = report.findings();
+        let differing = findings.iter().filter(|f| f.subject == "its sensors" && f.state == State::Degraded);
+        differing.map(|f| f.text.clone()).collect()
+    }
+
+    #[test]
+    fn a_watcher_that_has_less_than_the_host_is_degraded() {
+        let mut report = well();
+        let running = |connector, fanotify| {
+            let sensors = Some(Sensing { connector, fanotify });
+            Some(Running { pid: crate::event::Pid(9), privileges: None, sensors })
+        };
+        report.coverage = Some(Coverage { fanotify: Way::Mount.describe().into(), ..Coverage::default() });
+        report.watcher = running(true, true);
+        assert!(report.render().contains("ok        its sensors     proc-connector, fanotify, procfs-poll\n"));
+        assert_eq!(degraded(&report), [""; 0]);
+        report.watcher = running(false, true);
+        assert!(differences(&report)[0].starts_with("it has no proc-connector, which this host offers"));
+        report.coverage = None;
+        report.watcher = running(true, false);
+        assert!(differences(&report)[0].starts_with("it has no fanotify, which this host offers"));
+        // What the host does not offer is told of the host.
+        report.fanotify = Some(Err("fanotify_init: EPERM".into()));
+        assert_eq!(degraded(&report), ["fanotify"]);
+        report.fanotify = None;
+        assert_eq!(degraded(&report), [""; 0]);
+        report.watcher = running(true, true);
+        assert_eq!(differences(&report).len(), 2, "switched off since, and says nothing");
+        report.fanotify = Some(Ok(Way::Filesystem));
+        report.coverage = Some(Coverage { fanotify: Way::Open.describe().into(), ..Coverage::default() });
+        assert!(differences(&report)[0].starts_with("its fanotify has open events"));
+    }
+
+    #[test]
+    fn a_renamed_compiler_is_not_said_to_be_missed() {
+        let text = well().render();
+        assert!(text.contains("- a compiler of a family that the database does not know"), "{text}");
+        assert!(!text.contains("not judged"), "{text}");
     }
 
     #[test]
@@ -462,6 +551,8 @@ note      config          /etc/ccwatch/ccwatch.toml is not there, the defaults h
         report.syslog = Some(("unix:/dev/log".into(), Err("No such file or directory".into())));
         report.alert_file = Some(("/var/log/x".into(), Err("Read-only file system".into())));
         report.state.1 = Err("Permission denied".into());
+        report.database = Err("/etc/ccwatch/fingerprints.d/a.toml: nonsense".into());
+        report.fanotify = Some(Err("fanotify_init: ENOSYS: Function not implemented".into()));
         report.sensors.procfs_poll = Switch::Off;
         let subjects = [
             "kernel",
@@ -469,10 +560,12 @@ note      config          /etc/ccwatch/ccwatch.toml is not there, the defaults h
             "capabilities",
             "place",
             "namespaces",
+            "fanotify",
             "procfs-poll",
             "syslog",
             "alert file",
             "state",
+            "database",
         ];
         assert_eq!(degraded(&report), subjects);
         let text = report.render();

@@ -2,7 +2,7 @@
 //! whether it can gain others, and whether its system calls are filtered.
 
 use std::os::linux::fs::MetadataExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::event::Pid;
 use crate::host::kernel::{Capabilities, NEEDED};
@@ -17,6 +17,17 @@ pub struct Running {
     pub pid: Pid,
     /// What it may do; `None` where its status cannot be read.
     pub privileges: Option<Privileges>,
+    /// The sensors that it has; `None` where its threads cannot be read.
+    pub sensors: Option<Sensing>,
+}
+
+/// The sensors that hear of an exec as it happens, of those that a watcher has: each has a thread of its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Sensing {
+    /// The process connector.
+    pub connector: bool,
+    /// fanotify.
+    pub fanotify: bool,
 }
 
 /// From /proc/PID/status.
@@ -41,7 +52,13 @@ impl Running {
         };
         let pid = holders(&locks, inode).find(is_watcher)?;
         let status = super::gather::bounded(&proc.join(pid.0.to_string()).join("status"), MAX_LOCKS);
-        Some(Self { pid, privileges: status.and_then(|status| Privileges::parse(&status)) })
+        let sensors = Sensing::find(&proc.join(pid.0.to_string()).join("task"));
+        Some(Self { pid, privileges: status.and_then(|status| Privileges::parse(&status)), sensors })
+    }
+
+    /// The root directory as it sees it.
+    pub(super) fn root(&self, proc: &Path) -> PathBuf {
+        proc.join(self.pid.0.to_string()).join("root")
     }
 
     /// One line for people, and whether all is as it should be.
@@ -60,6 +77,27 @@ impl Running {
         let calls = if filtered { "system calls filtered" } else { "system calls not filtered" };
         let text = format!("runs as process {pid}: {capabilities}, {gain}, {calls}");
         (more == 0 && no_new_privs && filtered, text)
+    }
+}
+
+impl Sensing {
+    fn find(tasks: &Path) -> Option<Self> {
+        let mut found = Self::default();
+        for task in std::fs::read_dir(tasks).ok()?.flatten() {
+            match super::gather::bounded(&task.path().join("comm"), 64).as_deref().map(<[u8]>::trim_ascii) {
+                Some(b"connector") => found.connector = true,
+                Some(b"fanotify") => found.fanotify = true,
+                _ => {}
+            }
+        }
+        Some(found)
+    }
+
+    /// For people.
+    pub(super) fn describe(self) -> String {
+        let names = [(self.connector, "proc-connector"), (self.fanotify, "fanotify"), (true, "procfs-poll")];
+        let names: Vec<&str> = names.iter().filter(|(has, _)| *has).map(|(_, name)| *name).collect();
+        names.join(", ")
     }
 }
 
@@ -117,7 +155,14 @@ mod tests {
             fs::write(proc.path().join(pid).join("comm"), comm).unwrap();
         }
         let found = Running::find(proc.path(), state.path()).unwrap();
-        assert_eq!(found, Running { pid: Pid(9), privileges: None });
+        assert_eq!(found, Running { pid: Pid(9), privileges: None, sensors: None });
+        for (task, comm) in [("9", "ccwatch\n"), ("10", "fanotify\n"), ("11", "mounts\n"), ("12", "procfs-poll\n")] {
+            fs::create_dir_all(proc.path().join("9/task").join(task)).unwrap();
+            fs::write(proc.path().join("9/task").join(task).join("comm"), comm).unwrap();
+        }
+        let sensors = Running::find(proc.path(), state.path()).unwrap().sensors.unwrap();
+        assert_eq!(sensors, Sensing { connector: false, fanotify: true });
+        assert_eq!(sensors.describe(), "fanotify, procfs-poll");
         fs::write(proc.path().join("9/status"), STATUS).unwrap();
         let (fine, text) = Running::find(proc.path(), state.path()).unwrap().describe();
         assert_eq!(text, "runs as process 9: 4 capabilities, no new privileges, system calls filtered");
@@ -128,7 +173,7 @@ mod tests {
     #[test]
     fn what_it_has_too_much_is_told() {
         let status = STATUS.replace("281004", "281006").replace("Seccomp:\t2", "Seccomp:\t0");
-        let running = Running { pid: Pid(3), privileges: Privileges::parse(status.as_bytes()) };
+        let running = Running { pid: Pid(3), privileges: Privileges::parse(status.as_bytes()), sensors: None };
         let (fine, text) = running.describe();
         assert!(!fine);
         assert!(text.contains("1 capabilities more than the 4") && text.ends_with("not filtered"), "{text}");

@@ -20,6 +20,7 @@ use super::demo::Demo;
 use crate::cli::RunOptions;
 use crate::config::{Config, Loaded, Message};
 use crate::error::{Error, Result};
+use crate::fingerprint::Database;
 use crate::fingerprint::files::Files;
 use crate::host::kernel::Kernel;
 use crate::host::privilege;
@@ -106,49 +107,70 @@ fn raise_descriptor_limit() {
     }
 }
 
+/// What has changed since it was last taken over.
+#[derive(Default)]
+struct Changes {
+    config: Option<Loaded>,
+    database: Option<(Files, Database)>,
+}
+
+impl Changes {
+    /// Reads both again.
+    ///
+    /// # Errors
+    /// What cannot be used of the one or the other: then neither is to be taken over.
+    fn read(loaded: &Loaded, files: &Files) -> Result<Self> {
+        let read = Files::read(&loaded.fingerprints())?;
+        let database = if read == *files { None } else { Some(read.compile()?) };
+        Ok(Self { config: loaded.reload()?, database: database.map(|database| (read, database)) })
+    }
+
+    /// As the service manager shows it.
+    fn describe(&self) -> &'static str {
+        match (&self.config, &self.database) {
+            (None, None) => "Watching; the configuration has not changed",
+            (Some(_), None) => "Watching; the configuration was read again",
+            (None, Some(_)) => "Watching; the database was read again",
+            (Some(_), Some(_)) => "Watching; configuration and database were read again",
+        }
+    }
+}
+
 /// Log rotation sends SIGHUP every night: files are reopened always, configuration and database are taken over only if
-/// changed.
+/// changed, and only together.
 /// What cannot be taken over is named as long as it differs from what the watcher was `started` with. The outcome is for
 /// the service manager to show.
 fn reload(loaded: &mut Loaded, files: &mut Files, started: &Config, watcher: &Watcher) -> &'static str {
     watcher.reopen();
-    let refused = |e: Error| {
-        log::error!("the old configuration is kept: {e}");
-        watcher.tell(Life::Refused { why: e.to_string() });
-        "Watching; a changed configuration was refused"
-    };
-    match take_over_database(files, &loaded.fingerprints(), watcher).and_then(|new| Ok((new, loaded.reload()?))) {
-        Ok((true, None)) => {
-            watcher.tell(Life::Reloaded);
-            "Watching; the database was read again"
+    let changes = Changes::read(loaded, files).and_then(|changes| {
+        // The one step that can fail.
+        changes.config.as_ref().map_or(Ok(()), |new| watcher.reconfigure(&new.config)).map(|()| changes)
+    });
+    let changes = match changes {
+        Ok(changes) => changes,
+        Err(e) => {
+            log::error!("the old configuration is kept: {e}");
+            watcher.tell(Life::Refused { why: e.to_string() });
+            return "Watching; a changed configuration was refused";
         }
-        Ok((false, None)) => "Watching; the configuration has not changed",
-        Ok((_, Some(new))) => match watcher.reconfigure(&new.config) {
-            Ok(()) => {
-                log::info!("the configuration was read again");
-                watcher.tell(Life::Reloaded);
-                if let Some(warning) = for_next_start(&new.config.sections_for_next_start(started)) {
-                    log::warn!("{warning}");
-                }
-                *loaded = new;
-                "Watching; the configuration was read again"
-            }
-            Err(e) => refused(e),
-        },
-        Err(e) => refused(e),
+    };
+    let outcome = changes.describe();
+    let changed = changes.config.is_some() || changes.database.is_some();
+    if let Some((read, database)) = changes.database {
+        watcher.replace_database(database);
+        *files = read;
     }
-}
-
-/// Whether an operator's database files have changed, and hold from now on.
-fn take_over_database(files: &mut Files, directory: &Path, watcher: &Watcher) -> Result<bool> {
-    let read = Files::read(directory)?;
-    if read == *files {
-        return Ok(false);
+    if let Some(new) = changes.config {
+        if let Some(warning) = for_next_start(&new.config.sections_for_next_start(started)) {
+            log::warn!("{warning}");
+        }
+        *loaded = new;
     }
-    watcher.replace_database(read.compile()?);
-    log::info!("the database was read again");
-    *files = read;
-    Ok(true)
+    if changed {
+        log::info!("{outcome}");
+        watcher.tell(Life::Reloaded);
+    }
+    outcome
 }
 
 /// `[sensors] and [state] were changed: that holds from the next start`

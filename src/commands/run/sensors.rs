@@ -99,7 +99,11 @@ impl Watcher {
             }
             Err(why) => {
                 self.sensor_lines.push(format!("fanotify: not to be had: {why}"));
-                // An old kernel is what it is; nothing that worked is broken.
+                // Every kernel that is supported has it (2.6.37), so somebody refuses it, or has built the kernel without.
+                // That opens are nothing without the connector is the connector's degradation, or was asked for.
+                if why != OPENS_ALONE {
+                    shared.outlet.tell(Fact::Health { sensor: SensorKind::Fanotify, degraded: Some(why) });
+                }
                 Ok(false)
             }
         }
