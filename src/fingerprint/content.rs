@@ -22,7 +22,7 @@ const PACKED_WITHIN: u64 = 4096;
 
 /// Reads a file that is open for reading (not `O_PATH`), whose offset is left alone, and asks the database what it is. Of
 /// a file larger than `limit` bytes only what is loaded is read, up to the limit, and its SHA-256 is not known
-/// (`truncated`). Besides, at most 0.8 MiB of headers are read.
+/// (`truncated`). Besides, at most 1.6 MiB of headers are read.
 ///
 /// # Errors
 /// `Unreadable` what is not a regular file, and any error of the operating system that has no word of its own;

@@ -246,7 +246,7 @@ pub struct Content {
     pub go_path: Option<String>,
     /// The release of Go that built it: `go1.19.8`.
     pub go_version: Option<String>,
-    /// Names of the libraries that it needs, at most 256.
+    /// Names of the libraries that it needs, at most 512.
     pub needed: Vec<String>,
     /// The family that it is of.
     pub recognised: Option<Recognition>,
