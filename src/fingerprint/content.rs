@@ -9,7 +9,7 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 
 use sha2::{Digest, Sha256};
 
-use super::elf::{Layout, Read};
+use super::elf::{LEAST_PAGE, Layout, Read};
 use super::marks::{Found, Search};
 use super::pages::Sampler;
 use super::{Content, Database};
@@ -64,17 +64,18 @@ fn contents(read: &mut Read<'_>, size: u64, limit: u64, database: &Database) -> 
     let os = |error: io::Error| Missing::from_os(&error);
     let mut content = Content { truncated: size > limit, ..Content::default() };
     let layout = Layout::read(read).map_err(os)?;
-    let (loaded, executable) = match &layout {
-        Some(layout) => (layout.loaded(size), layout.executable(size)),
-        None => (Vec::new(), Vec::new()),
+    let (loaded, executable, code) = match &layout {
+        Some(layout) => (layout.loaded(size, page()), layout.executable(size, page()), layout.code(size)),
+        None => (Vec::new(), Vec::new(), Vec::new()),
     };
     let mut pass = Pass {
         whole: Sha256::new(),
-        code: Sha256::new(),
+        hash: Sha256::new(),
         search: database.contents.marks.search(),
-        pages: Sampler::default(),
+        pages: Sampler::new(&code),
         loaded: &loaded,
         executable: &executable,
+        code: &code,
     };
     let all_loaded = if content.truncated {
         let (within, all) = within(&loaded, limit);
@@ -85,7 +86,7 @@ fn contents(read: &mut Read<'_>, size: u64, limit: u64, database: &Database) -> 
         content.sha256 = Some(pass.whole.finalize().into());
         true
     };
-    content.code_hash = (all_loaded && !executable.is_empty()).then(|| pass.code.finalize().into());
+    content.code_hash = (all_loaded && !code.is_empty()).then(|| pass.hash.finalize().into());
     content.known_good = database.contents.is_known_good(content.sha256.as_ref());
     let (found, pages) = (pass.search.finish(), pass.pages.finish());
     if let Some(layout) = layout {
@@ -100,6 +101,12 @@ fn contents(read: &mut Read<'_>, size: u64, limit: u64, database: &Database) -> 
     }
     content.recognised = database.recognise_content(&content, &found, &pages, read).map_err(os)?;
     Ok(content)
+}
+
+/// Bytes of a page that this machine maps.
+fn page() -> u64 {
+    let page = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE).ok().flatten();
+    page.and_then(|page| u64::try_from(page).ok()).filter(|&page| page >= LEAST_PAGE).unwrap_or(LEAST_PAGE)
 }
 
 /// Whether the mark of UPX stands in what is loaded and near to one of its ends. The packer itself carries it elsewhere.
@@ -126,11 +133,13 @@ fn within(ranges: &[Range<u64>], limit: u64) -> (Vec<Range<u64>>, bool) {
 /// All that is made of a file's bytes, in one pass over them.
 struct Pass<'p> {
     whole: Sha256,
-    code: Sha256,
+    /// Of the code.
+    hash: Sha256,
     search: Search<'p>,
-    pages: Sampler,
+    pages: Sampler<'p>,
     loaded: &'p [Range<u64>],
     executable: &'p [Range<u64>],
+    code: &'p [Range<u64>],
 }
 
 impl Pass<'_> {
@@ -150,8 +159,10 @@ impl Pass<'_> {
                     self.search.feed(bytes, at);
                 }
                 for (bytes, at) in overlaps(self.executable, part, offset) {
-                    self.code.update(bytes);
                     self.pages.feed(bytes, at);
+                }
+                for (bytes, _) in overlaps(self.code, part, offset) {
+                    self.hash.update(bytes);
                 }
                 offset += got as u64;
             }
@@ -269,11 +280,32 @@ pub(super) mod tests {
     #[test]
     fn what_is_appended_or_lies_in_no_segment_is_not_searched() {
         let mut appended = Sample::program(b"nothing");
+        appended.resize(page() as usize, 0);
         appended.extend_from_slice(MARKED);
         assert_eq!(family(&demo(&appended)), None);
         assert_eq!(family(&demo(MARKED)), None, "no ELF file");
         let script = [b"#!/bin/sh\n".as_slice(), &b"\0".repeat(70_000), MARKED].concat();
         assert_eq!((family(&demo(&script)), demo(&script).elf), (None, false));
+    }
+
+    /// Each page of a file as a segment of one byte: the kernel maps the rest of it too.
+    #[test]
+    fn a_family_is_recognised_in_all_that_is_mapped() {
+        let page = page();
+        let load = |number: u64| Segment {
+            kind: elf::abi::PT_LOAD,
+            flags: 5,
+            offset: number * page,
+            size: 1,
+            address: 0x40_0000 + number * page,
+            align: page,
+        };
+        let body = [vec![0; 3000], MARKED.to_vec(), vec![0; 3 * page as usize]].concat();
+        let file = Sample { segments: (0..3).map(load).collect(), body, ..Sample::default() }.file();
+        assert_eq!(family(&demo(&file)), Some("demo"));
+        let three: Vec<u8> = (0..3).map(|number| file[number * page as usize]).collect();
+        let expected: [u8; 32] = Sha256::digest(&three).into();
+        assert_eq!(demo(&file).code_hash, Some(expected));
     }
 
     #[test]
@@ -301,8 +333,10 @@ pub(super) mod tests {
         assert_eq!(demo(&sample.file()).code_hash, Some(expected));
         let other_notes = Sample { body: b"oneTWOsix".to_vec(), ..sample };
         assert_eq!(demo(&other_notes.file()).code_hash, Some(expected));
-        assert_eq!(limited(&other_notes.file(), 8).code_hash, None, "cut short");
-        assert_eq!(limited(&other_notes.file(), 9).code_hash, Some(expected));
+        let file = other_notes.file();
+        assert_eq!(limited(&file, 8).code_hash, None, "cut short");
+        let longer = [&file[..], &vec![0; 2 * page() as usize]].concat();
+        assert_eq!(limited(&longer, page()).code_hash, Some(expected), "all that is mapped of it");
     }
 
     #[test]
@@ -337,6 +371,7 @@ pub(super) mod tests {
             assert_eq!(demo(&Sample::program(&body)).packed, packed);
         }
         let mut appended = Sample::program(&[0; 10_000]);
+        appended.resize(appended.len().next_multiple_of(page() as usize), 0);
         appended.extend_from_slice(b"UPX!");
         assert!(!demo(&appended).packed);
     }

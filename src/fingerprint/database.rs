@@ -8,7 +8,7 @@ use super::arguments::Grammar;
 use super::elf::{Read, go};
 use super::marks::{Found, MarkId};
 use super::name::{self, NamePattern, Suffix};
-use super::pages::Pages;
+use super::pages::{Pages, Sample};
 use super::path::PathPattern;
 use super::raw::{RawDatabase, RawFamily};
 use super::recognition::{Claimant, Contents};
@@ -181,7 +181,7 @@ impl Database {
         &self,
         content: &Content,
         found: &Found,
-        pages: &[u64],
+        pages: &Sample,
         read: &mut Read<'_>,
     ) -> io::Result<Option<Recognition>> {
         self.contents.recognise(content, found, pages, &self.claimants(), read)

@@ -14,7 +14,7 @@ use serde::Deserialize;
 
 use super::elf::{Read, notes, part};
 use super::marks::{Found, MarkId, Marks};
-use super::pages::Pages;
+use super::pages::{Pages, Sample};
 use super::{Confidence, Content, Evidence, Kind, Recognition};
 
 /// A mark that is shorter stands in too many files.
@@ -220,8 +220,8 @@ impl Contents {
         sha256.is_some_and(|hash| self.known_good.contains(&hash[..]))
     }
 
-    /// The family that a content is of. `content` has all that is not searched for, `found` what is, `pages` the least
-    /// hashes of its code's pages; `read` is asked for the version, at most 64 times 32 bytes.
+    /// The family that a content is of. `content` has all that is not searched for, `found` what is, `pages` a
+    /// sample of its code; `read` is asked for the version, at most 64 times 32 bytes.
     ///
     /// # Errors
     /// Those of `read`.
@@ -229,7 +229,7 @@ impl Contents {
         &self,
         content: &Content,
         found: &Found,
-        pages: &[u64],
+        pages: &Sample,
         claimants: &[Claimant<'_>],
         read: &mut Read<'_>,
     ) -> io::Result<Option<Recognition>> {
@@ -270,7 +270,7 @@ impl Contents {
         &'c self,
         content: &'c Content,
         found: &'c Found,
-        pages: &[u64],
+        pages: &Sample,
         claimants: &'c [Claimant<'c>],
     ) -> impl Iterator<Item = (Claim, usize)> + 'c {
         let claim = |family: usize, rank, share, count, entry| {

@@ -25,6 +25,9 @@ const HEADER_BYTES: usize = elf::abi::EI_NIDENT + elf::file::ELF64_EHDR_TAILSIZE
 /// The first bytes of each ELF file.
 const MAGIC: &[u8] = b"\x7fELF";
 
+/// The smallest page of any machine that Linux runs on.
+pub(super) const LEAST_PAGE: u64 = 4096;
+
 /// Fills the buffer from an offset as far as the file goes, and says how far that was.
 pub(super) type Read<'r> = dyn FnMut(&mut [u8], u64) -> io::Result<usize> + 'r;
 
@@ -68,14 +71,26 @@ impl Layout {
         Ok((!readings.is_empty()).then_some(Self { readings }))
     }
 
-    /// The file's bytes that are loaded, in a file of `size` bytes: ranges in order that neither overlap nor touch.
-    pub(super) fn loaded(&self, size: u64) -> Vec<Range<u64>> {
-        merged(self.loads(), size)
+    /// The file's bytes that are loaded, in a file of `size` bytes: ranges in order that neither overlap nor touch. The
+    /// kernel maps whole pages, of `page` bytes, however few of their bytes a header asks for (elf_map in
+    /// fs/binfmt_elf.c).
+    pub(super) fn loaded(&self, size: u64, page: u64) -> Vec<Range<u64>> {
+        merged(self.loads().map(|segment| pages(segment, page)), size)
     }
 
     /// The same of those that may be executed.
-    pub(super) fn executable(&self, size: u64) -> Vec<Range<u64>> {
-        merged(self.loads().filter(|segment| segment.p_flags & elf::abi::PF_X != 0), size)
+    pub(super) fn executable(&self, size: u64, page: u64) -> Vec<Range<u64>> {
+        merged(self.executed().map(|segment| pages(segment, page)), size)
+    }
+
+    /// Of those, what the headers ask for, to the byte: what a linker put there, whatever follows it in the file.
+    pub(super) fn code(&self, size: u64) -> Vec<Range<u64>> {
+        let exact = |segment: &ProgramHeader| segment.p_offset..segment.p_offset.saturating_add(segment.p_filesz);
+        merged(self.executed().map(exact), size)
+    }
+
+    fn executed(&self) -> impl Iterator<Item = &ProgramHeader> {
+        self.loads().filter(|segment| segment.p_flags & elf::abi::PF_X != 0)
     }
 
     fn loads(&self) -> impl Iterator<Item = &ProgramHeader> {
@@ -103,12 +118,15 @@ impl Reading {
         self.segments.iter().filter(|segment| segment.p_type == elf::abi::PT_LOAD)
     }
 
-    /// Where in the file the byte lies that is loaded at an address, and how many follow it in its segment.
+    /// Where in the file the byte lies that is loaded at an address, and how many follow it that are mapped with it. What
+    /// a segment has for itself goes before what comes with its pages.
     fn offset_of(&self, address: u64) -> Option<(u64, u64)> {
-        self.loads().find_map(|segment| {
-            let into = address.checked_sub(segment.p_vaddr).filter(|&into| into < segment.p_filesz)?;
-            Some((segment.p_offset.checked_add(into)?, segment.p_filesz - into))
-        })
+        let within = |segment: &ProgramHeader, range: Range<u64>| {
+            let offset = address.wrapping_sub(segment.p_vaddr).wrapping_add(segment.p_offset);
+            range.contains(&offset).then(|| (offset, range.end - offset))
+        };
+        let exact = |s: &ProgramHeader| within(s, s.p_offset..s.p_offset.saturating_add(s.p_filesz));
+        self.loads().find_map(exact).or_else(|| self.loads().find_map(|s| within(s, pages(s, LEAST_PAGE))))
     }
 }
 
@@ -124,10 +142,16 @@ fn file_header(class: Class, tail: &[u8]) -> Option<FileHeader<AnyEndian>> {
         .find(|header| usize::from(header.e_phentsize) == entry)
 }
 
-/// The segments' ranges in the file, cut at its end, sorted and joined: no byte stands in two of them.
-fn merged<'s>(segments: impl Iterator<Item = &'s ProgramHeader>, size: u64) -> Vec<Range<u64>> {
-    let mut ranges: Vec<Range<u64>> = segments
-        .map(|s| s.p_offset.min(size)..s.p_offset.saturating_add(s.p_filesz).min(size))
+/// The whole pages that are mapped of a segment; one where it asks for nothing, but does not begin with a page.
+fn pages(segment: &ProgramHeader, page: u64) -> Range<u64> {
+    let (start, end) = (segment.p_offset, segment.p_offset.saturating_add(segment.p_filesz));
+    start - start % page..end.checked_next_multiple_of(page).unwrap_or(u64::MAX)
+}
+
+/// Ranges of the file, cut at its end, sorted and joined: no byte stands in two of them.
+fn merged(ranges: impl Iterator<Item = Range<u64>>, size: u64) -> Vec<Range<u64>> {
+    let mut ranges: Vec<Range<u64>> = ranges
+        .map(|range| range.start.min(size)..range.end.min(size))
         .filter(|range| !range.is_empty())
         .collect();
     ranges.sort_by_key(|range| range.start);
@@ -168,8 +192,28 @@ mod tests {
         ] {
             let file = Sample { segments, ..Sample::default() }.file();
             let layout = layout(&file).unwrap();
-            assert_eq!((layout.loaded(1000), layout.executable(1000)), (loaded, executable));
+            assert_eq!((layout.loaded(1000, 1), layout.executable(1000, 1)), (loaded, executable.clone()));
+            assert_eq!(layout.code(1000), executable);
         }
+    }
+
+    #[test]
+    fn whole_pages_are_loaded() {
+        let load = |offset, size, flags| Segment { kind: elf::abi::PT_LOAD, flags, offset, size, address: 0, align: 4 };
+        for (segments, loaded, executable) in [
+            (vec![load(0, 1, 4), load(4096, 1, 5)], vec![0..8192], vec![4096..8192]),
+            (vec![load(5000, 1, 5), load(9000, 0, 4)], vec![4096..10_000], vec![4096..8192]),
+            // A page without a byte of its own, on kernels before 6.10.
+            (vec![load(4097, 0, 5)], vec![4096..8192], vec![4096..8192]),
+            (vec![load(4096, 0, 5)], vec![], vec![]),
+            (vec![load(9999, u64::MAX, 5)], vec![8192..10_000], vec![8192..10_000]),
+            (vec![load(PAST_END, 100, 5), load(10_000, 1, 5)], vec![8192..10_000], vec![8192..10_000]),
+        ] {
+            let layout = layout(&Sample { segments, ..Sample::default() }.file()).unwrap();
+            assert_eq!((layout.loaded(10_000, 4096), layout.executable(10_000, 4096)), (loaded, executable));
+        }
+        let one = layout(&Sample { segments: vec![load(70_000, 1, 5)], ..Sample::default() }.file()).unwrap();
+        assert_eq!((one.loaded(1 << 20, 65_536), one.code(1 << 20)), (vec![65_536..131_072], vec![70_000..70_001]));
     }
 
     #[test]
@@ -181,11 +225,12 @@ mod tests {
                         Segment { kind: elf::abi::PT_LOAD, flags: 5, offset: 8, size: 20, address: 0x400, align: 4 };
                     let file = Sample { class, big, machine, segments: vec![load], body: vec![] }.file();
                     let layout = layout(&file).unwrap();
-                    assert_eq!(layout.loaded(1 << 20), [8..28], "{class:?} {big} {machine}");
+                    assert_eq!(layout.loaded(1 << 20, 1), [8..28], "{class:?} {big} {machine}");
                     let [reading] = &layout.readings[..] else { unreachable!() };
                     assert_eq!((reading.class, reading.endian == AnyEndian::Big), (class, big));
                     assert_eq!(reading.offset_of(0x410), Some((24, 4)));
-                    assert_eq!((reading.offset_of(0x3ff), reading.offset_of(0x414)), (None, None));
+                    assert_eq!((reading.offset_of(0x3f7), reading.offset_of(0x13f8)), (None, None));
+                    assert_eq!((reading.offset_of(0x3f8), reading.offset_of(0x414)), (Some((0, 4096)), Some((28, 4068))));
                 }
             }
         }
@@ -219,7 +264,7 @@ mod tests {
                     for value in [0, 1, 2, 3, 0xff] {
                         let mut odd = good.clone();
                         odd[at] = value;
-                        assert_eq!(layout(&odd).unwrap().loaded(1 << 20), [8..28], "{class:?} {big} {at} {value}");
+                        assert_eq!(layout(&odd).unwrap().loaded(1 << 20, 1), [8..28], "{class:?} {big} {at} {value}");
                     }
                 }
             }
@@ -237,9 +282,9 @@ mod tests {
         for value in [elf::abi::PT_LOAD, 100, 0, 0, 50, 50, 5, 4] {
             file.extend(value.to_le_bytes());
         }
-        assert_eq!(layout(&file).unwrap().loaded(1000), [8..28, 100..150]);
+        assert_eq!(layout(&file).unwrap().loaded(1000, 1), [8..28, 100..150]);
         // The longer one alone is refused.
         file[56..58].fill(0);
-        assert_eq!(layout(&file).unwrap().loaded(1000), [100..150]);
+        assert_eq!(layout(&file).unwrap().loaded(1000, 1), [100..150]);
     }
 }
