@@ -18,9 +18,10 @@ use crate::cli::FingerprintOptions;
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::event::Missing;
+use crate::fingerprint::content::{self, Limit};
 use crate::fingerprint::entry::{self, entry};
 use crate::fingerprint::files::Files;
-use crate::fingerprint::{Content, Database, Invocation, Request, Verdict, content};
+use crate::fingerprint::{Content, Database, Invocation, Request, Verdict};
 use crate::host::bounded;
 
 /// The family of what nothing is known of.
@@ -88,14 +89,14 @@ fn read(path: &Path, limit: u64, database: &Database) -> Result<(PathBuf, Conten
         let reason = match why {
             Missing::Denied => io::Error::from(io::ErrorKind::PermissionDenied),
             Missing::Malformed | Missing::Unreadable => {
-                io::Error::other("is no regular file, or changes while it is read")
+                io::Error::other("is no regular file, or shrinks while it is read")
             }
             other => io::Error::other(other.as_str()),
         };
         Error::file("read", path, reason)
     };
     let (file, _) = bounded::open_place(place.as_fd()).map_err(unreadable)?;
-    let content = content::read(&file.into(), limit, database).map_err(unreadable)?;
+    let content = content::read(&file.into(), Limit { bytes: limit, time: None }, database).map_err(unreadable)?;
     Ok((real, content))
 }
 

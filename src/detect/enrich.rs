@@ -17,9 +17,8 @@ use crate::detect::judged::Judged;
 use crate::detect::sessions::SessionNumber;
 use crate::detect::triage::invocation;
 use crate::event::{Field, FileId, Look, Missing, Monotonic, Namespace, Pid, ProcessId};
-use crate::fingerprint::{
-    Content, ContentSays, Database, Invocation, Recognition, SharedDatabase, content, loaded, memory,
-};
+use crate::fingerprint::content::{self, Limit};
+use crate::fingerprint::{Content, ContentSays, Database, Invocation, Recognition, SharedDatabase, loaded, memory};
 use crate::host::ancestry::{Kin, climb};
 use crate::host::clock;
 use crate::host::process::{Arguments, Proc, ProcessDir, file_id, file_status};
@@ -201,6 +200,8 @@ type Names = LruCache<(Namespace, u32), (Field<String>, Monotonic)>;
 const NAMES: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
 /// A packed program of some megabytes is unpacked in this time.
 const UNPACKING: u32 = 8;
+/// CPU time for one file: hashing 256 MiB takes less, but on the slowest of machines.
+const READ_TIME: Duration = Duration::from_secs(1);
 const UNPACKS: Duration = Duration::from_millis(10);
 const NAME_FRESH: Duration = Duration::from_secs(30);
 
@@ -260,7 +261,10 @@ impl Reads {
     fn content(&self, file: &OwnedFd, limit: u64, image: Option<Image>) -> Finding {
         let (began, database) = (SystemTime::now(), self.database.load_full());
         let mut content = read_content(file, limit, &database);
-        let mut open = matches!(content, Err(Missing::Malformed | Missing::Gone));
+        let mut open = match &content {
+            Ok(content) => content.changed,
+            Err(why) => matches!(why, Missing::Malformed | Missing::Gone),
+        };
         if let Ok(content) = &mut content
             && content.packed
             && content.recognised.is_none()
@@ -380,11 +384,15 @@ fn unpacked((dir, exe): &Image, limit: u64, database: &Database) -> Field<Option
 }
 
 /// Reopens the inode that the sensor pinned; no name is looked up. A device or a FIFO in its place must not block.
-fn read_content(file: &OwnedFd, limit: u64, database: &Database) -> Field<Content> {
+fn read_content(file: &OwnedFd, bytes: u64, database: &Database) -> Field<Content> {
     let path = format!("/proc/self/fd/{}", file.as_raw_fd());
     let open = |flags| std::fs::OpenOptions::new().read(true).custom_flags(flags).open(&path);
     let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
     let opened = open(flags | libc::O_NOATIME).or_else(|_| open(flags)).map_err(|e| Missing::from_os(&e))?;
-    // Whoever unlinks a file that runs changes its ctime, and nothing else: the second time it stands still.
-    content::read(&opened, limit, database).or_else(|_| content::read(&opened, limit, database))
+    let read = || content::read(&opened, Limit { bytes, time: Some(READ_TIME) }, database);
+    match read() {
+        Ok(content) if !content.changed || database.content_says(&content) == ContentSays::Toolchain => Ok(content),
+        // Whoever unlinks a file that runs changes its ctime, and nothing else: the second time it stands still.
+        first => read().or(first),
+    }
 }

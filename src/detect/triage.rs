@@ -143,7 +143,7 @@ impl Triage for Screen {
             return false;
         }
         // Whose file cannot be named cannot be read either.
-        look.file().is_none_or(|id| matches!(self.judged.says(id), Some(ContentSays::Innocent | ContentSays::Unknown)))
+        look.file().is_none_or(|id| self.judged.says(id) == Some(ContentSays::Innocent))
     }
 
     fn is_entering(&self, look: &Look) -> bool {

@@ -75,10 +75,10 @@ impl Database {
             Some(family) if family.runs == Some(Launcher::Loader) => ContentSays::Loader,
             Some(family) if family.runs.is_some_and(Launcher::is_told_by_arguments) => ContentSays::ByArguments,
             Some(family) if !family.compile_commands.is_empty() => ContentSays::ByArguments,
-            Some(_) => ContentSays::Innocent,
             None if content.structure => ContentSays::Toolchain,
-            None if content.truncated || content.packed => ContentSays::Unknown,
-            None => ContentSays::Innocent,
+            // Whatever else was found: what would make it a compiler may stand where nobody looked.
+            _ if content.unsearched || content.changed || content.packed => ContentSays::Unknown,
+            _ => ContentSays::Innocent,
         }
     }
 
@@ -307,7 +307,7 @@ fn annotate(verdict: &mut Verdict, content: &Content) {
     if content.packed {
         verdict.evidence.push(Evidence::Packed);
     }
-    if content.truncated && verdict.kind.is_toolchain() {
+    if content.truncated {
         verdict.evidence.push(Evidence::ReadLimit);
     }
 }

@@ -35,6 +35,7 @@ pub fn recognise(memory: &File, ranges: &[Range<u64>], limit: u64, database: &Da
         Err(e) if e.raw_os_error() == Some(libc::EIO) => Ok(0),
         other => other,
     };
-    let found: io::Result<_> = database.recognise_content(&Content::default(), &search.finish(), &Sample::default(), &mut read);
+    let found: io::Result<_> =
+        database.recognise_content(&Content::default(), &search.finish(), &Sample::default(), &mut read);
     found.ok().flatten()
 }

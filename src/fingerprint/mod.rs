@@ -26,6 +26,7 @@ pub mod memory;
 mod name;
 mod pages;
 mod path;
+mod ranges;
 mod raw;
 mod recognition;
 mod script;
@@ -139,7 +140,7 @@ pub enum Evidence {
     Sha256,
     /// Compressed by an executable packer: what it is stands in memory alone.
     Packed,
-    /// The file was larger than the limit on what is read.
+    /// Not all of the file was read: it is larger than the limit, or took too long.
     ReadLimit,
 }
 
@@ -229,15 +230,19 @@ pub struct Invocation<'a> {
 /// What a worker read of a file's content, and what the database recognised in it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Content {
-    /// SHA-256 of the whole file; `None` where it is larger than the limit.
+    /// SHA-256 of the whole file; `None` where it is larger than a limit allows, or has changed.
     pub sha256: Option<[u8; 32]>,
-    /// SHA-256 of the executable segments' bytes in the order of the file; `None` where there are none, or where the
-    /// limit came before their end.
+    /// SHA-256 of the executable segments' bytes in the order of the file; `None` where there are none, where the limit came
+    /// before their end, and where a larger file than it has a hole in them.
     pub code_hash: Option<[u8; 32]>,
     /// GNU build-id from PT_NOTE.
     pub build_id: Option<Vec<u8>>,
     /// Not all of the file was read.
     pub truncated: bool,
+    /// Not all that is loaded of it was searched.
+    pub unsearched: bool,
+    /// It changed while it was read: what was recognised was there, but its hashes would be those of no state it ever had.
+    pub changed: bool,
     /// It is an ELF file; there is nothing to recognise in others.
     pub elf: bool,
     /// Compressed by an executable packer.
@@ -284,6 +289,6 @@ pub enum ContentSays {
     Loader,
     /// It was searched to its end and is none: only a name can still make it one.
     Innocent,
-    /// It was not searched to its end, or what it is stands in memory alone.
+    /// It was not searched to its end, it changed meanwhile, or what it is stands in memory alone.
     Unknown,
 }

@@ -88,7 +88,11 @@ fn content(says: &str) -> Option<Content> {
         "good" => Content { elf: true, known_good: true, ..Content::default() },
         "structure" => Content { elf: true, structure: true, ..Content::default() },
         "packed" => Content { elf: true, packed: true, ..Content::default() },
-        "cut" => Content { elf: true, truncated: true, ..Content::default() },
+        "cut" => Content { elf: true, truncated: true, unsearched: true, ..Content::default() },
+        "appended" => Content { elf: true, truncated: true, ..Content::default() },
+        "changed" => Content { elf: true, changed: true, ..Content::default() },
+        "archiver?" => Content { changed: true, ..content("archiver")? },
+        "driver?" => Content { changed: true, ..content("driver")? },
         "driver" => family("driver", Kind::Compiler, Some("gnu"), marker, high),
         "driver!" => family("driver", Kind::Compiler, Some("gnu"), Evidence::Sha256, Confidence::Certain),
         "internal" => family("internal", Kind::CompilerInternal, Some("gnu"), marker, high),
@@ -155,7 +159,9 @@ const ROWS: &str = "
 /tmp/x                            =  structure  compiler          unknown    low     -  structure
 /tmp/x                            =  nothing    not-compiler      unknown    low     -
 /tmp/x                            =  packed     not-compiler      unknown    low     -  packed
-/tmp/x                            =  cut        not-compiler      unknown    low     -
+/tmp/x                            =  cut        not-compiler      unknown    low     -  read-limit
+/tmp/x                            =  appended   not-compiler      unknown    low     -  read-limit
+/tmp/x                            =  changed    not-compiler      unknown    low     -
 /tmp/x                            =  good       not-compiler      unknown    certain -  sha256
 # a process may call itself what it likes, unless its file is known
 /tmp/x                     driver,driver  nothing    compiler     driver     low     -  name
@@ -225,6 +231,10 @@ fn a_content_alone_tells_whether_its_execs_concern_us() {
         ("nothing", Innocent),
         ("packed", Unknown),
         ("cut", Unknown),
+        ("appended", Innocent),
+        ("changed", Unknown),
+        ("archiver?", Unknown),
+        ("driver?", Toolchain),
     ] {
         assert_eq!(database.content_says(&content(says).unwrap()), expected, "{says}");
     }

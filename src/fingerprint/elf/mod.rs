@@ -150,10 +150,8 @@ fn pages(segment: &ProgramHeader, page: u64) -> Range<u64> {
 
 /// Ranges of the file, cut at its end, sorted and joined: no byte stands in two of them.
 fn merged(ranges: impl Iterator<Item = Range<u64>>, size: u64) -> Vec<Range<u64>> {
-    let mut ranges: Vec<Range<u64>> = ranges
-        .map(|range| range.start.min(size)..range.end.min(size))
-        .filter(|range| !range.is_empty())
-        .collect();
+    let mut ranges: Vec<Range<u64>> =
+        ranges.map(|range| range.start.min(size)..range.end.min(size)).filter(|range| !range.is_empty()).collect();
     ranges.sort_by_key(|range| range.start);
     ranges.dedup_by(|next, kept| {
         let joined = next.start <= kept.end;
@@ -230,7 +228,10 @@ mod tests {
                     assert_eq!((reading.class, reading.endian == AnyEndian::Big), (class, big));
                     assert_eq!(reading.offset_of(0x410), Some((24, 4)));
                     assert_eq!((reading.offset_of(0x3f7), reading.offset_of(0x13f8)), (None, None));
-                    assert_eq!((reading.offset_of(0x3f8), reading.offset_of(0x414)), (Some((0, 4096)), Some((28, 4068))));
+                    assert_eq!(
+                        (reading.offset_of(0x3f8), reading.offset_of(0x414)),
+                        (Some((0, 4096)), Some((28, 4068)))
+                    );
                 }
             }
         }
