@@ -12,6 +12,7 @@
 //!  open file ─> content (elf, marks: one pass) ─> recognition, structure <──┘
 //! ```
 
+pub mod argfile;
 mod arguments;
 pub mod content;
 mod database;
@@ -247,6 +248,8 @@ pub struct Content {
     pub elf: bool,
     /// Compressed by an executable packer.
     pub packed: bool,
+    /// What it unpacked was searched in the memory of a process that executed it.
+    pub unpacked: bool,
     /// The import path of its main package, if it was built by Go: `cmd/compile`.
     pub go_path: Option<String>,
     /// The release of Go that built it: `go1.19.8`.
@@ -259,6 +262,13 @@ pub struct Content {
     pub structure: bool,
     /// Its SHA-256 is that of a program known to be no compiler.
     pub known_good: bool,
+}
+
+impl Content {
+    /// Whether it was packed so that nobody has seen what it is.
+    pub fn is_hidden(&self) -> bool {
+        self.packed && !self.unpacked && !self.known_good
+    }
 }
 
 /// A family recognised by content alone.
@@ -281,7 +291,7 @@ pub struct Recognition {
 /// What a content alone, whatever it is called, makes of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ContentSays {
-    /// A compiler, assembler or linker, or a part of one.
+    /// A compiler, assembler or linker, or a part of one; or packed, and nobody has seen what it is.
     Toolchain,
     /// An interpreter or virtual machine: its arguments tell.
     ByArguments,
