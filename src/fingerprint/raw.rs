@@ -8,6 +8,7 @@ use super::arguments::RawGrammar;
 use super::name;
 use super::recognition::{RawContent, RawKnownGood};
 use super::script::Launcher;
+use crate::config::from_toml;
 
 /// The version of the file's format.
 const SCHEMA: u32 = 1;
@@ -72,7 +73,7 @@ pub(super) struct RawFamily {
 impl RawDatabase {
     /// Reads one file's text. Namesakes have become families. An error is a sentence, with the line where there is one.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
-        let mut raw: Self = toml::from_str(text).map_err(|error| error.to_string().trim_end().to_owned())?;
+        let mut raw: Self = toml::from_str(text).map_err(|error| from_toml(text.as_bytes(), &error).to_string())?;
         if raw.schema != SCHEMA {
             return Err(format!("schema {} is not known, this program reads {SCHEMA}", raw.schema));
         }
