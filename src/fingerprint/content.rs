@@ -174,6 +174,7 @@ fn contents(mut source: Source<'_>, size: u64, limit: u64, database: &Database) 
         content.packed = is_packed(database, &found, &loaded);
     }
     content.recognised = database.recognise_content(&content, &found, &pages, source.read).map_err(os)?;
+    content.structure = content.elf && content.recognised.is_none() && database.contents.is_like_a_compiler(&found);
     Ok(content)
 }
 

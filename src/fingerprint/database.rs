@@ -13,6 +13,7 @@ use super::path::PathPattern;
 use super::raw::{RawDatabase, RawFamily};
 use super::recognition::{Claimant, Contents};
 use super::script::Launcher;
+use super::structure::Structure;
 use super::{Content, Kind, Recognition};
 use crate::alert::escape;
 use crate::error::{Error, Result};
@@ -159,6 +160,10 @@ impl Database {
         }
         for list in &raw.known_good {
             contents.add_known_good(list).map_err(|reason| format!("known-good: {reason}"))?;
+        }
+        if let Some(structure) = &raw.structure {
+            let compiled = Structure::compile(structure, &mut contents.marks);
+            contents.structure = compiled.map_err(|reason| format!("structure: {reason}"))?;
         }
         contents.pages = Pages::builtin(|name| self.by_family.get(name).copied())?;
         contents.marks.seal();

@@ -31,6 +31,7 @@ mod ranges;
 mod raw;
 mod recognition;
 mod script;
+mod structure;
 
 #[cfg(test)]
 mod command_table;

@@ -8,6 +8,7 @@ use super::arguments::RawGrammar;
 use super::name;
 use super::recognition::{RawContent, RawKnownGood};
 use super::script::Launcher;
+use super::structure::RawStructure;
 use crate::config::from_toml;
 
 /// The version of the file's format.
@@ -31,6 +32,8 @@ pub(super) struct RawDatabase {
     pub(super) content: Vec<RawContent>,
     #[serde(default)]
     pub(super) known_good: Vec<RawKnownGood>,
+    /// The last file's that has one.
+    pub(super) structure: Option<RawStructure>,
 }
 
 /// Programs that are families of their own name.
@@ -97,6 +100,7 @@ impl RawDatabase {
         self.family.extend(other.family);
         self.content.extend(other.content);
         self.known_good.extend(other.known_good);
+        self.structure = other.structure.or(self.structure.take());
         Ok(())
     }
 }

@@ -15,6 +15,7 @@ use serde::Deserialize;
 use super::elf::{Read, notes, part};
 use super::marks::{Found, MarkId, Marks};
 use super::pages::{Pages, Sample};
+use super::structure::Structure;
 use super::{Confidence, Content, Evidence, Kind, Recognition};
 
 /// A mark that is shorter stands in too many files.
@@ -75,6 +76,8 @@ pub(super) struct Contents {
     known_good: HashSet<Box<[u8]>>,
     /// Families by pages of code.
     pub(super) pages: Pages,
+    /// What makes a compiler of no known family.
+    pub(super) structure: Structure,
 }
 
 /// A compiled entry.
@@ -218,6 +221,12 @@ impl Contents {
     /// Whether a whole file is known to be no compiler.
     pub(super) fn is_known_good(&self, sha256: Option<&[u8; 32]>) -> bool {
         sha256.is_some_and(|hash| self.known_good.contains(&hash[..]))
+    }
+
+    /// Whether a content of no known family is built like a compiler.
+    pub(super) fn is_like_a_compiler(&self, found: &Found) -> bool {
+        let of_kin = |entry: &Entry| entry.marks.iter().chain(&entry.without).any(|&id| found.has(id));
+        self.structure.fits(found) && !self.entries.iter().any(of_kin)
     }
 
     /// The family that a content is of. `content` has all that is not searched for, `found` what is, `pages` a
