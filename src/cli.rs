@@ -97,7 +97,7 @@ pub struct FingerprintOptions {
     #[arg(long)]
     pub json: bool,
     /// Print the database entry that would recognise the file, for a file in /etc/ccwatch/fingerprints.d
-    #[arg(long, conflicts_with = "json")]
+    #[arg(long, conflicts_with_all = ["json", "args"])]
     pub entry: bool,
     /// Which configuration.
     #[command(flatten)]

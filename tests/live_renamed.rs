@@ -108,6 +108,25 @@ fn a_packed_compiler_is_told_by_its_memory() {
     watcher.stop();
 }
 
+/// It is gone before anybody could look at its memory.
+#[test]
+fn a_packed_program_that_ends_at_once_is_a_finding_of_its_own() {
+    let container = container();
+    container.put("report", [&std::fs::read(program::tiny()).unwrap()[..], b"UPX!"].concat());
+    let watcher = Watcher::start();
+    container.exec(&["/work/report"]);
+    let opened = watcher.await_opened(&container.id);
+    assert_eq!(opened.text("process.executable"), "/work/report", "{opened}");
+    assert_eq!(
+        (opened.text("ccwatch.verdict.family"), opened.text("ccwatch.severity")),
+        ("unknown", "high"),
+        "{opened}"
+    );
+    assert_eq!(opened.list("ccwatch.verdict.evidence"), ["packed"], "{opened}");
+    watcher.await_closed(&container.id).assert_counts(&[("report", 1)]);
+    watcher.stop();
+}
+
 /// The executed file is the loader's, under its own name or another; what it loads is in the arguments.
 #[test]
 fn a_renamed_compiler_that_the_loader_runs() {

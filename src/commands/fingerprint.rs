@@ -18,9 +18,10 @@ use crate::cli::FingerprintOptions;
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::event::Missing;
+use crate::fingerprint::content::{self, Limit};
 use crate::fingerprint::entry::{self, entry};
 use crate::fingerprint::files::Files;
-use crate::fingerprint::{Content, Database, Invocation, Request, Verdict, content};
+use crate::fingerprint::{Content, Database, Invocation, Request, Verdict, argfile};
 use crate::host::bounded;
 
 /// The family of what nothing is known of.
@@ -66,6 +67,11 @@ fn judge(path: &Path, options: &FingerprintOptions, limit: u64, database: &Datab
         std::iter::once(own.to_vec()).chain(options.args.iter().map(|a| a.as_bytes().to_vec())).collect();
     let args = (!options.args.is_empty()).then_some(args.as_slice());
     let call = Invocation { path: own, comm: b"", args };
+    let expanded = args.filter(|_| database.has_argument_files(&call, Some(&content))).map(|args| {
+        let opened = |name: &[u8]| bounded::read(None, Path::new(OsStr::from_bytes(name)), argfile::MAX_BYTES).ok();
+        argfile::expand(args, opened)
+    });
+    let call = Invocation { args: expanded.as_deref().or(args), ..call };
     let judgement = match database.loaded(&call, Some(&content)).and_then(<[_]>::first) {
         Some(program) => {
             let (_, program) = read(Path::new(OsStr::from_bytes(program)), limit, database)?;
@@ -88,14 +94,14 @@ fn read(path: &Path, limit: u64, database: &Database) -> Result<(PathBuf, Conten
         let reason = match why {
             Missing::Denied => io::Error::from(io::ErrorKind::PermissionDenied),
             Missing::Malformed | Missing::Unreadable => {
-                io::Error::other("is no regular file, or changes while it is read")
+                io::Error::other("is no regular file, or shrinks while it is read")
             }
             other => io::Error::other(other.as_str()),
         };
         Error::file("read", path, reason)
     };
     let (file, _) = bounded::open_place(place.as_fd()).map_err(unreadable)?;
-    let content = content::read(&file.into(), limit, database).map_err(unreadable)?;
+    let content = content::read(&file.into(), Limit { bytes: limit, time: None }, database).map_err(unreadable)?;
     Ok((real, content))
 }
 
@@ -161,7 +167,8 @@ impl Judged {
     }
 
     fn entry(&self, path: &Path) -> String {
-        let none = || format!("\n# {}: known to be good, or without a hash\n", escape::text(&self.path));
+        let none =
+            || format!("\n# {}: known to be good, without a hash, or told by what it runs\n", escape::text(&self.path));
         entry(path.as_os_str().as_bytes(), &self.content, &self.verdict).unwrap_or_else(none)
     }
 

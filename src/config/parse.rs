@@ -133,9 +133,15 @@ fn span_of(document: &DeTable<'_>, dotted: &str) -> Option<Range<usize>> {
     section.get_key_value(key).map(|(key, _)| key.span())
 }
 
-fn from_toml(bytes: &[u8], error: &toml::de::Error) -> Problem {
+/// What the parser says, with its line; of a key that is not known, the nearest that is.
+pub(crate) fn from_toml(bytes: &[u8], error: &toml::de::Error) -> Problem {
     let line = error.span().map(|span| line_at(bytes, span.start));
-    Problem { line, reason: error.message().lines().collect::<Vec<_>>().join(", ") }
+    let message = error.message().lines().collect::<Vec<_>>().join(", ");
+    // "unknown field `colour`, expected one of `family`, `marks`": every second word between the quotes is a key.
+    let mut quoted = message.split('`').skip(1).step_by(2).map(str::to_owned);
+    let key = quoted.next().filter(|_| message.starts_with("unknown field `"));
+    let reason = key.map(|key| unknown("key", &key, quoted.collect::<Vec<_>>().iter()));
+    Problem { line, reason: reason.unwrap_or(message) }
 }
 
 /// The number, from 1, of the line in which `offset` lies.

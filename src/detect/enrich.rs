@@ -17,15 +17,16 @@ use crate::detect::judged::Judged;
 use crate::detect::sessions::SessionNumber;
 use crate::detect::triage::invocation;
 use crate::event::{Field, FileId, Look, Missing, Monotonic, Namespace, Pid, ProcessId};
+use crate::fingerprint::content::{self, Limit};
 use crate::fingerprint::{
-    Content, ContentSays, Database, Invocation, Recognition, SharedDatabase, content, loaded, memory,
+    Content, ContentSays, Database, Invocation, Recognition, SharedDatabase, argfile, loaded, memory,
 };
 use crate::host::ancestry::{Kin, climb};
-use crate::host::clock;
 use crate::host::process::{Arguments, Proc, ProcessDir, file_id, file_status};
 use crate::host::rooted::Resolver;
 use crate::host::stat::Status;
 use crate::host::worker::Ticket;
+use crate::host::{bounded, clock};
 
 /// What was read of a process without touching its memory.
 #[derive(Debug, Clone)]
@@ -47,6 +48,8 @@ pub struct Facts {
 pub struct Memory {
     /// Its arguments.
     pub args: Field<Arguments>,
+    /// Its arguments as a Java launcher reads them, with those that files hold; `None` where there are none.
+    pub expanded: Option<Vec<Vec<u8>>>,
     /// Ancestors with their arguments.
     pub kin: Vec<Kin>,
     /// The user's name in the container's /etc/passwd.
@@ -86,7 +89,7 @@ impl Default for Slate {
     fn default() -> Self {
         let why = Missing::Deadline;
         let facts = Facts { status: Err(why), uid: Err(why), cwd: Err(why), parent: None, kin: Vec::new() };
-        let memory = Memory { args: Err(why), kin: Vec::new(), user_name: Err(why) };
+        let memory = Memory { args: Err(why), expanded: None, kin: Vec::new(), user_name: Err(why) };
         let program = Mutex::default();
         Self { facts: Mutex::new(facts), memory: Mutex::new(memory), program, done: AtomicBool::new(false) }
     }
@@ -201,6 +204,8 @@ type Names = LruCache<(Namespace, u32), (Field<String>, Monotonic)>;
 const NAMES: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
 /// A packed program of some megabytes is unpacked in this time.
 const UNPACKING: u32 = 8;
+/// CPU time for one file: hashing 256 MiB takes less, but on the slowest of machines.
+const READ_TIME: Duration = Duration::from_secs(1);
 const UNPACKS: Duration = Duration::from_millis(10);
 const NAME_FRESH: Duration = Duration::from_secs(30);
 
@@ -260,14 +265,21 @@ impl Reads {
     fn content(&self, file: &OwnedFd, limit: u64, image: Option<Image>) -> Finding {
         let (began, database) = (SystemTime::now(), self.database.load_full());
         let mut content = read_content(file, limit, &database);
-        let mut open = matches!(content, Err(Missing::Malformed | Missing::Gone));
+        let mut open = match &content {
+            Ok(content) => content.changed,
+            Err(why) => matches!(why, Missing::Malformed | Missing::Gone),
+        };
         if let Ok(content) = &mut content
-            && content.packed
-            && content.recognised.is_none()
+            && content.is_hidden()
+            && !content.recognised.as_ref().is_some_and(|recognised| recognised.kind.is_toolchain())
         {
-            let unpacked = image.map_or(Err(Missing::Gone), |image| unpacked(&image, limit, &database));
-            open = unpacked.is_err();
-            content.recognised = unpacked.ok().flatten();
+            match image.map_or(Err(Missing::Gone), |image| unpacked(&image, limit, &database)) {
+                Ok(recognised) => {
+                    content.unpacked = true;
+                    content.recognised = recognised.or(content.recognised.take());
+                }
+                Err(_) => open = true,
+            }
         }
         let says = content.as_ref().map_or(ContentSays::Unknown, |content| database.content_says(content));
         Finding { content, says, began, open, database }
@@ -321,7 +333,12 @@ impl Reads {
         {
             slate.found(program);
         }
+        let files = args.as_ref().ok().filter(|args| argfile::names_files(&args.kept)).map(|args| args.kept.clone());
         slate.memory().args = args;
+        if let (Some(args), Ok(root)) = (files, &root) {
+            let expanded = self.expanded(look, &dir, root.as_fd(), &args);
+            slate.memory().expanded = expanded;
+        }
         let user_name = dir.status().and_then(|s| self.user_name(look, &dir, root?, s.uid));
         slate.memory().user_name = user_name;
     }
@@ -342,6 +359,23 @@ impl Reads {
         let file = Resolver::best().locate(root, &path).ok()?;
         let status = file_status(file.as_fd(), c"").ok()?;
         status.is_regular.then(|| Program { id: file_id(status), file: Arc::new(file) })
+    }
+
+    /// The arguments with those that files of arguments hold, in the process' root directory. A file that was not read yet
+    /// may be a Java launcher under another name.
+    fn expanded(&self, look: &Look, dir: &ProcessDir, root: BorrowedFd<'_>, args: &[Vec<u8>]) -> Option<Vec<Vec<u8>>> {
+        let id = look.file()?;
+        let call = Invocation { args: Some(args), ..invocation(look) };
+        let may_read = match self.judged.says(id) {
+            None | Some(ContentSays::Unknown) => true,
+            Some(_) => self.database.load().has_argument_files(&call, self.judged.content(id).as_deref()),
+        };
+        let cwd = dir.cwd().unwrap_or_default();
+        let read = |name: &[u8]| {
+            let place = Resolver::best().locate(root, &loaded::place(name, &cwd)).ok()?;
+            bounded::read_place(place.as_fd(), argfile::MAX_BYTES).ok()
+        };
+        may_read.then(|| argfile::expand(args, read))
     }
 
     /// The name of a host's uid in the process' container, remembered for a while: a build asks for the same one again
@@ -380,11 +414,15 @@ fn unpacked((dir, exe): &Image, limit: u64, database: &Database) -> Field<Option
 }
 
 /// Reopens the inode that the sensor pinned; no name is looked up. A device or a FIFO in its place must not block.
-fn read_content(file: &OwnedFd, limit: u64, database: &Database) -> Field<Content> {
+fn read_content(file: &OwnedFd, bytes: u64, database: &Database) -> Field<Content> {
     let path = format!("/proc/self/fd/{}", file.as_raw_fd());
     let open = |flags| std::fs::OpenOptions::new().read(true).custom_flags(flags).open(&path);
     let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
     let opened = open(flags | libc::O_NOATIME).or_else(|_| open(flags)).map_err(|e| Missing::from_os(&e))?;
-    // Whoever unlinks a file that runs changes its ctime, and nothing else: the second time it stands still.
-    content::read(&opened, limit, database).or_else(|_| content::read(&opened, limit, database))
+    let read = || content::read(&opened, Limit { bytes, time: Some(READ_TIME) }, database);
+    match read() {
+        Ok(content) if !content.changed || database.content_says(&content) == ContentSays::Toolchain => Ok(content),
+        // Whoever unlinks a file that runs changes its ctime, and nothing else: the second time it stands still.
+        first => read().or(first),
+    }
 }

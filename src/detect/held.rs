@@ -77,7 +77,7 @@ impl Detection {
         self.drop_unjudged(refused);
     }
 
-    /// A file was read: its execs are a toolchain's, or nobody's.
+    /// A file was read: its execs are a toolchain's, or nobody's, or it cannot be said whose.
     pub(super) fn release(&mut self, id: FileId, says: ContentSays) {
         for exec in self.held.take(id) {
             match (says, exec) {
@@ -88,6 +88,7 @@ impl Detection {
                 (ContentSays::Toolchain, Unjudged::Unseen { attempt, standing }) => {
                     self.exec_unseen(attempt, standing);
                 }
+                (ContentSays::Unknown, exec) => self.drop_unjudged([exec]),
                 (_, Unjudged::Seen { reading, .. }) => self.leave(reading),
                 (_, Unjudged::Unseen { .. }) => {}
             }
@@ -100,7 +101,8 @@ impl Detection {
         self.drop_unjudged(held);
     }
 
-    fn drop_unjudged(&mut self, execs: impl IntoIterator<Item = Unjudged>) {
+    /// Nobody can say what these execs are: they are counted as unexamined.
+    pub(super) fn drop_unjudged(&mut self, execs: impl IntoIterator<Item = Unjudged>) {
         for exec in execs {
             self.counters.add_unexamined(1, clock::now());
             if let Unjudged::Seen { reading, .. } = exec {

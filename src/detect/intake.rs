@@ -62,6 +62,7 @@ impl Detection {
             match self.judged.says(attempt.file).filter(|_| attempt.unjudged) {
                 None if attempt.unjudged => self.hold_unseen(attempt, standing),
                 Some(ContentSays::Toolchain) | None => self.exec_unseen(attempt, standing),
+                Some(ContentSays::Unknown) => self.drop_unjudged([Unjudged::Unseen { attempt, standing }]),
                 Some(_) => {}
             }
         }
@@ -162,7 +163,11 @@ impl Detection {
             let Some(id) = sighting.look.file() else { return self.leave(reading) };
             match self.judged.says(id) {
                 Some(ContentSays::Toolchain | ContentSays::ByArguments | ContentSays::Loader) => {}
-                Some(ContentSays::Innocent | ContentSays::Unknown) => return self.leave(reading),
+                Some(ContentSays::Innocent) => return self.leave(reading),
+                Some(ContentSays::Unknown) => {
+                    let sighting = Box::new(sighting);
+                    return self.drop_unjudged([Unjudged::Seen { sighting, reading, attempted, nested }]);
+                }
                 None => {
                     if let Ok(Exe { file: Ok(file), mount, .. }) = &sighting.look.exe {
                         self.read_content((id, *mount), file, nested.0.clone(), image_of(&sighting.look));

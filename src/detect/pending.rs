@@ -281,6 +281,7 @@ impl Pending {
         note("ccwatch.namespaces.pid", self.look.pid_ns.err());
         note("ccwatch.namespaces.mnt", self.look.mnt_ns.err());
         let hash = match (content, &self.look.exe) {
+            (Some(content), _) if content.changed => Some(Missing::Malformed),
             (Some(content), _) if content.sha256.is_none() => Some(Missing::TooLarge),
             (Some(_), _) => None,
             (None, Ok(exe)) => Some(exe.file.as_ref().err().copied().unwrap_or(Missing::Deadline)),

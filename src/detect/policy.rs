@@ -81,7 +81,9 @@ impl Rules {
         if ignored {
             return None;
         }
-        Some(if build || (case.verdict.confidence == Confidence::Low && !case.unread) {
+        // That a file is packed is no guess, whatever it is.
+        let guessed = case.verdict.confidence == Confidence::Low && !case.unread && !case.verdict.packed;
+        Some(if build || guessed {
             Severity::Low
         } else if case.verdict.masquerade || case.verdict.packed || case.origin == Origin::Memfd {
             Severity::High
@@ -140,6 +142,7 @@ mod tests {
         let (low, sure) = (verdict(Kind::Compiler, Confidence::Low), verdict(Kind::Compiler, Confidence::Certain));
         let hidden = Verdict { masquerade: true, ..sure.clone() };
         let packed = Verdict { packed: true, ..sure.clone() };
+        let unseen = Verdict { packed: true, ..low.clone() };
         let (d, u) = (Runtime::Docker, Origin::Unknown);
         let rows = [
             (&low, false, u, d, Severity::Low),
@@ -148,6 +151,8 @@ mod tests {
             (&sure, false, Origin::Memfd, d, Severity::High),
             (&hidden, true, u, d, Severity::High),
             (&packed, false, u, d, Severity::High),
+            (&unseen, false, u, d, Severity::High),
+            (&unseen, false, u, Runtime::BuildKit, Severity::Low),
             (&hidden, false, u, Runtime::BuildKit, Severity::Low),
         ];
         for (verdict, query, origin, runtime, want) in rows {

@@ -12,7 +12,7 @@ use crate::detect::policy::{Case, Ruling};
 use crate::detect::session::Member;
 use crate::detect::sessions::Draft;
 use crate::event::SensorKind;
-use crate::fingerprint::{Content, Judgement, Request};
+use crate::fingerprint::{Content, Invocation, Judgement, Request};
 use crate::host::clock::{self, Ticks};
 
 impl Detection {
@@ -83,9 +83,14 @@ impl Detection {
     fn judge(&self, pending: &Pending, content: Option<&Content>) -> Judgement {
         let program = pending.program.and_then(|id| self.judged.content(id));
         let database = self.database.load();
-        let mut judged = pending.invocation(|call| match &program {
-            Some(program) => database.judge_loaded(call, content, program),
-            None => database.judge(call, content),
+        let expanded = pending.slate.memory().expanded.clone();
+        let mut judged = pending.invocation(|call| {
+            let expanded = expanded.as_deref().filter(|_| database.has_argument_files(call, content));
+            let call = &Invocation { args: expanded.or(call.args), ..*call };
+            match &program {
+                Some(program) => database.judge_loaded(call, content, program),
+                None => database.judge(call, content),
+            }
         });
         if pending.arguments_were_cut() {
             // What makes it a compile may stand where nobody read.

@@ -185,11 +185,11 @@ impl Triage for Screen {
         }
         // Whose file cannot be named cannot be read either.
         let Some(file) = look.file() else { return true };
-        let says = self.judged.says(file);
-        if let (Some(ContentSays::Innocent), Ok(stat)) = (says, &look.stat) {
+        let innocent = self.judged.says(file) == Some(ContentSays::Innocent);
+        if let (true, Ok(stat)) = (innocent, &look.stat) {
             self.innocents.lock().unwrap_or_else(PoisonError::into_inner).learn(&database, file, &stat.comm);
         }
-        matches!(says, Some(ContentSays::Innocent | ContentSays::Unknown))
+        innocent
     }
 
     fn is_entering(&self, look: &Look) -> bool {

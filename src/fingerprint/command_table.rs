@@ -219,7 +219,17 @@ ocaml       c /usr/bin/ocamlrun ocamlrun /usr/bin/ocamlc.byte a.ml
 kotlinc     c /usr/bin/bash     bash /opt/kotlinc/bin/kotlinc a.kt
 scalac      q /usr/bin/bash     sh scalac -version
 nescc       c /usr/bin/perl     perl -w /usr/bin/nescc a.nc
+kotlinc     c /usr/bin/bash     bash -xe /opt/kotlinc/bin/kotlinc a.kt
+tsc         c /usr/bin/dash     sh -e ./tsc x.ts
+tsc         c /usr/bin/bash     bash -eo pipefail --norc +x -O extglob ./tsc x.ts
+tsc         c /usr/bin/bash     bash --rcfile x -- ./tsc x.ts
+nescc       c /usr/bin/perl     perl -c /usr/bin/nescc
 -           - /usr/bin/bash     bash -ec kotlinc
+-           - /usr/bin/bash     bash -ce kotlinc
+-           - /usr/bin/bash     bash -es tsc
+-           - /usr/bin/bash     bash -o
+-           - /usr/bin/bash     bash -
+-           - /usr/bin/perl     perl -nE nescc
 -           - /usr/bin/dash     sh -c gcc~a.c
 -           - /usr/bin/perl     perl -e nescc
 

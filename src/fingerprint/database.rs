@@ -8,11 +8,12 @@ use super::arguments::Grammar;
 use super::elf::{Read, go};
 use super::marks::{Found, MarkId};
 use super::name::{self, NamePattern, Suffix};
-use super::pages::Pages;
+use super::pages::{Pages, Sample};
 use super::path::PathPattern;
 use super::raw::{RawDatabase, RawFamily};
 use super::recognition::{Claimant, Contents};
 use super::script::Launcher;
+use super::structure::Structure;
 use super::{Content, Kind, Recognition};
 use crate::alert::escape;
 use crate::error::{Error, Result};
@@ -160,6 +161,10 @@ impl Database {
         for list in &raw.known_good {
             contents.add_known_good(list).map_err(|reason| format!("known-good: {reason}"))?;
         }
+        if let Some(structure) = &raw.structure {
+            let compiled = Structure::compile(structure, &mut contents.marks);
+            contents.structure = compiled.map_err(|reason| format!("structure: {reason}"))?;
+        }
         contents.pages = Pages::builtin(|name| self.by_family.get(name).copied())?;
         contents.marks.seal();
         self.contents = contents;
@@ -181,7 +186,7 @@ impl Database {
         &self,
         content: &Content,
         found: &Found,
-        pages: &[u64],
+        pages: &Sample,
         read: &mut Read<'_>,
     ) -> io::Result<Option<Recognition>> {
         self.contents.recognise(content, found, pages, &self.claimants(), read)

@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 
 use super::database::UNKNOWN;
-use super::{Content, Verdict};
+use super::{Content, Evidence, Verdict};
 use crate::alert::{escape, hex};
 
 /// A shorter build-id is refused by the database.
@@ -15,14 +15,22 @@ pub const HEAD: &str = "schema = 1\n";
 
 /// The entry, TOML, with a comment that names the file; to stand below [`HEAD`]. Of a file that has a family the entry
 /// adds the hashes to it; else a family is made of its name, whose kind the reader has to confirm. `None` where the
-/// database has the file among those that are known to be good, or where it has no hash at all.
+/// database has the file among those that are known to be good, where it has no hash at all, and where arguments or a
+/// script spoke for it: another file's then, and these hashes would make a compiler of every call of this one.
 pub fn entry(path: &[u8], content: &Content, verdict: &Verdict) -> Option<String> {
     let build_id = content.build_id.as_deref().filter(|id| id.len() >= MIN_BUILD_ID);
-    if content.known_good || (content.sha256.is_none() && content.code_hash.is_none() && build_id.is_none()) {
+    let is_others = [Evidence::Arguments, Evidence::Script].iter().any(|evidence| verdict.evidence.contains(evidence));
+    if is_others
+        || content.known_good
+        || (content.sha256.is_none() && content.code_hash.is_none() && build_id.is_none())
+    {
         return None;
     }
     let mut text = format!("\n# {}\n", escape::bytes(path));
     let known = verdict.family != UNKNOWN;
+    if !verdict.evidence.is_empty() && verdict.evidence.iter().all(|e| matches!(e, Evidence::Name | Evidence::Path)) {
+        text.push_str("# Its name alone says so: see that it is one.\n");
+    }
     let family = if known { verdict.family.clone() } else { family_of(path) };
     // A build-id clears nobody: who owns a file can write one.
     let build_id = build_id.filter(|_| !known || verdict.kind.is_toolchain());
@@ -107,6 +115,12 @@ mod tests {
         let verdict = verdict(Kind::Compiler, "tcc");
         assert_eq!(entry(b"f", &Content::default(), &verdict), None);
         assert_eq!(entry(b"f", &Content { known_good: true, ..content() }, &verdict), None);
+        for evidence in [Evidence::Arguments, Evidence::Script] {
+            let by_another = Verdict { evidence: vec![evidence], ..verdict.clone() };
+            assert_eq!(entry(b"f", &content(), &by_another), None);
+        }
+        let named = Verdict { evidence: vec![Evidence::Name], ..verdict.clone() };
+        assert!(entry(b"f", &content(), &named).unwrap().contains("name alone"));
         let short = Content { build_id: Some(vec![1]), ..Content::default() };
         assert_eq!(entry(b"f", &short, &verdict), None);
     }

@@ -140,6 +140,14 @@ mod tests {
         };
         for (text, reason) in [
             ("schema = 2", "schema 2 is not known"),
+            ("nonsense", "a.toml: line 1: key with no value, expected `=`"),
+            ("schema = 1\n[[family]]\nfamily = 'x'\nkind = 'compilr'", "a.toml: line 4: unknown variant"),
+            (
+                "schema = 1\n[[family]]\nfamliy = 'x'",
+                "a.toml: line 3: unknown key \"famliy\", did you mean \"family\"?",
+            ),
+            ("schema = 1\n[[content]]\nfamily = 'tcc'\ncolour = 'x'", "a.toml: line 4: unknown key \"colour\""),
+            ("schema = 1\n[[content]]\nfamily = 'tcc'\nmarks = 'x'", "a.toml: line 4: invalid type"),
             ("schema = 1\ndisable = ['nothing']", "there is no family \"nothing\""),
             ("schema = 1\n[[content]]\nfamily = 'tcc'\nmarks = ['x']", "fewer than"),
             ("schema = 1\n[[content]]\nfamily = 'tcc'\nneeded = ['libtcc*']", "prove nothing"),
@@ -147,6 +155,7 @@ mod tests {
         ] {
             let error = refused(text);
             assert!(error.contains("a.toml") && error.contains(reason), "{text}: {error}");
+            assert!(!error.contains('\n') && !error.contains("\\x0a"), "{text}: {error}");
         }
     }
 }

@@ -8,6 +8,7 @@
 //! | yes | another family, or a SHA-256 known to be good | what the content says; masquerade if that is a compiler |
 //! | no | a compiler | compiler, masquerade unless the name is usual for that family |
 //! | no | only the structure of one | compiler, family `unknown`, low |
+//! | no | packed, and nobody has seen what it unpacks | compiler, family `unknown`, low, packed |
 //! | no | nothing | not-compiler |
 //!
 //! Masquerade is decided by the file's own basename, never by what its process calls itself.
@@ -72,13 +73,14 @@ impl Database {
         match family {
             Some(family) if family.kind.is_toolchain() => ContentSays::Toolchain,
             _ if content.known_good => ContentSays::Innocent,
+            _ if content.is_hidden() => ContentSays::Toolchain,
             Some(family) if family.runs == Some(Launcher::Loader) => ContentSays::Loader,
             Some(family) if family.runs.is_some_and(Launcher::is_told_by_arguments) => ContentSays::ByArguments,
             Some(family) if !family.compile_commands.is_empty() => ContentSays::ByArguments,
-            Some(_) => ContentSays::Innocent,
             None if content.structure => ContentSays::Toolchain,
-            None if content.truncated || content.packed => ContentSays::Unknown,
-            None => ContentSays::Innocent,
+            // Whatever else was found: what would make it a compiler may stand where nobody looked.
+            _ if content.unsearched || content.changed || content.packed => ContentSays::Unknown,
+            _ => ContentSays::Innocent,
         }
     }
 
@@ -303,11 +305,15 @@ fn annotate(verdict: &mut Verdict, content: &Content) {
             verdict.evidence.push(Evidence::Structure);
         }
     }
+    if content.is_hidden() && innocent {
+        // Whoever packs a program hides what it is: that is a finding of its own.
+        *verdict = Verdict { kind: Kind::Compiler, ..self::innocent() };
+    }
     verdict.packed = content.packed;
     if content.packed {
         verdict.evidence.push(Evidence::Packed);
     }
-    if content.truncated && verdict.kind.is_toolchain() {
+    if content.truncated {
         verdict.evidence.push(Evidence::ReadLimit);
     }
 }

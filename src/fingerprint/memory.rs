@@ -6,6 +6,7 @@ use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
+use super::pages::Sample;
 use super::{Content, Database, Recognition};
 
 const BUFFER: usize = 64 * 1024;
@@ -34,6 +35,7 @@ pub fn recognise(memory: &File, ranges: &[Range<u64>], limit: u64, database: &Da
         Err(e) if e.raw_os_error() == Some(libc::EIO) => Ok(0),
         other => other,
     };
-    let found: io::Result<_> = database.recognise_content(&Content::default(), &search.finish(), &[], &mut read);
+    let found: io::Result<_> =
+        database.recognise_content(&Content::default(), &search.finish(), &Sample::default(), &mut read);
     found.ok().flatten()
 }

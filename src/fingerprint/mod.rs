@@ -12,6 +12,7 @@
 //!  open file ─> content (elf, marks: one pass) ─> recognition, structure <──┘
 //! ```
 
+pub mod argfile;
 mod arguments;
 pub mod content;
 mod database;
@@ -26,9 +27,11 @@ pub mod memory;
 mod name;
 mod pages;
 mod path;
+mod ranges;
 mod raw;
 mod recognition;
 mod script;
+mod structure;
 
 #[cfg(test)]
 mod command_table;
@@ -139,7 +142,7 @@ pub enum Evidence {
     Sha256,
     /// Compressed by an executable packer: what it is stands in memory alone.
     Packed,
-    /// The file was larger than the limit on what is read.
+    /// Not all of the file was read: it is larger than the limit, or took too long.
     ReadLimit,
 }
 
@@ -229,24 +232,30 @@ pub struct Invocation<'a> {
 /// What a worker read of a file's content, and what the database recognised in it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Content {
-    /// SHA-256 of the whole file; `None` where it is larger than the limit.
+    /// SHA-256 of the whole file; `None` where it is larger than a limit allows, or has changed.
     pub sha256: Option<[u8; 32]>,
-    /// SHA-256 of the executable segments' bytes in the order of the file; `None` where there are none, or where the
-    /// limit came before their end.
+    /// SHA-256 of the executable segments' bytes in the order of the file; `None` where there are none, where the limit came
+    /// before their end, and where a larger file than it has a hole in them.
     pub code_hash: Option<[u8; 32]>,
     /// GNU build-id from PT_NOTE.
     pub build_id: Option<Vec<u8>>,
     /// Not all of the file was read.
     pub truncated: bool,
+    /// Not all that is loaded of it was searched.
+    pub unsearched: bool,
+    /// It changed while it was read: what was recognised was there, but its hashes would be those of no state it ever had.
+    pub changed: bool,
     /// It is an ELF file; there is nothing to recognise in others.
     pub elf: bool,
     /// Compressed by an executable packer.
     pub packed: bool,
+    /// What it unpacked was searched in the memory of a process that executed it.
+    pub unpacked: bool,
     /// The import path of its main package, if it was built by Go: `cmd/compile`.
     pub go_path: Option<String>,
     /// The release of Go that built it: `go1.19.8`.
     pub go_version: Option<String>,
-    /// Names of the libraries that it needs, at most 256.
+    /// Names of the libraries that it needs, at most 512.
     pub needed: Vec<String>,
     /// The family that it is of.
     pub recognised: Option<Recognition>,
@@ -254,6 +263,13 @@ pub struct Content {
     pub structure: bool,
     /// Its SHA-256 is that of a program known to be no compiler.
     pub known_good: bool,
+}
+
+impl Content {
+    /// Whether it was packed so that nobody has seen what it is.
+    pub fn is_hidden(&self) -> bool {
+        self.packed && !self.unpacked && !self.known_good
+    }
 }
 
 /// A family recognised by content alone.
@@ -276,7 +292,7 @@ pub struct Recognition {
 /// What a content alone, whatever it is called, makes of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ContentSays {
-    /// A compiler, assembler or linker, or a part of one.
+    /// A compiler, assembler or linker, or a part of one; or packed, and nobody has seen what it is.
     Toolchain,
     /// An interpreter or virtual machine: its arguments tell.
     ByArguments,
@@ -284,6 +300,6 @@ pub enum ContentSays {
     Loader,
     /// It was searched to its end and is none: only a name can still make it one.
     Innocent,
-    /// It was not searched to its end, or what it is stands in memory alone.
+    /// It was not searched to its end, it changed meanwhile, or what it is stands in memory alone.
     Unknown,
 }

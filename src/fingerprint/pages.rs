@@ -4,6 +4,7 @@
 //! config/code-pages is made by tests/corpus/build-pages, which tells its format.
 
 use std::collections::{BTreeSet, HashMap};
+use std::ops::Range;
 
 use sha2::{Digest, Sha256};
 
@@ -52,7 +53,11 @@ impl Pages {
     }
 
     /// The family to which most pages of a file belong, and how many of a thousand, if these are enough.
-    pub(super) fn family(&self, pages: &[u64]) -> Option<(usize, u32)> {
+    pub(super) fn family(&self, sample: &Sample) -> Option<(usize, u32)> {
+        self.family_of(&sample.whole).or_else(|| self.family_of(&sample.mapped))
+    }
+
+    fn family_of(&self, pages: &[u64]) -> Option<(usize, u32)> {
         let mut counts: HashMap<usize, usize> = HashMap::new();
         for page in pages {
             let mut whose: Vec<usize> = self.of(*page).collect();
@@ -81,17 +86,34 @@ impl Pages {
     }
 }
 
-/// Takes in the executable parts of a file in their order, and keeps the least hashes of their pages.
-#[derive(Default)]
-pub(super) struct Sampler {
+/// The least hashes of a file's pages, in their order. Two samples: who splits a program into segments of a byte each has
+/// no page that its headers ask for as a whole, and of few pages one more, half code, may be one too many.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Sample {
+    /// Of the pages that are code from end to end.
+    pub(super) whole: Vec<u64>,
+    /// Of all that are mapped as code.
+    pub(super) mapped: Vec<u64>,
+}
+
+/// Takes in the executable pages of a file in their order, and keeps the least hashes of them.
+pub(super) struct Sampler<'p> {
+    /// What of it is code.
+    code: &'p [Range<u64>],
     /// The page that is begun, if its beginning was seen.
     page: Option<Sha256>,
     /// Where the next part begins if it goes on where the last one ended.
     next: u64,
-    least: BTreeSet<u64>,
+    whole: BTreeSet<u64>,
+    mapped: BTreeSet<u64>,
 }
 
-impl Sampler {
+impl<'p> Sampler<'p> {
+    /// `code` are the ranges of the file that are code, in their order.
+    pub(super) fn new(code: &'p [Range<u64>]) -> Self {
+        Self { code, page: None, next: 0, whole: BTreeSet::new(), mapped: BTreeSet::new() }
+    }
+
     /// A part and where in the file it stands. Only pages of the file that are there as a whole count.
     pub(super) fn feed(&mut self, mut part: &[u8], mut offset: u64) {
         if offset != self.next {
@@ -110,7 +132,13 @@ impl Sampler {
             if bytes.len() == left
                 && let Some(page) = self.page.take()
             {
-                self.keep(page.finalize().first_chunk().map_or(u64::MAX, |hash| u64::from_be_bytes(*hash)));
+                let hash = page.finalize().first_chunk().map_or(u64::MAX, |hash| u64::from_be_bytes(*hash));
+                let start = offset - into;
+                let first = self.code.partition_point(|range| range.end < start + PAGE);
+                if self.code.get(first).is_some_and(|range| range.start <= start) {
+                    keep(&mut self.whole, hash);
+                }
+                keep(&mut self.mapped, hash);
             }
             offset += bytes.len() as u64;
             part = rest;
@@ -118,18 +146,18 @@ impl Sampler {
         self.next = offset;
     }
 
-    fn keep(&mut self, hash: u64) {
-        if self.least.len() < KEPT || self.least.last().is_some_and(|&last| hash < last) {
-            self.least.insert(hash);
-            if self.least.len() > KEPT {
-                self.least.pop_last();
-            }
-        }
+    /// What was kept.
+    pub(super) fn finish(self) -> Sample {
+        Sample { whole: self.whole.into_iter().collect(), mapped: self.mapped.into_iter().collect() }
     }
+}
 
-    /// The least hashes, in their order.
-    pub(super) fn finish(self) -> Vec<u64> {
-        self.least.into_iter().collect()
+fn keep(least: &mut BTreeSet<u64>, hash: u64) {
+    if least.len() < KEPT || least.last().is_some_and(|&last| hash < last) {
+        least.insert(hash);
+        if least.len() > KEPT {
+            least.pop_last();
+        }
     }
 }
 
@@ -142,13 +170,13 @@ mod tests {
     const PAGE_BYTES: usize = PAGE as usize;
 
     fn sample(bytes: &[u8], offset: u64, step: usize) -> Vec<u64> {
-        let mut sampler = Sampler::default();
+        let mut sampler = Sampler::new(&[]);
         let mut at = offset;
         for part in bytes.chunks(step) {
             sampler.feed(part, at);
             at += part.len() as u64;
         }
-        sampler.finish()
+        sampler.finish().mapped
     }
 
     fn code(pages: usize) -> Vec<u8> {
@@ -170,11 +198,28 @@ mod tests {
     }
 
     #[test]
+    fn pages_that_are_code_as_a_whole_are_a_sample_of_their_own() {
+        let code = code(4);
+        let all = sample(&code, 0, 1 << 20);
+        for (ranges, whole) in [
+            (Vec::from_iter(std::iter::once(0..4 * PAGE)), 4),
+            (vec![0..PAGE, PAGE + 1..4 * PAGE], 3),
+            (vec![1..PAGE, PAGE..PAGE + 1, 2 * PAGE..4 * PAGE - 1], 1),
+            (vec![0..1, PAGE..PAGE + 1], 0),
+        ] {
+            let mut sampler = Sampler::new(&ranges);
+            sampler.feed(&code, 0);
+            let sample = sampler.finish();
+            assert_eq!((sample.whole.len(), &sample.mapped), (whole, &all), "{ranges:?}");
+        }
+    }
+
+    #[test]
     fn the_least_are_kept_of_many() {
-        let mut sampler = Sampler::default();
-        (0..1000).rev().for_each(|hash| sampler.keep(hash));
-        (0..1000).for_each(|hash| sampler.keep(hash));
-        assert_eq!(sampler.finish(), (0..KEPT as u64).collect::<Vec<_>>());
+        let mut least = BTreeSet::new();
+        (0..1000).rev().for_each(|hash| keep(&mut least, hash));
+        (0..1000).for_each(|hash| keep(&mut least, hash));
+        assert_eq!(least.into_iter().collect::<Vec<_>>(), (0..KEPT as u64).collect::<Vec<_>>());
     }
 
     #[test]
@@ -187,7 +232,7 @@ mod tests {
         let known = |range: std::ops::Range<u64>| range.map(|page| page * 10);
         let unknown = |count: u64| (0..count).map(|page| page * 10 + 1);
         let of = |pages: &Pages, known: &mut dyn Iterator<Item = u64>, others| {
-            pages.family(&known.chain(unknown(others)).collect::<Vec<_>>())
+            pages.family(&Sample { whole: known.chain(unknown(others)).collect(), ..Sample::default() })
         };
         assert_eq!(of(&pages, &mut known(0..20), 0), Some((7, 1000)));
         assert_eq!(of(&pages, &mut known(0..12), 8), Some((7, 600)));

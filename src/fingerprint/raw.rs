@@ -8,6 +8,8 @@ use super::arguments::RawGrammar;
 use super::name;
 use super::recognition::{RawContent, RawKnownGood};
 use super::script::Launcher;
+use super::structure::RawStructure;
+use crate::config::from_toml;
 
 /// The version of the file's format.
 const SCHEMA: u32 = 1;
@@ -30,6 +32,8 @@ pub(super) struct RawDatabase {
     pub(super) content: Vec<RawContent>,
     #[serde(default)]
     pub(super) known_good: Vec<RawKnownGood>,
+    /// The last file's that has one.
+    pub(super) structure: Option<RawStructure>,
 }
 
 /// Programs that are families of their own name.
@@ -72,7 +76,7 @@ pub(super) struct RawFamily {
 impl RawDatabase {
     /// Reads one file's text. Namesakes have become families. An error is a sentence, with the line where there is one.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
-        let mut raw: Self = toml::from_str(text).map_err(|error| error.to_string().trim_end().to_owned())?;
+        let mut raw: Self = toml::from_str(text).map_err(|error| from_toml(text.as_bytes(), &error).to_string())?;
         if raw.schema != SCHEMA {
             return Err(format!("schema {} is not known, this program reads {SCHEMA}", raw.schema));
         }
@@ -96,6 +100,7 @@ impl RawDatabase {
         self.family.extend(other.family);
         self.content.extend(other.content);
         self.known_good.extend(other.known_good);
+        self.structure = other.structure.or(self.structure.take());
         Ok(())
     }
 }

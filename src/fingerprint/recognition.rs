@@ -14,7 +14,8 @@ use serde::Deserialize;
 
 use super::elf::{Read, notes, part};
 use super::marks::{Found, MarkId, Marks};
-use super::pages::Pages;
+use super::pages::{Pages, Sample};
+use super::structure::Structure;
 use super::{Confidence, Content, Evidence, Kind, Recognition};
 
 /// A mark that is shorter stands in too many files.
@@ -75,6 +76,8 @@ pub(super) struct Contents {
     known_good: HashSet<Box<[u8]>>,
     /// Families by pages of code.
     pub(super) pages: Pages,
+    /// What makes a compiler of no known family.
+    pub(super) structure: Structure,
 }
 
 /// A compiled entry.
@@ -220,8 +223,14 @@ impl Contents {
         sha256.is_some_and(|hash| self.known_good.contains(&hash[..]))
     }
 
-    /// The family that a content is of. `content` has all that is not searched for, `found` what is, `pages` the least
-    /// hashes of its code's pages; `read` is asked for the version, at most 64 times 32 bytes.
+    /// Whether a content of no known family is built like a compiler.
+    pub(super) fn is_like_a_compiler(&self, found: &Found) -> bool {
+        let of_kin = |entry: &Entry| entry.marks.iter().chain(&entry.without).any(|&id| found.has(id));
+        self.structure.fits(found) && !self.entries.iter().any(of_kin)
+    }
+
+    /// The family that a content is of. `content` has all that is not searched for, `found` what is, `pages` a
+    /// sample of its code; `read` is asked for the version, at most 64 times 32 bytes.
     ///
     /// # Errors
     /// Those of `read`.
@@ -229,7 +238,7 @@ impl Contents {
         &self,
         content: &Content,
         found: &Found,
-        pages: &[u64],
+        pages: &Sample,
         claimants: &[Claimant<'_>],
         read: &mut Read<'_>,
     ) -> io::Result<Option<Recognition>> {
@@ -270,7 +279,7 @@ impl Contents {
         &'c self,
         content: &'c Content,
         found: &'c Found,
-        pages: &[u64],
+        pages: &Sample,
         claimants: &'c [Claimant<'c>],
     ) -> impl Iterator<Item = (Claim, usize)> + 'c {
         let claim = |family: usize, rank, share, count, entry| {

@@ -18,7 +18,9 @@ pub(super) enum Launcher {
     Node,
     /// `dotnet [option...] [exec] assembly|command`, mono
     Dotnet,
-    /// `sh [option...] script`, perl, ruby and their like: the script's name is comm already.
+    /// `sh [option...] script`: the script's name is comm already.
+    Shell,
+    /// The same of perl, ruby and their like.
     Script,
     /// `env [option...] [NAME=value...] program`: what it executes is seen by itself.
     Env,
@@ -120,11 +122,16 @@ const EMULATOR_VALUES: [&[u8]; 15] = [
     b"-dfilter",
 ];
 
+/// Whether the argument after this option of java(1) is its value.
+pub(super) fn java_takes_value(option: &[u8]) -> bool {
+    JAVA_VALUES.contains(&option) || option == b"--source"
+}
+
 impl Launcher {
     /// Whether only its arguments tell that it compiles. A script's name is comm, and what a shell's script runs is an
     /// exec of its own: to read the arguments of each shell would cost much and tell nothing.
     pub(super) fn is_told_by_arguments(self) -> bool {
-        !matches!(self, Self::Script | Self::Env)
+        !matches!(self, Self::Shell | Self::Script | Self::Env)
     }
 
     /// Whether it runs programs of the machine, whose files tell what they are.
@@ -139,6 +146,7 @@ impl Launcher {
             Self::Python => python(arguments),
             Self::Node => first_operand(arguments, &NODE_VALUES, &NODE_ENDS).map_or(Target::Nothing, Target::Script),
             Self::Dotnet => dotnet(arguments),
+            Self::Shell => shell(arguments),
             Self::Script => script(arguments),
             Self::Env => Target::Nothing,
             Self::Loader => {
@@ -185,7 +193,7 @@ fn java(arguments: &[Vec<u8>]) -> Target<'_> {
                 after.get(1..).unwrap_or_default()
             }
             _ if JAVA_VALUES.contains(&argument) => after.get(1..).unwrap_or_default(),
-            // What an @file holds is not known here.
+            // What an @file holds stands in its place, where it could be read.
             _ if argument.starts_with(b"-") || argument.starts_with(b"@") => {
                 match argument.strip_prefix(b"--module=") {
                     Some(class) => return Target::Named(class, after),
@@ -255,10 +263,31 @@ fn dotnet(arguments: &[Vec<u8>]) -> Target<'_> {
     }
 }
 
-/// Shells, perl, ruby: `-c` and `-e`, clustered or not, bring the code along.
+/// `-c`, clustered or not, brings the code along, and `-s` has it read from standard input; `-e` ends a shell at the first
+/// error. `-o` and `-O` take a value, `+` switches off.
+fn shell(arguments: &[Vec<u8>]) -> Target<'_> {
+    let mut rest = arguments;
+    while let Some((argument, after)) = rest.split_first() {
+        let letters: &[u8] = match argument.as_slice() {
+            b"-" | b"--" => return if after.is_empty() { Target::Nothing } else { Target::Script(after) },
+            b"--rcfile" | b"--init-file" => b"o",
+            option if option.starts_with(b"--") => b"",
+            [b'-' | b'+', letters @ ..] => letters,
+            _ => return Target::Script(rest),
+        };
+        if letters.iter().any(|letter| b"cs".contains(letter)) {
+            return Target::Nothing;
+        }
+        let takes_value = letters.last().is_some_and(|last| b"oO".contains(last));
+        rest = if takes_value { after.get(1..).unwrap_or_default() } else { after };
+    }
+    Target::Nothing
+}
+
+/// `-e` and `-E`, clustered or not, bring the code along; `-c` has the script checked.
 fn script(arguments: &[Vec<u8>]) -> Target<'_> {
     let operand = arguments.iter().position(|a| !(a.len() > 1 && a.starts_with(b"-")));
     let (options, rest) = arguments.split_at(operand.unwrap_or(arguments.len()));
-    let inline = options.iter().any(|o| !o.starts_with(b"--") && (o.ends_with(b"c") || o.ends_with(b"e")));
+    let inline = options.iter().any(|o| !o.starts_with(b"--") && (o.ends_with(b"e") || o.ends_with(b"E")));
     if inline || rest.is_empty() { Target::Nothing } else { Target::Script(rest) }
 }

@@ -88,7 +88,14 @@ fn content(says: &str) -> Option<Content> {
         "good" => Content { elf: true, known_good: true, ..Content::default() },
         "structure" => Content { elf: true, structure: true, ..Content::default() },
         "packed" => Content { elf: true, packed: true, ..Content::default() },
-        "cut" => Content { elf: true, truncated: true, ..Content::default() },
+        "unpacked" => Content { unpacked: true, ..content("packed")? },
+        "packed!" => Content { known_good: true, ..content("packed")? },
+        "packed-archiver" => Content { packed: true, ..content("archiver")? },
+        "cut" => Content { elf: true, truncated: true, unsearched: true, ..Content::default() },
+        "appended" => Content { elf: true, truncated: true, ..Content::default() },
+        "changed" => Content { elf: true, changed: true, ..Content::default() },
+        "archiver?" => Content { changed: true, ..content("archiver")? },
+        "driver?" => Content { changed: true, ..content("driver")? },
         "driver" => family("driver", Kind::Compiler, Some("gnu"), marker, high),
         "driver!" => family("driver", Kind::Compiler, Some("gnu"), Evidence::Sha256, Confidence::Certain),
         "internal" => family("internal", Kind::CompilerInternal, Some("gnu"), marker, high),
@@ -154,8 +161,13 @@ const ROWS: &str = "
 # only the structure of a compiler, or nothing
 /tmp/x                            =  structure  compiler          unknown    low     -  structure
 /tmp/x                            =  nothing    not-compiler      unknown    low     -
-/tmp/x                            =  packed     not-compiler      unknown    low     -  packed
-/tmp/x                            =  cut        not-compiler      unknown    low     -
+/tmp/x                            =  packed     compiler          unknown    low     -  packed
+/tmp/x                            =  unpacked   not-compiler      unknown    low     -  packed
+/tmp/x                            =  packed!    not-compiler      unknown    certain -  sha256 packed
+/tmp/x                            =  packed-archiver compiler     unknown    low     -  packed
+/tmp/x                            =  cut        not-compiler      unknown    low     -  read-limit
+/tmp/x                            =  appended   not-compiler      unknown    low     -  read-limit
+/tmp/x                            =  changed    not-compiler      unknown    low     -
 /tmp/x                            =  good       not-compiler      unknown    certain -  sha256
 # a process may call itself what it likes, unless its file is known
 /tmp/x                     driver,driver  nothing    compiler     driver     low     -  name
@@ -192,7 +204,7 @@ fn names_and_contents_make_the_verdict_of_the_table() {
         assert_eq!(verdict.confidence.as_str(), confidence, "{row}");
         assert_eq!(verdict.masquerade, masquerade == "m", "{row}");
         assert_eq!(verdict.evidence.iter().map(|e| e.as_str()).collect::<Vec<_>>(), evidence, "{row}");
-        assert_eq!(verdict.packed, says == "packed", "{row}");
+        assert_eq!(verdict.packed, says.contains("packed"), "{row}");
     }
 }
 
@@ -223,8 +235,15 @@ fn a_content_alone_tells_whether_its_execs_concern_us() {
         ("archiver", Innocent),
         ("good", Innocent),
         ("nothing", Innocent),
-        ("packed", Unknown),
+        ("packed", Toolchain),
+        ("unpacked", Unknown),
+        ("packed!", Innocent),
+        ("packed-archiver", Toolchain),
         ("cut", Unknown),
+        ("appended", Innocent),
+        ("changed", Unknown),
+        ("archiver?", Unknown),
+        ("driver?", Toolchain),
     ] {
         assert_eq!(database.content_says(&content(says).unwrap()), expected, "{says}");
     }

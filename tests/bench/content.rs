@@ -14,7 +14,8 @@ use ccwatch::container::{ContainerKey, Runtime};
 use ccwatch::detect::enrich::Finding;
 use ccwatch::detect::judged::Judged;
 use ccwatch::event::FileId;
-use ccwatch::fingerprint::{Content, ContentSays, Database, content};
+use ccwatch::fingerprint::content::{self, Limit};
+use ccwatch::fingerprint::{Content, ContentSays, Database};
 
 const LOOKS: usize = 21;
 const QUESTIONS: u32 = 1_000_000;
@@ -37,7 +38,7 @@ fn main() {
         let mut times: Vec<Duration> = (0..LOOKS)
             .map(|_| {
                 let began = Instant::now();
-                black_box(content::read(&file, u64::MAX, &database).unwrap());
+                black_box(content::read(&file, Limit { bytes: u64::MAX, time: None }, &database).unwrap());
                 began.elapsed()
             })
             .collect();

@@ -5,9 +5,9 @@
 #
 # Fetches the packages of each suite's list (bookworm.tsv.xz; also bullseye, trixie, sid, trixie-arm64, trixie-others)
 # and prints one table a suite: recall by kind and family, false alarms, and what is left of the recall when the
-# files are stripped, lengthened, robbed of their build-id, section headers or marks, or packed. Needs apt, a release
-# build of ccwatch (CCWATCH: another program), some 10 GB a suite in CORPUS (default /var/tmp/ccwatch-corpus), which is
-# kept, strip and, for the last row, upx.
+# files are stripped, lengthened, robbed of their build-id, section headers, identification or marks, cut into pages, or
+# packed. Needs apt, a release build of ccwatch (CCWATCH: another program), some 10 GB a suite in CORPUS (default
+# /var/tmp/ccwatch-corpus), which is kept, strip and, for the last row, upx.
 # --small: a dozen families and as many other packages of bookworm, which is what CI runs; removes what it fetched.
 # --install: what is missing of python3 (3.11), strip, xz and Debian's keyring, by apt.
 # Exit code 1 where too few compilers were found, or too much else: tests/corpus/evaluate says how many that is.
@@ -49,7 +49,7 @@ if [ "$small" = yes ]; then
         yasm golang-1.19-go rustc lua5.4 openjdk-17-jdk-headless mold \
         coreutils bash perl-base git-man gdb strace busybox clang-format-14 make ninja-build bison ccache
     "$here/evaluate" --ccwatch "$ccwatch" --labels "$here/bookworm.tsv.xz" --files "$work" --transformations \
-        --only tcc --only 'ga*' --only 'gcc-[dcl]*' --only 'go-*' --only nasm --only luac --only javac
+        --at-least 33 238 --only tcc --only 'ga*' --only 'gcc-[dcl]*' --only 'go-*' --only nasm --only luac --only javac
     exit
 fi
 

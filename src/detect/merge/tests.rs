@@ -88,7 +88,7 @@ fn what_interprets_an_unknown_file_is_part_of_its_exec() {
     assert_eq!(told(true, 3), [Some(8)], "read on its own");
     for look_first in [false, true] {
         let mut merge = Merge::default();
-        let mut look = |merge: &mut Merge| merge.look(look(1, 4, Some(8), "prog-7")).is_some();
+        let look = |merge: &mut Merge| merge.look(look(1, 4, Some(8), "prog-7")).is_some();
         let counted = look_first && look(&mut merge);
         merge.attempt(Attempt { unjudged: true, ..attempt(1, 7, 0, 2) });
         merge.attempt(attempt(1, 8, 0, 2));

@@ -6,7 +6,7 @@ use std::io;
 use elf::dynamic::Dyn;
 use elf::parse::ParsingTable;
 
-use super::{Layout, Read, part};
+use super::{Layout, Read, Reading, part};
 
 /// What is read of the dynamic section; a linker's takes less than a kilobyte.
 const MAX_DYNAMIC_BYTES: usize = 65_536;
@@ -16,9 +16,19 @@ const MAX_NEEDED: usize = 256;
 const MAX_NAME: usize = 255;
 
 impl Layout {
-    /// The names in the order that they stand there; what lies outside of the string table is left out. At most 128 KiB
+    /// The names in the order that they stand there; what lies outside of the string table is left out. At most 256 KiB
     /// are asked for.
     pub(in crate::fingerprint) fn needed(&self, read: &mut Read<'_>) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for reading in &self.readings {
+            names.extend(reading.needed(read)?);
+        }
+        Ok(names)
+    }
+}
+
+impl Reading {
+    fn needed(&self, read: &mut Read<'_>) -> io::Result<Vec<String>> {
         let Some(segment) = self.segments.iter().find(|segment| segment.p_type == elf::abi::PT_DYNAMIC) else {
             return Ok(Vec::new());
         };

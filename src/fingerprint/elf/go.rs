@@ -3,7 +3,7 @@
 
 use std::io;
 
-use super::{Layout, Read, part};
+use super::{Layout, Read, Reading, part};
 
 /// Where the build info begins.
 pub(in crate::fingerprint) const MAGIC: &[u8] = b"\xff Go buildinf:";
@@ -30,6 +30,17 @@ pub(in crate::fingerprint) struct BuildInfo {
 }
 
 impl Layout {
+    /// The build info of a program in which the magic stands at these offsets. At most 8 KiB are asked for an offset.
+    pub(in crate::fingerprint) fn go_build_info(
+        &self,
+        read: &mut Read<'_>,
+        magics: &[u64],
+    ) -> io::Result<Option<BuildInfo>> {
+        self.readings.iter().find_map(|reading| reading.go_build_info(read, magics).transpose()).transpose()
+    }
+}
+
+impl Reading {
     /// Whether the program may write to what lies at an offset. The build info does; a program that looks for the build
     /// info of others has its magic among its constants.
     fn is_writable(&self, offset: u64) -> bool {
@@ -37,12 +48,7 @@ impl Layout {
         self.loads().any(|segment| segment.p_flags & elf::abi::PF_W != 0 && holds(segment))
     }
 
-    /// The build info of a program in which the magic stands at these offsets. At most 4 KiB are asked for an offset.
-    pub(in crate::fingerprint) fn go_build_info(
-        &self,
-        read: &mut Read<'_>,
-        magics: &[u64],
-    ) -> io::Result<Option<BuildInfo>> {
+    fn go_build_info(&self, read: &mut Read<'_>, magics: &[u64]) -> io::Result<Option<BuildInfo>> {
         for writable in [true, false] {
             for &offset in magics.iter().filter(|&&o| o % ALIGN == 0 && self.is_writable(o) == writable) {
                 if let Some(info) = self.go_build_info_at(read, offset)? {

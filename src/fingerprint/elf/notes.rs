@@ -6,7 +6,7 @@ use elf::endian::AnyEndian;
 use elf::file::Class;
 use elf::note::{Note, NoteIterator};
 
-use super::{Layout, Read, part};
+use super::{Layout, Read, Reading, part};
 
 /// Note segments that are looked at; a linker makes one or two.
 const MAX_NOTE_SEGMENTS: usize = 8;
@@ -16,8 +16,14 @@ const MAX_NOTE_BYTES: usize = 65_536;
 pub(in crate::fingerprint) const MAX_BUILD_ID: usize = 64;
 
 impl Layout {
-    /// The build-id: `None` where there is none, or where the notes are malformed. At most 0.5 MiB are asked for.
+    /// The build-id: `None` where there is none, or where the notes are malformed. At most 1 MiB is asked for.
     pub(in crate::fingerprint) fn build_id(&self, read: &mut Read<'_>) -> io::Result<Option<Vec<u8>>> {
+        self.readings.iter().find_map(|reading| reading.build_id(read).transpose()).transpose()
+    }
+}
+
+impl Reading {
+    fn build_id(&self, read: &mut Read<'_>) -> io::Result<Option<Vec<u8>>> {
         let notes = self.segments.iter().filter(|segment| segment.p_type == elf::abi::PT_NOTE).take(MAX_NOTE_SEGMENTS);
         for segment in notes {
             let length = usize::try_from(segment.p_filesz).unwrap_or(MAX_NOTE_BYTES).min(MAX_NOTE_BYTES);
@@ -141,7 +147,7 @@ mod tests {
             if let Some(layout) = Layout::read(&mut read).unwrap() {
                 layout.build_id(&mut read).unwrap();
             }
-            assert!(asked <= HEADER_BYTES + MAX_PROGRAM_HEADERS + MAX_NOTE_SEGMENTS * MAX_NOTE_BYTES);
+            assert!(asked <= HEADER_BYTES + 2 * (MAX_PROGRAM_HEADERS + MAX_NOTE_SEGMENTS * MAX_NOTE_BYTES));
         }
     }
 }

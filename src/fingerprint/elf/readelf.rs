@@ -1,6 +1,6 @@
 //! This reader's answers against those of readelf (binutils), over programs and libraries of the machine. Test only.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
 use std::fmt::Write as _;
 use std::fs::File;
@@ -68,10 +68,11 @@ fn ours(path: &Path) -> String {
         Ok(filled)
     };
     let layout = Layout::read(&mut read).unwrap().unwrap();
-    let class = if layout.class == Class::ELF64 { "ELF64" } else { "ELF32" };
-    let order = if layout.endian == AnyEndian::Little { "little" } else { "big" };
+    let [reading] = &layout.readings[..] else { panic!("{} is read in two ways", path.display()) };
+    let class = if reading.class == Class::ELF64 { "ELF64" } else { "ELF32" };
+    let order = if reading.endian == AnyEndian::Little { "little" } else { "big" };
     let mut text = format!("{class} {order}\n");
-    for s in &layout.segments {
+    for s in &reading.segments {
         let kind = match s.p_type {
             elf::abi::PT_LOAD => "LOAD",
             elf::abi::PT_NOTE => "NOTE",
