@@ -45,7 +45,7 @@ impl Monotonic {
 }
 
 /// The inode number of a namespace, as in `mnt:[4026531832]`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Namespace(pub u64);
 
 /// A directory's identity: device and inode. Serves to tell a root directory from the host's.

@@ -3,18 +3,16 @@
 
 mod common;
 
+use std::fs;
 use std::process::Command;
 
 use common::docker::{Container, Plan};
 use common::watcher::{BINARY, Setup};
-use common::{image, said};
+use common::{image, program, said};
 
 /// What doctor says of one container.
 fn line_of(setup: &Setup, id: &str) -> Option<String> {
-    let output = Command::new(BINARY).arg("doctor").arg("--config").arg(setup.write()).output().unwrap();
-    let text = said(&output);
-    assert!(text.contains("of the host's"), "{text}");
-    text.lines().find(|line| line.contains(id)).map(str::to_owned)
+    setup.coverage().into_iter().find(|line| line.contains(id))
 }
 
 #[test]
@@ -34,14 +32,31 @@ fn doctor_lists_what_covers_each_container() {
     assert!(said(&output).contains("no watcher with this state directory"), "{}", said(&output));
 }
 
+/// A FUSE filesystem appears in a container, and goes: nothing is executed from it, so nothing but the table of the
+/// container's mounts tells that the connector alone would see it.
 #[test]
-fn doctor_names_what_is_not_covered() {
+fn the_connector_does_not_rest_while_it_alone_covers_a_mount() {
+    let options = ["--cap-add", "SYS_ADMIN", "--security-opt", "seccomp=unconfined", "--device", "/dev/fuse"];
+    let options = options.map(str::to_owned).into();
     let command = &["/usr/bin/storm", "1000000", "/none", "999000"];
-    let container = Container::run(&Plan { options: vec![], image: image::tiny(), command });
-    let setup = Setup::new().set("sensors", "fanotify", "open");
+    let container = Container::run(&Plan { options, image: image::tiny(), command });
+    for (name, file) in [("inside", program::inside()), ("never_answers", program::never_answers())] {
+        fs::copy(file, container.work().join(name)).unwrap();
+    }
+    fs::create_dir(container.work().join("far")).unwrap();
+    let setup = Setup::new();
     let watcher = setup.start();
-    let line = common::eventually("doctor knows the container", || line_of(&setup, &container.id));
+    let await_pace = |pace: &str| {
+        common::eventually(pace, || setup.coverage().first().filter(|line| line.contains(pace)).cloned());
+    };
+    await_pace("rests in a storm (lazy)");
+    let server = container.hold(&["./never_answers", "/work/far"]);
+    server.await_line("mounted");
+    await_pace("looks at each exec at once (eager)");
+    let line = line_of(&setup, &container.id).unwrap();
     assert!(line.contains("connector (eager)"), "{line}");
-    assert!(line.contains("by the connector alone: /dev (tmpfs: opens of devices are not asked for)"), "{line}");
+    assert!(line.contains("by the connector alone: /work/far (fuse: a network or FUSE filesystem"), "{line}");
+    container.exec(&["./inside", "umount", "/work/far"]);
+    await_pace("rests in a storm (lazy)");
     watcher.stop();
 }

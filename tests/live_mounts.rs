@@ -136,6 +136,40 @@ fn a_cloned_namespace_with_a_tmpfs_of_its_own() {
     assert_eq!(closed(&watcher.stop(), &container.id), STORM);
 }
 
+/// Its first process has the host's root directory, as monitors have that are given the host's files: what that sees, and
+/// what the container's other processes see, is marked all the same.
+#[test]
+fn a_first_process_in_the_hosts_root_directory() {
+    let work = tempfile::Builder::new().prefix("ccwatch-test-").tempdir().unwrap();
+    for (name, file) in [("inside", program::inside()), ("storm", program::storm()), ("gcc", program::tiny())] {
+        fs::copy(file, work.path().join(name)).unwrap();
+    }
+    let on_host = |name: &str| work.path().join(name).display().to_string();
+    let (storm, gcc) = (on_host("storm"), on_host("gcc"));
+    let command = &["./inside", "chroot", "/host", "--", &storm, "1000000", "/none", "999000"];
+    let options = ["-v", "/:/host", "--tmpfs", "/memory:exec"].map(str::to_owned).into();
+    let container = Container::run_in(&Plan { options, image: image::tiny(), command }, work);
+    let setup = Setup::new();
+    let watcher = setup.start();
+    let is_marked = |line: &String| line.contains(&container.id) && line.contains("fanotify on");
+    let line = common::eventually("its mounts are marked", || setup.coverage().into_iter().find(is_marked));
+    assert!(!line.contains("a mark on its filesystem"), "its root directory is the host's: {line}");
+    assert_counted(&watcher, &container, 0, &["./inside", "chroot", "/host", "--", &storm, "2000", &gcc]);
+    // Another of its processes has the container's own root directory, and a tmpfs that the first does not see.
+    let mut held = container.hold(&["./inside", "load", "gcc", "put", "/memory/gcc", "say", "ready", "wait"]);
+    held.await_line("ready");
+    let marks = |line: &str| line.split("fanotify on ").nth(1)?.split(' ').next()?.parse::<usize>().ok();
+    let before = marks(&line).unwrap();
+    common::eventually("the tmpfs is marked", || {
+        container.exec(&["./storm", "10", "/usr/bin/tool"]);
+        setup.coverage().iter().find(|line| is_marked(line)).and_then(|line| marks(line)).filter(|now| *now > before)
+    });
+    assert_counted(&watcher, &container, STORM, &["./storm", "2000", "/memory/gcc"]);
+    held.write(b"x");
+    assert!(held.release());
+    watcher.stop();
+}
+
 /// Nothing tells then when its process ends, so its table is not held open.
 #[test]
 fn without_pidfds() {
@@ -145,6 +179,77 @@ fn without_pidfds() {
     assert_counted(&watcher, &container, 0, &["./storm", "2000", "/memory/gcc"]);
     let pid = common::run(docker().args(["inspect", "-f", "{{.State.Pid}}", &container.id]));
     assert!(!is_held(&watcher, &pid));
+    watcher.stop();
+}
+
+/// The way to each mount is walked name by name then.
+#[test]
+fn without_cached_walks() {
+    let container = container(&["--tmpfs", "/memory:exec"]);
+    container.exec(&["./inside", "load", "gcc", "put", "/memory/gcc"]);
+    let watcher = Setup::new().without("cached-walks").start();
+    assert_counted(&watcher, &container, 0, &["./storm", "2000", "/memory/gcc"]);
+    watcher.stop();
+}
+
+/// Where opens are all that the kernel reports, the container's /dev is marked too: opens of devices are not reported.
+#[test]
+fn a_program_in_dev_by_its_opens() {
+    let container = container(&[]);
+    container.exec(&["./inside", "load", "gcc", "put", "/dev/gcc"]);
+    let watcher = Setup::new().set("sensors", "fanotify", "open").start();
+    assert_counted(&watcher, &container, 0, &["./storm", "2000", "/dev/gcc"]);
+    watcher.stop();
+}
+
+/// An overlay is mounted at a second place of the host, and unmounted there: the container's own mount stays known.
+#[test]
+fn a_second_mount_of_an_overlay_that_goes() {
+    let setup = Setup::new();
+    let watcher = setup.start();
+    let container = container(&[]);
+    let marked = |id: &str| {
+        let is_it = |line: &str| line.contains(id) && line.contains("a mark on its filesystem");
+        setup.coverage().iter().any(|line| is_it(line))
+    };
+    // What is mounted later is read later.
+    let await_reading = || {
+        let other = self::container(&[]);
+        common::eventually("a later container is marked", || marked(&other.id).then_some(()));
+    };
+    common::eventually("its overlay is marked", || marked(&container.id).then_some(()));
+    let format = "{{.GraphDriver.Data.MergedDir}}";
+    let merged = common::run(docker().args(["inspect", "-f", format, &container.id]));
+    let second = tempfile::Builder::new().prefix("ccwatch-test-").tempdir().unwrap();
+    common::run(Command::new("mount").args(["--bind", &merged]).arg(second.path()));
+    await_reading();
+    common::run(Command::new("umount").arg(second.path()));
+    await_reading();
+    assert!(marked(&container.id), "{:#?}", setup.coverage());
+    watcher.stop();
+}
+
+/// The thread that marks is held: that is told, and that it goes on again.
+#[test]
+fn a_watch_over_mounts_that_hangs_is_told() {
+    let setup = Setup::new();
+    let mut command = setup.command();
+    // Signs of life every 100 ms.
+    let watcher = setup.spawn(command.env("WATCHDOG_USEC", "300000"));
+    watcher.await_stderr("watching", |line| line.starts_with("watching"));
+    let tasks = fs::read_dir(format!("/proc/{}/task", watcher.pid())).unwrap().flatten();
+    let is_it = |task: &fs::DirEntry| fs::read_to_string(task.path().join("comm")).unwrap().trim() == "mounts";
+    let thread = tasks.into_iter().find(is_it).unwrap().file_name();
+    let mut freezer = Command::new(program::freeze());
+    let mut freezer = freezer.arg(thread).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    Lines::of(freezer.stdout.take().unwrap()).await_line("frozen");
+    let said =
+        |alert: &Alert, what: &str| alert.text("event.action") == what && alert.0.to_string().contains("fanotify");
+    let told = watcher.await_alert("that it hangs", |alert| said(alert, "sensor-degraded"));
+    assert!(told.0.to_string().contains("has not moved for"), "{:?}", told.0);
+    drop(freezer.stdin.take());
+    assert!(freezer.wait().unwrap().success());
+    watcher.await_alert("that it goes on", |alert| said(alert, "sensor-recovered"));
     watcher.stop();
 }
 

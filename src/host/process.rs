@@ -101,6 +101,13 @@ impl Proc {
         openat(&self.root, name, flags, Mode::empty()).map(|fd| ProcessDir(Arc::new(fd))).map_err(os)
     }
 
+    /// Whether this is a process, and not one thread of several, which has a directory too though it is not listed.
+    pub fn is_listed(&self, pid: Pid) -> bool {
+        let status = self.process(pid).and_then(|dir| dir.small_file(c"status"));
+        let group = format!("Tgid:\t{}", pid.0);
+        status.is_ok_and(|status| status.split(|b| *b == b'\n').any(|line| line == group.as_bytes()))
+    }
+
     /// Every process there is, in one walk over the directory.
     ///
     /// # Errors
@@ -110,6 +117,19 @@ impl Proc {
         let dir = nix::dir::Dir::openat(&self.root, c".", flags, Mode::empty()).map_err(os)?;
         let number = |name: &CStr| std::str::from_utf8(name.to_bytes()).ok()?.parse().ok().map(Pid);
         Ok(dir.into_iter().filter_map(|entry| number(entry.ok()?.file_name())).collect())
+    }
+
+    /// The pid that was given away last, in our own pid namespace (proc(5), /proc/loadavg).
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn newest_pid(&self) -> Field<Pid> {
+        let file = openat(&self.root, c"loadavg", OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()).map_err(os)?;
+        let mut text = [0; 128];
+        let got = nix::unistd::read(&file, &mut text).map_err(os)?;
+        let last = text.get(..got).and_then(|text| text.trim_ascii().rsplit(|b| *b == b' ').next());
+        let number = last.and_then(|last| std::str::from_utf8(last).ok()?.parse().ok());
+        number.map(Pid).ok_or(Missing::Malformed)
     }
 
     /// Whether this very process still lives: same start time, and neither zombie nor dead.
@@ -365,6 +385,16 @@ mod tests {
         let number = mount_of_descriptor(root.as_fd()).unwrap();
         let at = table.into_iter().find(|mount| mount.mnt_id.cast_unsigned() == u32::try_from(number).unwrap());
         assert_eq!(at.unwrap().mount_point, Path::new("/"));
+    }
+
+    #[test]
+    fn pids_are_given_to_processes_and_threads() {
+        let proc = Proc::open(Path::new("/proc")).unwrap();
+        let thread = || (Pid(nix::unistd::gettid().as_raw()), proc.newest_pid().unwrap());
+        let (thread, newest) = std::thread::scope(|scope| scope.spawn(thread).join().unwrap());
+        assert!(newest.0 > 0);
+        assert!(proc.is_listed(own()) && !proc.is_listed(thread));
+        assert!(proc.pids().unwrap().contains(&own()));
     }
 
     #[test]

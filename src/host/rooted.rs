@@ -12,6 +12,7 @@ use nix::sys::stat::{Mode, SFlag, fstat};
 
 use crate::event::{Field, Missing};
 use crate::host::bounded;
+use crate::host::process::mount_of_descriptor;
 
 /// Links followed in one path, as the kernel has it (MAXSYMLINKS, include/linux/namei.h).
 const MAX_LINKS: usize = 40;
@@ -75,20 +76,37 @@ pub fn locate(root: BorrowedFd<'_>, path: &Path) -> Field<OwnedFd> {
 
 /// An `O_PATH` descriptor on a place that something is mounted on, inside `root`, as far as the kernel finds the way in
 /// its memory, where it keeps every way to a mount. So no server is asked that somebody mounts on that way meanwhile,
-/// and who may never answer. Before Linux 5.12 as [`locate`].
+/// and who may never answer. Before Linux 5.12 as [`walk_mount_point`].
 ///
 /// # Errors
-/// `Busy` where the way is not in memory, else as [`locate`].
-pub fn locate_mount_point(root: BorrowedFd<'_>, path: &Path) -> Field<OwnedFd> {
+/// `Busy` where the way is not in memory, else as [`walk_mount_point`].
+pub fn locate_mount_point(root: BorrowedFd<'_>, path: &Path, is_safe: impl Fn(u64) -> bool) -> Field<OwnedFd> {
     let how = how().resolve(RESOLUTION | ResolveFlag::from_bits_retain(RESOLVE_CACHED));
     for _ in 0..MAX_RACES {
         match openat2(root, path, how) {
             Err(Errno::EAGAIN | Errno::EINTR) => {}
-            Err(Errno::ENOSYS | Errno::EINVAL | Errno::EPERM) => return locate(root, path),
+            Err(Errno::ENOSYS | Errno::EINVAL | Errno::EPERM) => return walk_mount_point(root, path, is_safe),
             other => return other.map_err(bounded::missing),
         }
     }
     Err(Missing::Busy)
+}
+
+/// The same, name by name: none is looked up in a directory whose mount, by its number in mountinfo, is not `is_safe`.
+/// Such a way has no links. Before Linux 3.15 no descriptor tells its mount, and nobody without privileges mounts FUSE.
+///
+/// # Errors
+/// `Gone` where something else is mounted on the way, else as [`locate`].
+pub fn walk_mount_point(root: BorrowedFd<'_>, path: &Path, is_safe: impl Fn(u64) -> bool) -> Field<OwnedFd> {
+    let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let mut here = root.try_clone_to_owned().map_err(|e| Missing::from_os(&e))?;
+    for name in path.as_os_str().as_bytes().split(|b| *b == b'/').filter(|name| !name.is_empty()) {
+        if mount_of_descriptor(here.as_fd()).is_some_and(|mount| !is_safe(mount)) {
+            return Err(Missing::Gone);
+        }
+        here = openat(&here, name, flags, Mode::empty()).map_err(bounded::missing)?;
+    }
+    Ok(here)
 }
 
 /// Reads a regular file of at most `limit` bytes inside `root`. Errors as [`Resolver::locate`] and [`bounded::read`].
@@ -219,13 +237,33 @@ mod tests {
     fn the_way_to_a_mount_is_in_memory() {
         let root = open_root(Path::new("/")).unwrap();
         for path in ["/proc", "/sys", "/dev"] {
-            let place = locate_mount_point(root.as_fd(), Path::new(path)).unwrap();
+            let place = locate_mount_point(root.as_fd(), Path::new(path), |_| true).unwrap();
             assert_eq!(fstat(&place).unwrap().st_ino, fs::metadata(path).unwrap().ino());
         }
         let unread = tempfile::tempdir().unwrap();
         let nowhere = unread.path().join("never/looked/for");
-        assert_eq!(locate_mount_point(root.as_fd(), &nowhere).map(drop), Err(Missing::Busy));
+        assert_eq!(locate_mount_point(root.as_fd(), &nowhere, |_| true).map(drop), Err(Missing::Busy));
         assert_eq!(locate(root.as_fd(), &nowhere).map(drop), Err(Missing::Absent));
+    }
+
+    #[test]
+    fn a_walk_to_a_mount_looks_nothing_up_in_what_is_not_safe() {
+        let root = open_root(Path::new("/")).unwrap();
+        let number = |path: &str| mount_of_descriptor(fs::File::open(path).unwrap().as_fd());
+        let (top, proc) = (number("/"), number("/proc"));
+        assert_ne!(top, proc);
+        let walk = |path: &str, unsafe_mount: Option<u64>| {
+            walk_mount_point(root.as_fd(), Path::new(path), |mount| Some(mount) != unsafe_mount)
+        };
+        assert_eq!(mount_of_descriptor(walk("/proc/sys/fs", None).unwrap().as_fd()), proc);
+        assert!(walk("/proc", proc).is_ok(), "nothing is looked up in it");
+        assert_eq!(walk("/proc/sys/fs", proc).map(drop), Err(Missing::Gone));
+        assert_eq!(walk("/proc", top).map(drop), Err(Missing::Gone));
+        assert_eq!(mount_of_descriptor(walk("/", None).unwrap().as_fd()), top);
+        let directory = tempfile::tempdir().unwrap();
+        symlink("/proc", directory.path().join("link")).unwrap();
+        let through = directory.path().join("link/sys").display().to_string();
+        assert!(walk(&through, None).is_err(), "a mount's way has no links");
     }
 
     #[test]

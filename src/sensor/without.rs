@@ -27,10 +27,12 @@ pub enum Part {
     HostMarks,
     /// pidfds: as before 5.3.
     Pidfds,
+    /// Ways that the kernel finds in its memory alone: as before 5.12.
+    CachedWalks,
 }
 
 impl Part {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::FilesystemMarks,
         Self::Namespaces,
         Self::Looks,
@@ -40,6 +42,7 @@ impl Part {
         Self::Links,
         Self::HostMarks,
         Self::Pidfds,
+        Self::CachedWalks,
     ];
 
     fn bit(self) -> u16 {
@@ -57,6 +60,7 @@ impl Part {
             Self::Links => "links",
             Self::HostMarks => "host-marks",
             Self::Pidfds => "pidfds",
+            Self::CachedWalks => "cached-walks",
         }
     }
 }

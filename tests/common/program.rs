@@ -28,7 +28,13 @@ pub(crate) fn stuck_memory() -> &'static Path {
 /// A FUSE server whose one file never answers a read.
 pub(crate) fn never_answers() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    BUILT.get_or_init(|| compile("never_answers", &["-O2"], "tests/common/never_answers.c"))
+    BUILT.get_or_init(|| compile("never_answers", &["-O2", "-static"], "tests/common/never_answers.c"))
+}
+
+/// Holds one thread of a process until its standard input is closed.
+pub(crate) fn freeze() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| compile("freeze", &["-O2"], "tests/common/freeze.c"))
 }
 
 /// Runs a program many times, one after another.

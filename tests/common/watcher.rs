@@ -101,6 +101,14 @@ impl Setup {
         command
     }
 
+    /// What `ccwatch doctor` says of its watcher's coverage: of the connector, then of each container.
+    pub(crate) fn coverage(&self) -> Vec<String> {
+        let output = Command::new(BINARY).arg("doctor").arg("--config").arg(self.write()).output().unwrap();
+        let text = super::said(&output);
+        assert!(text.contains("of the host's"), "{text}");
+        text.lines().filter(|line| line.starts_with("note      coverage")).map(str::to_owned).collect()
+    }
+
     /// Starts a watcher and returns when it says that it watches. May be called again: the state directory stays.
     pub(crate) fn start(&self) -> Watcher {
         super::need_root();

@@ -351,7 +351,7 @@ impl Report {
 /// One container on a line.
 fn describe(container: &ContainerCoverage, eager: bool) -> String {
     let mut line = format!("{}: connector ", container.name);
-    line.push_str(if eager || !container.uncovered.is_empty() { "(eager)" } else { "(lazy)" });
+    line.push_str(if eager { "(eager)" } else { "(lazy)" });
     if container.by_filesystem {
         line.push_str(", fanotify by a mark on its filesystem");
     }
@@ -456,12 +456,16 @@ note      config          /etc/ccwatch/ccwatch.toml is not there, the defaults h
         let far = ContainerCoverage { name: "docker/bb".into(), uncovered: vec![uncovered], mounts: 0, ..near.clone() };
         let containers = vec![near, far];
         let fanotify = Way::Filesystem.describe().into();
-        report.coverage = Some(Coverage { fanotify, eager: false, execs: 9, unexamined: 2, containers });
+        report.coverage = Some(Coverage { fanotify, eager: true, execs: 9, unexamined: 2, containers });
+        let text = report.render();
+        assert!(text.contains("looks at each exec at once (eager); 2 of"), "{text}");
+        assert_eq!(text.matches("connector (eager)").count(), 2, "it is one reader: {text}");
+        report.coverage.as_mut().unwrap().eager = false;
         let text = report.render();
         assert!(text.contains("rests in a storm (lazy); 2 of the host's 9 execs unexamined\n"), "{text}");
         let near = "docker/aa: connector (lazy), fanotify by a mark on its filesystem, fanotify on 5 of its mounts\n";
         assert!(text.contains(near), "{text}");
-        let far = "docker/bb: connector (eager), fanotify by a mark on its filesystem; by the connector alone: /far (nfs4: a \
+        let far = "docker/bb: connector (lazy), fanotify by a mark on its filesystem; by the connector alone: /far (nfs4: a \
                    network filesystem)\n";
         assert!(text.contains(far), "{text}");
     }

@@ -16,7 +16,7 @@ use crate::sensor::ledger::Ledger;
 use crate::sensor::mounts::{Mounts, watch};
 use crate::sensor::pace::Mode;
 use crate::sensor::proc_connector::Reader;
-use crate::sensor::{Control, ControlInlet, Controls, Outlet, controls};
+use crate::sensor::{ControlInlet, Controls, Outlet, controls};
 
 /// What the sensors share with detection.
 pub(super) struct Shared {
@@ -84,14 +84,11 @@ impl Watcher {
             if way == Way::Open && connector.is_none() {
                 return Err(OPENS_ALONE.into());
             }
-            self.start_readers(config, shared, Arc::new(group)).map(|()| way)
+            self.start_readers(config, shared, Arc::new(group), connector.cloned()).map(|()| way)
         });
         match started {
             Ok(way) => {
                 self.sensor_lines.push(format!("fanotify: {}", way.describe()));
-                if let Some(connector) = connector {
-                    connector.send(Control::Lazy);
-                }
                 Ok(true)
             }
             Err(why) if [FanotifySwitch::On, FanotifySwitch::Open].contains(&config.sensors.fanotify) => {
@@ -114,6 +111,7 @@ impl Watcher {
         config: &Config,
         shared: &Shared,
         group: Arc<Group>,
+        connector: Option<Controls>,
     ) -> std::result::Result<(), String> {
         let said = |e: Error| e.to_string();
         let (orders, inlet) = controls().map_err(said)?;
@@ -127,7 +125,7 @@ impl Watcher {
         shared.ledger.keep();
         let triage = Arc::clone(&shared.screen);
         let (counters, state) = (Arc::clone(&shared.counters), config.state.directory.clone());
-        let parts = watch::Parts { proc, mounts, group, triage, counters, state };
+        let parts = watch::Parts { proc, mounts, group, triage, connector, counters, state };
         let watch = watch::Watcher::open(Path::new("/proc"), parts, watch_inlet).map_err(said)?;
         self.sensors.push((orders, spawn("fanotify", move || reader.run()).map_err(said)?));
         self.sensors.push((watch_orders, spawn("mounts", move || watch.run()).map_err(said)?));

@@ -24,7 +24,7 @@ impl Service {
     ///
     /// # Errors
     /// The pid file cannot be written, or no thread started.
-    pub(super) fn start(vitals: Vitals, pid_file: Option<&Path>) -> Result<Self> {
+    pub(super) fn start(mut vitals: Vitals, pid_file: Option<&Path>) -> Result<Self> {
         let pid_file = pid_file.map(PidFile::write).transpose()?;
         let notifier = Arc::new(Notifier::from_environment());
         notifier.ready(&vitals.first());

@@ -21,6 +21,7 @@ use crate::detect::telling::{Telling, Walks};
 use crate::detect::triage::Screen;
 use crate::detect::{Command, Detection, Inlets, Parts, Pulse, Share};
 use crate::error::{Error, Result};
+use crate::event::{Fact, SensorKind};
 use crate::fingerprint::{Database, SharedDatabase};
 use crate::host::clock;
 use crate::host::identity::HostFacts;
@@ -41,6 +42,8 @@ const READS: Limits = Limits { threads: 3, threads_per_share: 2, stuck: 16, queu
 const CONTENTS: Limits = Limits { threads: 2, threads_per_share: 1, stuck: 8, queue: 64, early: false };
 /// What is still under way at the stop has so long to leave.
 const FLUSH: Duration = Duration::from_secs(5);
+/// The thread that marks mounts reads nothing for so long.
+const MARKING_HANGS: Duration = Duration::from_secs(10);
 
 /// A watcher at work.
 pub(super) struct Watcher {
@@ -52,7 +55,8 @@ pub(super) struct Watcher {
     database: SharedDatabase,
     judged: Arc<Judged>,
     /// Held so that detection's channel stays open while there is no sensor.
-    _outlet: Outlet,
+    outlet: Outlet,
+    mounts: Arc<Mounts>,
     /// For people: which sensor runs, and how.
     pub(super) sensor_lines: Vec<String>,
 }
@@ -114,7 +118,8 @@ impl Watcher {
             sensors: Vec::new(),
             database,
             judged,
-            _outlet: outlet.clone(),
+            outlet: outlet.clone(),
+            mounts: Arc::clone(&mounts),
             sensor_lines: Vec::new(),
         };
         let shared = Shared {
@@ -178,7 +183,12 @@ impl Watcher {
 
     /// What asks whether it moves.
     pub(super) fn vitals(&self) -> Vitals {
-        Vitals { commands: self.commands.clone(), dispatch: Arc::clone(&self.dispatch), sensors: self.sensors() }
+        Vitals {
+            commands: self.commands.clone(),
+            dispatch: Arc::clone(&self.dispatch),
+            sensors: self.sensors(),
+            marking: MarkingPulse { mounts: Arc::clone(&self.mounts), outlet: self.outlet.clone(), hangs: false },
+        }
     }
 
     /// The sensors that run, for people.
@@ -239,6 +249,30 @@ pub(super) struct Vitals {
     commands: Sender<Command>,
     dispatch: Arc<Dispatch>,
     sensors: String,
+    marking: MarkingPulse,
+}
+
+/// Asks the thread that marks mounts for a sign of life, and tells where there is none: nothing new is marked then.
+struct MarkingPulse {
+    mounts: Arc<Mounts>,
+    outlet: Outlet,
+    /// It was told that it hangs.
+    hangs: bool,
+}
+
+impl MarkingPulse {
+    fn ask(&mut self) {
+        let silent = self.mounts.requests.pulse(clock::now());
+        let hangs = silent >= MARKING_HANGS;
+        let seconds = silent.as_secs();
+        let degraded =
+            hangs.then(|| format!("the thread that marks mounts has not moved for {seconds} s: nothing new is marked"));
+        let health = Fact::Health { sensor: SensorKind::Fanotify, degraded };
+        // What finds no room is told at the next pulse.
+        if hangs != self.hangs && self.outlet.try_tell(health).is_ok() {
+            self.hangs = hangs;
+        }
+    }
 }
 
 impl Vitals {
@@ -248,7 +282,8 @@ impl Vitals {
     }
 
     /// The same with numbers; `None` where one of the two does not answer within `within`: the watcher is stuck.
-    pub(super) fn pulse(&self, within: Duration) -> Option<String> {
+    pub(super) fn pulse(&mut self, within: Duration) -> Option<String> {
+        self.marking.ask();
         let deadline = Instant::now() + within / 2;
         let (answer, asked) = bounded(1);
         self.commands.send_deadline(Command::Pulse(answer), deadline).ok()?;

@@ -2,15 +2,12 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::path::Path;
 
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, OFlag, openat};
 use nix::sys::fanotify::{EventFFlags, Fanotify, InitFlags, MarkFlags, MaskFlags};
-use nix::sys::stat::{Mode, fstat};
 
-use crate::sensor::mounts::mountinfo::Mount;
 use crate::sensor::without::{Part, without};
 use crate::sys::fanotify::{self, Event};
 
@@ -176,17 +173,6 @@ impl Group {
         let root = File::open("/").map_err(|e| Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO)))?;
         mark(&self.group, MarkFlags::FAN_MARK_FLUSH, MaskFlags::empty(), root.as_fd())
     }
-}
-
-/// A descriptor on a mount's root, as the host's root directory shows it. While it is held, for some calls, the mount
-/// cannot be unmounted.
-///
-/// # Errors
-/// `ESTALE` where something else is mounted there by now; else the kernel's.
-pub fn open_place(mount: &Mount) -> nix::Result<OwnedFd> {
-    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    let place = openat(AT_FDCWD, mount.point.as_slice(), flags, Mode::empty())?;
-    if fstat(&place)?.st_dev == mount.dev { Ok(place) } else { Err(Errno::ESTALE) }
 }
 
 /// Whether whole filesystems can be marked (4.20).

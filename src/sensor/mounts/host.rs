@@ -4,24 +4,22 @@
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{Read, Seek};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, OFlag, openat};
-use nix::sys::stat::Mode;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::book::{Book, Key};
 use super::layers::Layers;
+use super::marking::Place;
 use super::mountinfo::{self, Mount};
-use super::{Mounted, space};
+use super::{Mounted, reach};
 use crate::error::{Error, Result};
 use crate::event::MountNumber;
 use crate::host::clock;
-use crate::host::process::{file_status, mount_number, mount_of_descriptor};
-use crate::sensor::fanotify::group::{Group, Way, open_place};
-use crate::sys::file::FileStatus;
+use crate::host::process::mount_number;
+use crate::sensor::fanotify::group::{Group, Way};
 
 /// A table of 100,000 mounts.
 const MAX_TABLE: u64 = 64 << 20;
@@ -29,13 +27,17 @@ const MAX_TABLE: u64 = 64 << 20;
 /// Process 1's table.
 pub struct HostTable {
     table: File,
-    known: HashMap<space::Place, Arc<Mounted>>,
+    known: HashMap<Place, Arc<Mounted>>,
     /// Devices of everything that is mounted on the host.
     devices: HashSet<u64>,
+    /// All mounts, as they were last seen: device by number.
+    seen: HashMap<u64, u64>,
+    /// What lies below another mount: device, and directory of the filesystem.
+    hidden: HashSet<(u64, Vec<u8>)>,
     /// Mounts that are no containers', from which something can be executed.
     own: Vec<Mount>,
     /// Those of them that are marked.
-    marked: HashMap<space::Place, (Key, Arc<Mounted>)>,
+    marked: HashMap<Place, (Key, Arc<Mounted>)>,
 }
 
 impl HostTable {
@@ -47,7 +49,8 @@ impl HostTable {
         let open = |who: &str| File::open(proc_root.join(who).join("mountinfo"));
         let path: PathBuf = proc_root.join("1/mountinfo");
         let table = open("1").or_else(|_| open("self")).map_err(|e| Error::file("open", &path, e))?;
-        Ok(Self { table, known: HashMap::new(), devices: HashSet::new(), own: Vec::new(), marked: HashMap::new() })
+        let (known, marked, seen) = Default::default();
+        Ok(Self { table, known, devices: HashSet::new(), seen, hidden: HashSet::new(), own: Vec::new(), marked })
     }
 
     /// To be polled for what is mounted and unmounted.
@@ -60,6 +63,17 @@ impl HostTable {
         self.devices.contains(&dev)
     }
 
+    /// Whether no path leads to it on the host either.
+    pub fn hides(&self, mount: &Mount) -> bool {
+        self.hidden.iter().any(|(dev, root)| *dev == mount.dev && *root == mount.root)
+    }
+
+    /// Whether something was mounted or unmounted since this was last asked.
+    pub fn has_changed(&self) -> bool {
+        let mut fds = [PollFd::new(self.fd(), PollFlags::POLLPRI)];
+        poll(&mut fds, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
+    }
+
     /// Takes in what it shows now; the devices of overlays that were not there before.
     ///
     /// # Errors
@@ -70,25 +84,38 @@ impl HostTable {
         (&self.table).take(MAX_TABLE).read_to_end(&mut text)?;
         let all = mountinfo::parse(&text);
         self.devices = all.iter().map(|mount| mount.dev).collect();
+        let settled = settled(&all, &self.seen);
+        self.seen = all.iter().map(|mount| (mount.id, mount.dev)).collect();
+        let hidden = mountinfo::hidden(&all);
+        let places = all.iter().filter(|mount| hidden.contains(&mount.id));
+        self.hidden = places.map(|mount| (mount.dev, mount.root.clone())).collect();
         let hanging = mountinfo::hanging(&all);
-        let (mounts, own): (Vec<Mount>, Vec<Mount>) = all.into_iter().partition(is_containers);
-        self.own = own.into_iter().filter(|mount| mount.is_executable() && !hanging.contains(&mount.id)).collect();
-        let mut now_known = HashMap::with_capacity(mounts.len());
-        let mut fresh = Vec::new();
-        for mount in mounts {
+        let mut now_known = HashMap::new();
+        let (mut fresh, mut own) = (Vec::new(), Vec::new());
+        for (n, mount) in all.into_iter().enumerate() {
+            if !is_containers(&mount) {
+                own.push(mount);
+                continue;
+            }
             let place = (mount.id, mount.dev, mount.point.clone());
             if let Some(known) = self.known.remove(&place) {
-                // All three may be the same and the filesystem another one, without its mark: asked for again, which is
-                // nothing where it stands.
-                if mark(group, &mount) == known.is_covered() {
+                if n < settled || mark(group, &mount) == known.is_covered() {
                     now_known.insert(place, known);
                     continue;
                 }
+                self.known.insert(place.clone(), known);
             }
             fresh.push((place, mount));
         }
+        self.own = own.into_iter().filter(|mount| mount.is_executable() && !hanging.contains(&mount.id)).collect();
         for ((_, dev, _), gone) in std::mem::replace(&mut self.known, now_known) {
+            let was_entered = book.mounts().of(dev, None).is_some_and(|entered| Arc::ptr_eq(&entered, &gone));
             book.leave(Key::Device(dev), gone, clock::now());
+            // It may be mounted elsewhere too.
+            let other = self.known.iter().find(|((_, other, _), _)| was_entered && *other == dev);
+            if let Some((_, other)) = other {
+                book.enter(Key::Device(dev), other);
+            }
         }
         let mut devices = Vec::with_capacity(fresh.len());
         for (place, mount) in fresh {
@@ -108,6 +135,9 @@ impl HostTable {
     /// Marks the host's own mounts, as long as a container may execute from them. Mounts and not filesystems: the layers
     /// of containers lie on those too, and each exec in a container would be reported twice.
     pub fn mark_own(&mut self, wanted: bool, book: &mut Book, group: &Group) {
+        if !wanted && self.marked.is_empty() {
+            return;
+        }
         let mut old = std::mem::take(&mut self.marked);
         for mount in self.own.iter().filter(|_| wanted) {
             let place = (mount.id, mount.dev, mount.point.clone());
@@ -126,24 +156,13 @@ impl HostTable {
             book.leave(key, mounted, clock::now());
             let still = self.own.iter().find(|mount| (mount.id, mount.dev, &mount.point) == (id, dev, &point));
             // What is unmounted has lost its mark by that.
-            let _ = still.map(|mount| reach(mount).and_then(|(place, _)| group.unmark_mount(place.as_fd())));
+            let _ = still.map(|mount| reach::on_host(mount).and_then(|(place, _)| group.unmark_mount(place.as_fd())));
         }
     }
 }
 
-/// A descriptor that is proven to lie on a mount of the host.
-fn reach(mount: &Mount) -> nix::Result<(OwnedFd, FileStatus)> {
-    let place =
-        openat(AT_FDCWD, mount.point.as_slice(), OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty())?;
-    let status = file_status(place.as_fd(), c"").map_err(|e| Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO)))?;
-    if mount_of_descriptor(place.as_fd()).map_or(status.dev != mount.dev, |id| id != mount.id) {
-        return Err(Errno::ESTALE);
-    }
-    Ok((place, status))
-}
-
 fn mark_own(mount: &Mount, book: &mut Book, group: &Group) -> nix::Result<(Key, Arc<Mounted>)> {
-    let (place, status) = reach(mount)?;
+    let (place, status) = reach::on_host(mount)?;
     let key = Key::Mount(mount_number(status).unwrap_or(MountNumber(mount.id)));
     let mounted = book.make_of_host(mount.is_plain());
     book.enter(key, &mounted);
@@ -155,12 +174,24 @@ fn mark_own(mount: &Mount, book: &mut Book, group: &Group) -> nix::Result<(Key, 
     Ok((key, mounted))
 }
 
+/// So many of a table's last mounts, of those that were there before, may be others that took the place, the number and
+/// the device of a mount that went: all of them would have been made since.
+const TAIL: usize = 16;
+
+/// How many of the first mounts are those that were there before. A table is in the order of making (`commit_tree` of
+/// fs/namespace.c; by number from 6.8 on), so whatever was made since stands behind all that stayed. A mount that is gone
+/// and was made again, of which nothing tells by itself, is not followed by any that stayed.
+fn settled(all: &[Mount], before: &HashMap<u64, u64>) -> usize {
+    let known = all.iter().enumerate().rev().filter(|(_, mount)| before.get(&mount.id) == Some(&mount.dev));
+    known.map(|(n, _)| n).nth(TAIL).map_or(0, |last| last + 1)
+}
+
 /// Marks its filesystem; false where that cannot be done.
 fn mark(group: &Group, mount: &Mount) -> bool {
     if group.way != Way::Filesystem {
         return false;
     }
-    let marked = open_place(mount).and_then(|place| group.mark_filesystem(place.as_fd()));
+    let marked = reach::on_host(mount).and_then(|(place, _)| group.mark_filesystem(place.as_fd()));
     if let Err(e) = &marked {
         log::debug!("mark {}: {e}", String::from_utf8_lossy(&mount.point));
     }
@@ -170,4 +201,23 @@ fn mark(group: &Group, mount: &Mount) -> bool {
 /// Whether containers may run from it.
 fn is_containers(mount: &Mount) -> bool {
     mount.fs_type == b"overlay" && !mount.noexec
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_stands_before_enough_that_stayed_has_stayed() {
+        let line = |id: usize| format!("{id} 1 0:{id} / /m{id} rw - overlay overlay rw\n");
+        let table = |ids: &[usize]| mountinfo::parse(ids.iter().map(|id| line(*id)).collect::<String>().as_bytes());
+        let first: Vec<usize> = (10..40).collect();
+        let before = table(&first).iter().map(|mount| (mount.id, mount.dev)).collect();
+        assert_eq!(settled(&table(&first), &before), 30 - TAIL);
+        assert_eq!(settled(&table(&first), &HashMap::new()), 0, "nothing was known");
+        let few: Vec<usize> = first.iter().copied().take(TAIL).collect();
+        let more: Vec<usize> = first.iter().copied().chain([1, 2, 3]).collect();
+        assert_eq!(settled(&table(&few), &before), 0);
+        assert_eq!(settled(&table(&more), &before), 30 - TAIL, "what is new says nothing of those before it");
+    }
 }

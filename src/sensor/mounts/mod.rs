@@ -4,11 +4,15 @@
 pub mod book;
 pub mod host;
 pub mod layers;
+pub mod marking;
 pub mod mountinfo;
+pub mod reach;
 pub mod requests;
 pub mod space;
 pub mod spaces;
+pub mod spending;
 pub mod status;
+pub mod view;
 pub mod watch;
 
 use std::collections::{HashMap, HashSet};

@@ -88,6 +88,13 @@ pub fn hanging(all: &[Mount]) -> HashSet<u64> {
     hanging
 }
 
+/// The numbers of mounts over whose whole another is mounted: no path leads to them.
+pub fn hidden(all: &[Mount]) -> HashSet<u64> {
+    let points: HashMap<u64, &[u8]> = all.iter().map(|mount| (mount.id, mount.point.as_slice())).collect();
+    let over = all.iter().filter(|mount| points.get(&mount.parent) == Some(&mount.point.as_slice()));
+    over.map(|mount| mount.parent).collect()
+}
+
 /// All mounts; a line that is not one is left out.
 pub fn parse(text: &[u8]) -> Vec<Mount> {
     text.split(|b| *b == b'\n').filter_map(line).collect()
@@ -238,6 +245,13 @@ mod tests {
             4 2 0:5 / /far/a rw - tmpfs t rw\n6 1 0:7 / /near rw - tmpfs t rw\n7 7 0:8 / /odd rw - tmpfs t rw\n";
         assert_eq!(hanging(&parse(text)), HashSet::from([2, 4, 5]));
         assert_eq!(hanging(&parse(b"7 8 0:8 / /a rw - tmpfs t rw\n8 7 0:8 / /b rw - tmpfs t rw\n")), HashSet::new());
+    }
+
+    #[test]
+    fn what_another_is_mounted_over_is_hidden() {
+        let text = b"1 0 8:1 / / rw - ext4 d rw\n2 1 0:4 / /a rw - tmpfs t rw\n3 2 0:5 / /a rw - tmpfs t rw\n\
+            4 3 0:6 / /a/b rw - tmpfs t rw\n5 1 0:7 / /a/b rw - tmpfs t rw\n";
+        assert_eq!(hidden(&parse(text)), HashSet::from([2]));
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! What the sensor threads ask of the thread that watches the mounts: a few instructions each, and never a wait.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use nix::sys::eventfd::EventFd;
 
-use crate::event::{Namespace, Pid};
+use crate::event::{Monotonic, Namespace, Pid};
 
 /// Questions that wait; what is beyond is found by a sweep.
 const WAITING: usize = 256;
@@ -19,6 +20,8 @@ pub struct Requests {
     /// A container is being made whose namespace is not known yet.
     awaited: AtomicBool,
     poked: AtomicBool,
+    /// Since when a sign of life is asked for; 0 where none is.
+    pulse: AtomicU64,
     wake: OnceLock<Arc<EventFd>>,
 }
 
@@ -62,6 +65,21 @@ impl Requests {
         }
     }
 
+    /// Asks whoever answers for a sign of life; how long an earlier call has not had one.
+    pub fn pulse(&self, now: Monotonic) -> Duration {
+        if self.wake.get().is_none() {
+            return Duration::ZERO;
+        }
+        let asked = self.pulse.compare_exchange(0, now.0, Ordering::AcqRel, Ordering::Acquire);
+        self.wake();
+        asked.map_or_else(|since| now.since(Monotonic(since)), |_| Duration::ZERO)
+    }
+
+    /// The sign.
+    pub(super) fn is_alive(&self) {
+        self.pulse.store(0, Ordering::Release);
+    }
+
     /// Whether a container's namespace is awaited.
     pub(super) fn set_awaited(&self, awaited: bool) {
         self.awaited.store(awaited, Ordering::Relaxed);
@@ -85,5 +103,25 @@ impl Requests {
     /// Takes the namespaces that were asked for.
     pub(super) fn take(&self) -> Vec<(Namespace, Pid)> {
         std::mem::take(&mut *self.namespaces.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn silence_is_measured_from_the_first_question() {
+        let requests = Requests::default();
+        let at = |seconds: u64| Monotonic(seconds * 1_000_000_000);
+        assert_eq!(requests.pulse(at(1)), Duration::ZERO);
+        assert_eq!(requests.pulse(at(100)), Duration::ZERO, "nobody is to answer");
+        requests.answer_by(Arc::new(EventFd::new().unwrap()));
+        assert_eq!(requests.pulse(at(101)), Duration::ZERO);
+        assert_eq!(requests.pulse(at(104)), Duration::from_secs(3));
+        assert_eq!(requests.pulse(at(111)), Duration::from_secs(10));
+        requests.is_alive();
+        assert_eq!(requests.pulse(at(112)), Duration::ZERO);
     }
 }

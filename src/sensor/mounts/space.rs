@@ -1,43 +1,38 @@
-//! One mount namespace of a container, seen through one process in it: what that shows as executable is marked. Nothing
+//! One mount namespace of a container, seen through a process in it: what that shows as executable is marked. Nothing
 //! is kept alive: its table, which would keep the namespace, is closed when that process ends.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
-use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
-use std::sync::Arc;
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::epoll::Epoll;
 
-use super::book::{Book, Key};
+use super::book::Book;
 use super::host::HostTable;
-use super::mountinfo::{self, Mount};
+use super::marking::{self, Marked, Owner, Place, is_covered_as_a_whole, is_covered_by_another, mark};
+use super::mountinfo::Mount;
+use super::spending::Spending;
 use super::status::{ContainerCoverage, Uncovered};
-use super::{Mounted, Mounts};
-use crate::event::{Field, Look, Missing, Monotonic, MountNumber, MountedId, Namespace, Pid, RootId};
-use crate::host::process::{Proc, ProcessDir, file_status, mount_number, mount_of_descriptor};
-use crate::host::{clock, rooted};
+use super::view::{View, Viewer};
+use super::{Mounts, reach};
+use crate::event::{Field, Look, Missing, Monotonic, MountedId, Namespace, Pid, RootId};
+use crate::host::clock;
+use crate::host::process::{Proc, ProcessDir};
 use crate::sensor::FileTriage;
-use crate::sensor::fanotify::group::{Group, Way};
-use crate::sys::file::FileStatus;
+use crate::sensor::fanotify::group::Group;
 
-/// What tells a mount that stays from one that took its place: numbers are used again.
-pub type Place = (u64, u64, Vec<u8>);
-
-/// A container's table is read up to here.
-const MAX_TABLE: u64 = 8 << 20;
 /// Mounts of one namespace that are marked.
 const MARKS: usize = 512;
-
-/// A mark, and what it is on.
-#[derive(Debug)]
-struct Marked {
-    keys: Vec<Key>,
-    mounted: Arc<Mounted>,
-}
+/// And that are tried: what cannot be reached is asked for anew at each reading.
+const TRIES: usize = 2 * MARKS;
+/// A runtime on its way into a container has the host's root directory for less than this.
+const ENTERING: Duration = Duration::from_millis(200);
+/// A mount whose way was not in memory is tried again after this.
+const RETRY: Duration = Duration::from_secs(1);
+/// Processes with other root directories through which a namespace is seen too.
+const VIEWERS: usize = 3;
 
 /// The namespace.
 pub struct Space {
@@ -48,6 +43,10 @@ pub struct Space {
     dir: ProcessDir,
     /// Where its root directory is, as it was last seen.
     root: Option<RootId>,
+    /// Since when it has the host's, though it is none of the host's.
+    on_host_root: Option<Monotonic>,
+    /// Processes that see what lies outside its root directory.
+    others: Vec<Viewer>,
     /// Readable at that process' end; `None` before Linux 5.3.
     exit: Option<OwnedFd>,
     /// Open to be polled for changes, only where `exit` tells when to close it.
@@ -55,12 +54,16 @@ pub struct Space {
     /// Its mounts are the host's own: nothing of it is marked.
     pub of_host: bool,
     known: HashMap<Place, Marked>,
-    /// What is not covered.
-    uncovered: Vec<Uncovered>,
+    /// What is not covered, by the mount's number.
+    uncovered: Vec<(u64, Uncovered)>,
     /// What it runs from; with this it names its container.
     pub root_mounted: Option<MountedId>,
     /// When it was read last.
     pub read_at: Monotonic,
+    /// When it is to be read again, though nobody tells of a change.
+    pub again: Option<Monotonic>,
+    /// What its readings take.
+    pub spending: Spending,
     /// The look that tells whose it is.
     look: Look,
 }
@@ -95,6 +98,8 @@ impl Space {
             pid,
             dir,
             root: None,
+            on_host_root: None,
+            others: Vec::new(),
             exit,
             table: None,
             of_host: false,
@@ -102,6 +107,8 @@ impl Space {
             uncovered: Vec::new(),
             root_mounted: None,
             read_at: Monotonic::default(),
+            again: None,
+            spending: Spending::default(),
             look,
         })
     }
@@ -116,6 +123,11 @@ impl Space {
         self.table.as_ref().map(AsFd::as_fd)
     }
 
+    /// Changes are not to be heard of until the next reading.
+    pub fn close_table(&mut self) {
+        self.table = None;
+    }
+
     /// The process' look.
     pub fn look(&self) -> &Look {
         &self.look
@@ -126,9 +138,25 @@ impl Space {
         self.dir.namespace(c"ns/mnt") == Ok(self.namespace)
     }
 
-    /// Whether its process has another root directory than the host's.
+    /// Whether it was last seen with the host's root directory, and now has another.
     pub fn has_moved(&self, host_root: Option<RootId>) -> bool {
-        self.dir.root().is_ok_and(|root| Some(root) != host_root)
+        self.root == host_root && self.dir.root().is_ok_and(|root| Some(root) != host_root)
+    }
+
+    /// Whether its process sees the host's root directory, and not the container's own.
+    pub fn is_on_host_root(&self) -> bool {
+        self.on_host_root.is_some() && !self.of_host
+    }
+
+    /// Another process of the namespace: true where it sees something else, so that the namespace is to be read.
+    pub fn look_through(&mut self, proc: &Proc, pid: Pid) -> bool {
+        let Ok(viewer) = Viewer::open(proc, pid, self.namespace) else { return false };
+        let known = self.root == Some(viewer.root()) || self.others.iter().any(|other| other.root() == viewer.root());
+        if known || self.of_host || self.others.len() >= VIEWERS {
+            return false;
+        }
+        self.others.push(viewer);
+        true
     }
 
     /// Marks what is new, and lets go of what is gone. `host_root` is the host's root directory.
@@ -137,6 +165,7 @@ impl Space {
     /// `Gone` where its process has ended.
     pub fn read(&mut self, host_root: Option<RootId>, tools: &mut Tools<'_>) -> Field<()> {
         self.read_at = clock::now();
+        self.again = None;
         // Opened anew each time: what it shows is relative to the root directory of the moment of its opening.
         let mut table = self.dir.mount_table()?;
         let root = self.dir.root()?;
@@ -144,186 +173,130 @@ impl Space {
             self.root = Some(root);
             self.look.root = Ok(root);
         }
-        if Some(root) == host_root {
-            // A runtime that is about to make a container's root, or a service of the host.
-            self.of_host = tools.book.triage().lives_on_host(&self.look);
+        self.of_host = Some(root) == host_root && tools.book.triage().lives_on_host(&self.look);
+        self.on_host_root = self.on_host_root.or(Some(self.read_at)).filter(|_| Some(root) == host_root);
+        if self.of_host {
+            self.uncovered.clear();
+            marking::leave(std::mem::take(&mut self.known), tools.book);
+            self.table = None;
+            return Ok(());
+        }
+        // What a runtime sees that is about to make a container's root is the host's.
+        let settled = self.on_host_root.map(|since| since.plus(ENTERING));
+        if settled.is_some_and(|settled| self.read_at < settled) {
+            self.again = settled;
             self.keep(table);
             return Ok(());
         }
-        self.of_host = false;
-        let mut text = Vec::new();
-        (&mut table).take(MAX_TABLE).read_to_end(&mut text).map_err(|e| Missing::from_os(&e))?;
+        let mut views = vec![View::read(&self.dir, &mut table)?];
         self.keep(table);
-        let directory = self.dir.root_dir()?;
-        let all = mountinfo::parse(&text);
-        self.mark_all(&all, root, directory.as_fd(), tools);
+        let namespace = self.namespace;
+        self.others.retain(|other| {
+            let view = other.view(namespace);
+            let lives = view.is_some();
+            views.extend(view);
+            lives
+        });
+        self.mark_all(&views, root, tools);
         Ok(())
     }
 
     fn keep(&mut self, table: File) {
         // An open table keeps its namespace alive, so it is held only while the process' end is heard of.
-        self.table = if self.exit.is_some() && !self.of_host { Some(table) } else { None };
+        self.table = self.exit.is_some().then_some(table);
     }
 
-    fn mark_all(&mut self, all: &[Mount], root: RootId, directory: BorrowedFd<'_>, tools: &mut Tools<'_>) {
+    fn mark_all(&mut self, views: &[View], root: RootId, tools: &mut Tools<'_>) {
         let mut old = std::mem::take(&mut self.known);
         self.uncovered.clear();
         self.root_mounted = tools.book.mounts().of(root.dev, None).map(|mounted| mounted.id);
-        let hanging = mountinfo::hanging(all);
-        for mount in all.iter().filter(|mount| mount.is_executable()) {
-            let place = (mount.id, mount.dev, mount.point.clone());
-            if hanging.contains(&mount.id) {
-                self.miss(mount, "a network or FUSE filesystem, or below one");
-                continue;
-            }
-            if tools.group.way == Way::Open && mount.point == b"/dev" {
-                // Each event brings an open file of ours: that must not be a device.
-                self.miss(mount, "opens of devices are not asked for");
-                continue;
-            }
-            if is_covered_as_a_whole(mount, tools) {
-                continue;
-            }
-            if self.known.len() >= MARKS {
-                self.miss(mount, "too many mounts");
-                continue;
-            }
-            let is_root = mount.point == b"/";
-            let owner = Owner { root: self.root_mounted, look: &self.look };
-            let known = old.remove(&place);
-            let reached = match (reach(mount, directory), known) {
-                // Something is mounted over it, and its mark stands.
-                (Err(_), Some(known)) => {
-                    self.known.insert(place, known);
+        let mut tries = 0;
+        // Mounts with which there is nothing more to be done.
+        let mut done = HashSet::new();
+        for (n, view) in views.iter().enumerate() {
+            for mount in view.mounts.iter().filter(|mount| mount.is_executable()) {
+                if done.contains(&mount.id) || is_covered_as_a_whole(mount, tools) {
                     continue;
                 }
-                (reached, known) => reached.map(|(at, status)| (at, status, known)),
-            };
-            match reached.and_then(|(at, status, known)| mark(mount, known, at.as_fd(), status, &owner, tools)) {
-                Ok(marked) => {
-                    if is_root {
-                        self.root_mounted = self.root_mounted.or(Some(marked.mounted.id));
-                    }
-                    self.known.insert(place, marked);
+                // LXC's own: numbers in files that nobody may execute. Another's of this name is not mounted on the host.
+                if mount.fs_type == b"fuse.lxcfs" && tools.host.has(mount.dev) {
+                    continue;
                 }
-                Err(Errno::ESTALE) => self.miss(mount, "something is mounted over it"),
-                Err(Errno::EAGAIN) => self.miss(mount, "the way to it is not in memory"),
-                Err(e) => self.miss(mount, e.desc()),
+                if view.hanging.contains(&mount.id) {
+                    self.miss(mount, "a network or FUSE filesystem, or below one");
+                    continue;
+                }
+                tries += 1;
+                if self.known.len() >= MARKS || tries > TRIES {
+                    self.miss(mount, "too many mounts");
+                    continue;
+                }
+                let place = (mount.id, mount.dev, mount.point.clone());
+                match self.try_mark(mount, old.remove(&place), view, tools) {
+                    Ok(marked) => {
+                        if n == 0 && mount.point == b"/" {
+                            self.root_mounted = self.root_mounted.or(Some(marked.mounted.id));
+                        }
+                        self.known.insert(place, marked);
+                        done.insert(mount.id);
+                        self.uncovered.retain(|(id, _)| *id != mount.id);
+                    }
+                    // Another mount of its filesystem could be reached; or nobody can reach it on the host either.
+                    Err(Errno::ESTALE) if is_covered_by_another(mount, tools) || tools.host.hides(mount) => {}
+                    Err(Errno::ESTALE) => self.miss(mount, "something is mounted over it"),
+                    Err(Errno::EAGAIN) => {
+                        self.again = Some(self.read_at.plus(RETRY));
+                        self.miss(mount, "the way to it is not in memory");
+                    }
+                    Err(e) => self.miss(mount, e.desc()),
+                }
+            }
+            if let Some(last) = view.mounts.last().filter(|_| view.is_cut) {
+                self.miss(last, "the mounts after it are too many to be read");
             }
         }
-        leave(old, tools.book);
+        marking::leave(old, tools.book);
+    }
+
+    fn try_mark(
+        &self,
+        mount: &Mount,
+        known: Option<Marked>,
+        view: &View,
+        tools: &mut Tools<'_>,
+    ) -> nix::Result<Marked> {
+        let owner = Owner { root: self.root_mounted, look: &self.look };
+        match (reach::within(view.directory.as_fd(), mount, |number| view.is_safe(number)), known) {
+            // Something is mounted over it, and its mark stands.
+            (Err(_), Some(known)) => Ok(known),
+            (reached, known) => reached.and_then(|(at, status)| mark(mount, known, at.as_fd(), status, &owner, tools)),
+        }
     }
 
     fn miss(&mut self, mount: &Mount, why: &str) {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let (point, fs_type) = (text(&mount.point), text(&mount.fs_type));
-        log::debug!("execs on {point:?} ({fs_type:?}) of process {}'s mounts are not marked: {why}", self.pid);
-        if self.uncovered.len() < MARKS {
-            self.uncovered.push(Uncovered { point, fs_type, why: why.to_owned() });
+        if self.uncovered.len() < MARKS && !self.uncovered.iter().any(|(id, _)| *id == mount.id) {
+            let (point, fs_type) = (text(&mount.point), text(&mount.fs_type));
+            log::debug!("execs on {point:?} ({fs_type:?}) of process {}'s mounts are not marked: {why}", self.pid);
+            self.uncovered.push((mount.id, Uncovered { point, fs_type, why: why.to_owned() }));
         }
+    }
+
+    /// Whether something can be executed in it that no mark sees.
+    pub fn has_uncovered(&self) -> bool {
+        !self.uncovered.is_empty()
     }
 
     /// What covers it, as far as it is a container's.
     pub fn coverage(&self, mounts: &Mounts, triage: &dyn FileTriage) -> Option<ContainerCoverage> {
         let name = triage.name_of(self.root_mounted?)?;
         let by_filesystem = self.root.is_some_and(|root| mounts.covers(root.dev, None));
-        Some(ContainerCoverage { name, by_filesystem, mounts: self.known.len(), uncovered: self.uncovered.clone() })
+        let uncovered = self.uncovered.iter().map(|(_, uncovered)| uncovered.clone()).collect();
+        Some(ContainerCoverage { name, by_filesystem, mounts: self.known.len(), uncovered })
     }
 
     /// It is not watched any more.
     pub fn close(mut self, book: &mut Book) {
-        leave(std::mem::take(&mut self.known), book);
+        marking::leave(std::mem::take(&mut self.known), book);
     }
-}
-
-fn leave(gone: HashMap<Place, Marked>, book: &mut Book) {
-    gone.into_values().for_each(|marked| forget(marked, book));
-}
-
-fn forget(marked: Marked, book: &mut Book) {
-    for key in marked.keys {
-        book.leave(key, Arc::clone(&marked.mounted), clock::now());
-    }
-}
-
-/// What tells whose a mount is.
-struct Owner<'a> {
-    /// What its namespace's root directory lies on.
-    root: Option<MountedId>,
-    /// A process of the namespace.
-    look: &'a Look,
-}
-
-/// Whether the mark on its filesystem sees every mount of it; whose it is is known by its device.
-fn is_covered_as_a_whole(mount: &Mount, tools: &Tools<'_>) -> bool {
-    let Tools { book, group, host, .. } = tools;
-    group.way == Way::Filesystem && host.has(mount.dev) && book.mounts().covers(mount.dev, None)
-}
-
-/// A descriptor that is proven to lie on a mount.
-fn reach(mount: &Mount, root: BorrowedFd<'_>) -> nix::Result<(OwnedFd, FileStatus)> {
-    let path = Path::new(std::ffi::OsStr::from_bytes(&mount.point));
-    let found = match rooted::locate_mount_point(root, path) {
-        // These ask for their own names each time (fs/proc/generic.c, `proc_misc_d_revalidate`; fs/kernfs/dir.c).
-        Err(Missing::Busy) if [&b"/proc/"[..], b"/sys/"].iter().any(|own| mount.point.starts_with(own)) => {
-            rooted::locate(root, path)
-        }
-        other => other,
-    };
-    let place = found.map_err(|why| match why {
-        Missing::Absent | Missing::Gone => Errno::ESTALE,
-        Missing::Busy => Errno::EAGAIN,
-        _ => Errno::EACCES,
-    })?;
-    let status = file_status(place.as_fd(), c"").map_err(|e| Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO)))?;
-    // Before 3.15 a descriptor does not tell its mount.
-    if mount_of_descriptor(place.as_fd()).map_or(status.dev != mount.dev, |id| id != mount.id) {
-        return Err(Errno::ESTALE);
-    }
-    Ok((place, status))
-}
-
-/// Marks one mount, by a descriptor on it.
-fn mark(
-    mount: &Mount,
-    known: Option<Marked>,
-    place: BorrowedFd<'_>,
-    status: FileStatus,
-    owner: &Owner<'_>,
-    tools: &mut Tools<'_>,
-) -> nix::Result<Marked> {
-    let Tools { book, group, host, .. } = tools;
-    let by_filesystem = group.way == Way::Filesystem;
-    let number = mount_number(status).unwrap_or(MountNumber(mount.id));
-    let private = by_filesystem && !host.has(mount.dev);
-    let mut keys = vec![Key::Mount(number)];
-    if private && !book.mounts().covers(mount.dev, None) {
-        keys.push(Key::Device(mount.dev));
-    }
-    let known = match known {
-        Some(other) if other.keys.first() != keys.first() => {
-            forget(other, book);
-            None
-        }
-        same => same,
-    };
-    let marked = known.unwrap_or_else(|| {
-        let layers = book.mounts().of(mount.dev, None).and_then(|on| on.layers.clone());
-        let plain = mount.is_plain() && (mount.fs_type == b"tmpfs" || host.has(mount.dev));
-        let mounted = book.make(layers, plain);
-        // Whose it is has to be known before its first exec is reported.
-        book.triage().mounted_within(mounted.id, owner.root, owner.look);
-        for key in &keys {
-            book.enter(*key, &mounted);
-        }
-        Marked { keys, mounted }
-    });
-    // Asked for again where it stands: before Linux 6.8 a mount may have taken the place and the number of another.
-    let done = if private { group.mark_filesystem(place) } else { group.mark_mount(place) };
-    if let Err(e) = done {
-        forget(marked, book);
-        return Err(e);
-    }
-    marked.mounted.set_marked(true);
-    Ok(marked)
 }

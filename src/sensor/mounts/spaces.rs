@@ -2,7 +2,7 @@
 //! them.
 
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,17 +17,21 @@ use crate::host::clock;
 use crate::host::process::Proc;
 use crate::sensor::FileTriage;
 use crate::sensor::without::{Part, without};
-use crate::sys::process::pidfd_open;
+use crate::sys::process::{pidfd_open, thread_cpu_ns};
 
 /// Namespaces that are watched, of all containers and of one: whoever makes more of them is watched by the connector.
 const SPACES: usize = 4096;
-const PER_CONTAINER: usize = 64;
-/// A namespace is not read again before this.
+const PER_CONTAINER: u32 = 64;
+/// A namespace is not read again before this because somebody asks for it.
 const AGAIN: Duration = Duration::from_millis(20);
+/// Reading all namespaces of one container may take one part in so many of a core.
+const SHARE: u32 = 20;
 /// A container's namespace is searched so long after its overlay was mounted: `docker create` mounts one and makes none.
 const SEARCH: Duration = Duration::from_secs(3);
 /// Ancestors that are asked whether they are in the same namespace.
 const ANCESTORS: usize = 64;
+/// Pids that are asked for one by one; where there are more, all processes are listed.
+const YOUNG: i32 = 512;
 
 /// The first token of a namespace's descriptors: its table, and its process' end at the next.
 const FIRST: u64 = 16;
@@ -42,10 +46,18 @@ pub struct Spaces {
     slots: HashMap<u64, Namespace>,
     tokens: HashMap<Namespace, u64>,
     next: u64,
+    /// How many there are of each container, by its processes' cgroup.
+    families: HashMap<Vec<u8>, u32>,
+    /// Those in which something can be executed that no mark sees.
+    uncovered: HashSet<Namespace>,
+    /// Those of containers that see the host's processes.
+    sharing: HashSet<Namespace>,
+    /// Which are to be read, and when.
+    due: BTreeSet<(Monotonic, Namespace)>,
     /// Devices of overlays whose namespace is searched, and since when.
     awaited: HashMap<u64, Monotonic>,
-    /// The processes that lived when the first of them began to be awaited: none of those makes the container.
-    older: HashSet<Pid>,
+    /// The youngest process when the first of them began to be awaited: none that is older makes the container.
+    youngest: Option<Pid>,
     /// Namespaces for which there was no room.
     refused: HashSet<Namespace>,
 }
@@ -66,8 +78,12 @@ impl Spaces {
             slots: HashMap::new(),
             tokens: HashMap::new(),
             next: FIRST,
+            families: HashMap::new(),
+            uncovered: HashSet::new(),
+            sharing: HashSet::new(),
+            due: BTreeSet::new(),
             awaited: HashMap::new(),
-            older: HashSet::new(),
+            youngest: None,
             refused: HashSet::new(),
         }
     }
@@ -78,8 +94,13 @@ impl Spaces {
     }
 
     /// Whether some container sees the host's processes.
-    pub fn share_host(&self, triage: &dyn FileTriage) -> bool {
-        self.spaces.values().any(|space| !space.of_host && triage.shares_host(space.look()))
+    pub fn share_host(&self) -> bool {
+        !self.sharing.is_empty()
+    }
+
+    /// Whether a container can execute something that no mark sees.
+    pub fn have_uncovered(&self) -> bool {
+        !self.refused.is_empty() || !self.uncovered.is_empty()
     }
 
     /// What covers each container, in the order of their names: a container may have several namespaces.
@@ -106,16 +127,13 @@ impl Spaces {
     /// An overlay was mounted on the host: some container will run from it.
     pub fn expect(&mut self, dev: u64, now: Monotonic) {
         if self.awaited.insert(dev, now).is_none() && self.awaited.len() == 1 {
-            self.older = self.proc.pids().unwrap_or_default().into_iter().collect();
+            self.youngest = self.proc.newest_pid().ok();
         }
     }
 
     /// Whether a container's namespace is still to come.
     pub fn are_awaited(&mut self, now: Monotonic) -> bool {
         self.awaited.retain(|_, since| now.since(*since) < SEARCH);
-        if self.awaited.is_empty() {
-            self.older = HashSet::new();
-        }
         !self.awaited.is_empty()
     }
 
@@ -124,18 +142,38 @@ impl Spaces {
     pub fn sweep(&mut self, young: bool, tools: &mut Tools<'_>) -> bool {
         self.refused.clear();
         self.close_ended(tools.book);
-        self.read_moved(tools);
+        self.read_moved();
         let mut seen: HashSet<Namespace> = HashSet::new();
-        for pid in self.proc.pids().unwrap_or_default() {
-            if young && self.older.contains(&pid) {
+        let young = self.young().filter(|_| young);
+        let one_by_one = young.is_some();
+        for pid in young.unwrap_or_else(|| self.proc.pids().unwrap_or_default()) {
+            let Ok(namespace) = self.proc.mount_namespace(pid) else { continue };
+            if self.own.contains(&namespace) {
                 continue;
             }
-            let Ok(namespace) = self.proc.mount_namespace(pid) else { continue };
-            if !self.own.contains(&namespace) && !self.spaces.contains_key(&namespace) && seen.insert(namespace) {
-                self.add(namespace, pid, tools);
+            match self.spaces.get_mut(&namespace) {
+                // What the container's own root directory shows, another of its processes may see.
+                Some(space) => {
+                    if space.is_on_host_root() && space.look_through(&self.proc, pid) {
+                        self.want(namespace, Monotonic::default());
+                    }
+                }
+                None if seen.contains(&namespace) || (one_by_one && !self.proc.is_listed(pid)) => {}
+                None => {
+                    seen.insert(namespace);
+                    self.add(namespace, pid, tools);
+                }
             }
         }
         !seen.is_empty()
+    }
+
+    /// The pids that were given away since a container is awaited: whether they are processes, and live, will be seen.
+    /// `None` where they are many, or their numbers began anew.
+    fn young(&self) -> Option<Vec<Pid>> {
+        let (before, newest) = (self.youngest?, self.proc.newest_pid().ok()?);
+        let count = newest.0.checked_sub(before.0).filter(|count| (0..=YOUNG).contains(count))?;
+        Some((before.0 + 1..=before.0 + count).map(Pid).collect())
     }
 
     /// A process executed something in this namespace, which is not known or has a mount that is not marked.
@@ -143,13 +181,16 @@ impl Spaces {
         if self.own.contains(&namespace) || self.refused.contains(&namespace) {
             return;
         }
-        match self.spaces.get(&namespace) {
+        match self.spaces.get_mut(&namespace) {
             Some(space) if !space.is_alive() => {
                 self.close(namespace, tools.book);
                 self.add(namespace, pid, tools);
             }
-            Some(space) if clock::now().since(space.read_at) >= AGAIN => self.read(namespace, tools),
-            Some(_) => {}
+            Some(space) => {
+                space.look_through(&self.proc, pid);
+                let at = space.read_at.plus(AGAIN).max(space.spending.rest);
+                self.want(namespace, at);
+            }
             None => self.add(namespace, pid, tools),
         }
     }
@@ -158,7 +199,9 @@ impl Spaces {
         let pid = self.eldest(pid, namespace);
         let exit = if without(Part::Pidfds) { None } else { pidfd_open(pid.0).ok() };
         let Ok(space) = Space::open(&self.proc, pid, namespace, exit) else { return };
-        if self.spaces.len() >= SPACES || self.like(&space) >= PER_CONTAINER {
+        let family = space.look().cgroup.clone().unwrap_or_default();
+        let like = self.families.get(&family).copied().unwrap_or(0);
+        if self.spaces.len() >= SPACES || (like >= PER_CONTAINER && !tools.book.triage().lives_on_host(space.look())) {
             self.refused.insert(namespace);
             return;
         }
@@ -168,18 +211,39 @@ impl Spaces {
             && let Err(e) = tools.epoll.add(exit, EpollEvent::new(EpollFlags::EPOLLIN, token + 1))
         {
             log::debug!("wait for the end of {pid}: {e}");
+            self.refused.insert(namespace);
             return;
         }
+        *self.families.entry(family).or_default() += 1;
         self.spaces.insert(namespace, space);
         self.slots.insert(token, namespace);
         self.tokens.insert(namespace, token);
         tools.book.know(namespace);
-        self.read(namespace, tools);
+        self.want(namespace, Monotonic::default());
     }
 
-    /// How many namespaces are watched whose processes have the same cgroup: those of one container, as a rule.
-    fn like(&self, new: &Space) -> usize {
-        self.spaces.values().filter(|space| !space.of_host && space.look().cgroup == new.look().cgroup).count()
+    /// It is to be read at this moment.
+    fn want(&mut self, namespace: Namespace, at: Monotonic) {
+        self.due.insert((at, namespace));
+    }
+
+    /// When the next is to be read.
+    pub fn next_due(&self) -> Option<Monotonic> {
+        self.due.first().map(|(at, _)| *at)
+    }
+
+    /// Reads one that is to be read by now, of several that which took the least time before: so a table that takes long
+    /// holds up nobody else's. False where there is none.
+    pub fn read_next(&mut self, tools: &mut Tools<'_>) -> bool {
+        let now = clock::now();
+        let cost =
+            |namespace: &Namespace| self.spaces.get(namespace).map_or(Duration::ZERO, |space| space.spending.last);
+        let due = || self.due.iter().take_while(|(at, _)| *at <= now).map(|(_, namespace)| namespace);
+        let cheapest = due().find(|namespace| cost(namespace).is_zero()).or_else(|| due().min_by_key(|n| cost(n)));
+        let Some(namespace) = cheapest.copied() else { return false };
+        self.due.retain(|(_, other)| *other != namespace);
+        self.read(namespace, tools);
+        true
     }
 
     /// The outermost ancestor in the same namespace: it lives longest.
@@ -199,9 +263,18 @@ impl Spaces {
 
     fn read(&mut self, namespace: Namespace, tools: &mut Tools<'_>) {
         let (Some(space), Some(token)) = (self.spaces.get_mut(&namespace), self.tokens.get(&namespace)) else { return };
+        let began = thread_cpu_ns().unwrap_or(0);
         if space.read(self.host_root, tools).is_err() {
             return self.close(namespace, tools.book);
         }
+        let cost = Duration::from_nanos(thread_cpu_ns().unwrap_or(0).saturating_sub(began));
+        let family = space.look().cgroup.as_ref().ok().and_then(|cgroup| self.families.get(cgroup));
+        space.spending.spend(cost, family.copied().unwrap_or(1) * SHARE, clock::now());
+        if let Some(again) = space.again {
+            self.due.insert((again.max(space.spending.rest), namespace));
+        }
+        set(&mut self.uncovered, namespace, space.has_uncovered());
+        set(&mut self.sharing, namespace, !space.of_host && tools.book.triage().shares_host(space.look()));
         // The former table went with its closing.
         if let Some(table) = space.table()
             && let Err(e) = tools.epoll.add(table, EpollEvent::new(EpollFlags::EPOLLPRI, *token))
@@ -215,10 +288,10 @@ impl Spaces {
     }
 
     /// Reads those anew that had the host's root directory when they were read, and have one of their own by now.
-    fn read_moved(&mut self, tools: &mut Tools<'_>) {
-        let moved = self.spaces.values().filter(|space| space.of_host && space.has_moved(self.host_root));
+    fn read_moved(&mut self) {
+        let moved = self.spaces.values().filter(|space| space.has_moved(self.host_root));
         for namespace in moved.map(|space| space.namespace).collect::<Vec<_>>() {
-            self.read(namespace, tools);
+            self.want(namespace, Monotonic::default());
         }
     }
 
@@ -235,8 +308,18 @@ impl Spaces {
             self.slots.remove(&token);
         }
         if let Some(space) = self.spaces.remove(&namespace) {
+            let family = space.look().cgroup.clone().unwrap_or_default();
+            if let Some(like) = self.families.get_mut(&family) {
+                *like = like.saturating_sub(1);
+                if *like == 0 {
+                    self.families.remove(&family);
+                }
+            }
             space.close(book);
         }
+        self.uncovered.remove(&namespace);
+        self.sharing.remove(&namespace);
+        self.due.retain(|(_, other)| *other != namespace);
         book.unknow(namespace);
     }
 
@@ -246,9 +329,22 @@ impl Spaces {
         let Some(namespace) = self.slots.get(&(token - u64::from(ended))).copied() else { return false };
         if ended {
             self.close(namespace, tools.book);
-        } else {
-            self.read(namespace, tools);
+        } else if let Some(space) = self.spaces.get_mut(&namespace) {
+            if space.spending.rest > clock::now() {
+                // It would only tell of more changes.
+                space.close_table();
+            }
+            let at = space.spending.rest;
+            self.want(namespace, at);
         }
         ended
+    }
+}
+
+fn set(all: &mut HashSet<Namespace>, namespace: Namespace, is_in: bool) {
+    if is_in {
+        all.insert(namespace);
+    } else {
+        all.remove(&namespace);
     }
 }

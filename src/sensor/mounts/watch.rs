@@ -22,7 +22,7 @@ use crate::host::process::Proc;
 use crate::sensor::counters::Counters;
 use crate::sensor::fanotify::group::{Group, Way};
 use crate::sensor::without::{Part, without};
-use crate::sensor::{Control, ControlInlet, FileTriage};
+use crate::sensor::{Control, ControlInlet, Controls, FileTriage};
 use crate::sys::process::{run_early, thread_cpu_ns};
 
 /// Changes that follow each other are read once: a runtime mounts, unmounts and mounts again.
@@ -36,6 +36,8 @@ const SHARE_YOUNG: u32 = 1;
 /// Something died unseen: the living are looked through after this.
 const DOUBT: Duration = Duration::from_millis(50);
 const EVENTS: usize = 64;
+/// Tables that are read until orders are looked for.
+const READINGS: usize = 16;
 
 const ORDERS: u64 = 0;
 const HOST: u64 = 1;
@@ -52,6 +54,8 @@ pub struct Parts {
     pub group: Arc<Group>,
     /// Who is told whose a mount is.
     pub triage: Arc<dyn FileTriage>,
+    /// The connector's reader, which may rest while fanotify covers all containers; `None` where there is none.
+    pub connector: Option<Controls>,
     /// What the sensors count.
     pub counters: Arc<Counters>,
     /// The state directory.
@@ -68,6 +72,9 @@ pub struct Watcher {
     spaces: Spaces,
     control: ControlInlet,
     asked: Arc<EventFd>,
+    connector: Option<Controls>,
+    /// Whether the connector was last told that it alone covers some container; it begins so.
+    eager: bool,
     counters: Arc<Counters>,
     /// Where it is told what is covered; `None` where that cannot be had.
     status: Option<StatusSocket>,
@@ -85,7 +92,7 @@ impl Watcher {
     /// # Errors
     /// The table cannot be read, or no descriptor is left.
     pub fn open(proc_root: &Path, parts: Parts, control: ControlInlet) -> Result<Self> {
-        let Parts { proc, mounts, group, triage, counters, state } = parts;
+        let Parts { proc, mounts, group, triage, connector, counters, state } = parts;
         let failed = |e: nix::Error| Error::os("watch", "the mounts", e);
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(failed)?;
         let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
@@ -113,6 +120,8 @@ impl Watcher {
             spaces,
             control,
             asked,
+            connector,
+            eager: true,
             counters,
             status,
             sweeps,
@@ -122,7 +131,9 @@ impl Watcher {
         watcher.host.read(&mut watcher.book, &watcher.group).map_err(|e| Error::os("read", "the mount table", e))?;
         watcher.mounts.requests.answer_by(Arc::clone(&watcher.asked));
         watcher.sweep(false);
+        while watcher.with(Spaces::read_next) {}
         watcher.mark_host();
+        watcher.pace_connector();
         Ok(watcher)
     }
 
@@ -144,9 +155,8 @@ impl Watcher {
             }
             for event in ready {
                 match event.data() {
-                    ORDERS | HOST => {}
+                    ORDERS | HOST | STATUS => {}
                     REQUESTS => self.answer(),
-                    STATUS => self.tell(),
                     token => {
                         if self.with(|spaces, tools| spaces.event(token, tools)) {
                             self.sweeps.ask(clock::now().plus(DOUBT));
@@ -154,16 +164,19 @@ impl Watcher {
                     }
                 }
             }
-            if count > 0 {
-                self.mark_host();
-            }
             let now = clock::now();
             if self.sweeps.are_due(now) {
                 self.sweep(false);
             } else if self.young.are_due(now) {
                 self.sweep(true);
             }
+            self.read_spaces();
+            self.mark_host();
             self.book.forget(now);
+            self.pace_connector();
+            if ready.iter().any(|e| e.data() == STATUS) {
+                self.tell();
+            }
             if count > 0 {
                 std::thread::sleep(COALESCE);
             }
@@ -177,7 +190,8 @@ impl Watcher {
 
     /// Wakes up by itself only where something is due.
     fn timeout(&self) -> EpollTimeout {
-        let due = [self.sweeps.due, self.young.due, self.book.next_due()].into_iter().flatten().min();
+        let due = [self.sweeps.due, self.young.due, self.book.next_due(), self.spaces.next_due()];
+        let due = due.into_iter().flatten().min();
         let Some(due) = due else { return EpollTimeout::NONE };
         let wait = due.since(clock::now()) + Duration::from_millis(1);
         EpollTimeout::try_from(wait).unwrap_or(EpollTimeout::MAX)
@@ -194,8 +208,21 @@ impl Watcher {
         }
     }
 
+    /// Reads the containers' tables, and the host's between any two: what that tells of concerns all.
+    fn read_spaces(&mut self) {
+        for _ in 0..READINGS {
+            if !self.with(Spaces::read_next) {
+                return;
+            }
+            if self.host.has_changed() {
+                self.read_host();
+            }
+        }
+    }
+
     fn answer(&mut self) {
         let _ = self.asked.read();
+        self.mounts.requests.is_alive();
         if without(Part::Namespaces) {
             return;
         }
@@ -218,8 +245,19 @@ impl Watcher {
 
     /// Marks the host's own mounts while a container sees the host's processes.
     fn mark_host(&mut self) {
-        let wanted = self.spaces.share_host(self.book.triage()) && !without(Part::HostMarks);
+        let wanted = self.spaces.share_host() && !without(Part::HostMarks);
         self.host.mark_own(wanted && self.group.way != Way::Open, &mut self.book, &self.group);
+    }
+
+    /// Has the connector look at once while a container executes from what nothing else covers.
+    fn pace_connector(&mut self) {
+        let Some(connector) = &self.connector else { return };
+        let eager = self.spaces.have_uncovered();
+        let order = if eager { Control::Eager } else { Control::Lazy };
+        // What finds no room is said again.
+        if eager != self.eager && connector.send(order) {
+            self.eager = eager;
+        }
     }
 
     /// Tells whoever asks what is covered.

@@ -1,0 +1,66 @@
+//! The way to a mount: a descriptor that is proven to lie on it. While one is held, for some calls, its mount cannot be
+//! unmounted.
+
+use std::ffi::OsStr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, OFlag, openat};
+use nix::sys::stat::Mode;
+
+use super::mountinfo::Mount;
+use crate::event::Missing;
+use crate::host::process::{file_status, mount_of_descriptor};
+use crate::host::rooted;
+use crate::sensor::without::{Part, without};
+use crate::sys::file::FileStatus;
+
+/// To a mount as the host's root directory shows it.
+///
+/// # Errors
+/// `ESTALE` where something else is mounted there by now; else the kernel's.
+pub fn on_host(mount: &Mount) -> nix::Result<(OwnedFd, FileStatus)> {
+    let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    prove(openat(AT_FDCWD, mount.point.as_slice(), flags, Mode::empty())?, mount)
+}
+
+/// To a mount as another root directory shows it, without asking a server that somebody mounts on the way meanwhile;
+/// `is_safe` says of a mount's number that it was there before, and asks nobody.
+///
+/// # Errors
+/// `ESTALE` where something else is mounted there by now, `EAGAIN` where the way is not in memory; else the kernel's.
+pub fn within(
+    root: BorrowedFd<'_>,
+    mount: &Mount,
+    is_safe: impl Fn(u64) -> bool,
+) -> nix::Result<(OwnedFd, FileStatus)> {
+    let path = Path::new(OsStr::from_bytes(&mount.point));
+    let cached = || match without(Part::CachedWalks) {
+        true => rooted::walk_mount_point(root, path, &is_safe),
+        false => rooted::locate_mount_point(root, path, &is_safe),
+    };
+    let found = match cached() {
+        // These ask for their own names each time (fs/proc/generic.c, `proc_misc_d_revalidate`; fs/kernfs/dir.c).
+        Err(Missing::Busy) if [&b"/proc/"[..], b"/sys/"].iter().any(|own| mount.point.starts_with(own)) => {
+            rooted::walk_mount_point(root, path, &is_safe)
+        }
+        other => other,
+    };
+    let place = found.map_err(|why| match why {
+        Missing::Absent | Missing::Gone => Errno::ESTALE,
+        Missing::Busy => Errno::EAGAIN,
+        _ => Errno::EACCES,
+    })?;
+    prove(place, mount)
+}
+
+fn prove(place: OwnedFd, mount: &Mount) -> nix::Result<(OwnedFd, FileStatus)> {
+    let status = file_status(place.as_fd(), c"").map_err(|e| Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO)))?;
+    // Before 3.15 a descriptor does not tell its mount.
+    if mount_of_descriptor(place.as_fd()).map_or(status.dev != mount.dev, |id| id != mount.id) {
+        return Err(Errno::ESTALE);
+    }
+    Ok((place, status))
+}

@@ -1,0 +1,80 @@
+//! How one process sees the mounts of its namespace: those below its root directory.
+
+use std::cell::OnceCell;
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::OwnedFd;
+
+use super::mountinfo::{self, Mount};
+use crate::event::{Field, Missing, Namespace, Pid, RootId};
+use crate::host::process::{Proc, ProcessDir};
+
+/// A container's table is read up to here.
+const MAX_TABLE: u64 = 8 << 20;
+
+/// Another process of the namespace, with a root directory of its own.
+#[derive(Debug)]
+pub struct Viewer {
+    dir: ProcessDir,
+    root: RootId,
+}
+
+impl Viewer {
+    /// This process, if it is in the namespace.
+    ///
+    /// # Errors
+    /// `Gone` where it is not, or has ended.
+    pub fn open(proc: &Proc, pid: Pid, namespace: Namespace) -> Field<Self> {
+        let dir = proc.process(pid)?;
+        let root = dir.root()?;
+        if dir.namespace(c"ns/mnt")? == namespace { Ok(Self { dir, root }) } else { Err(Missing::Gone) }
+    }
+
+    /// Its root directory.
+    pub fn root(&self) -> RootId {
+        self.root
+    }
+
+    /// What it sees now; `None` where it has ended, or has gone elsewhere.
+    pub fn view(&self, namespace: Namespace) -> Option<View> {
+        let mut table = self.dir.mount_table().ok()?;
+        let same = self.dir.namespace(c"ns/mnt") == Ok(namespace) && self.dir.root() == Ok(self.root);
+        if same { View::read(&self.dir, &mut table).ok() } else { None }
+    }
+}
+
+/// What a process sees.
+#[derive(Debug)]
+pub struct View {
+    /// The mounts, in the order in which they were made.
+    pub mounts: Vec<Mount>,
+    /// From where their paths start.
+    pub directory: OwnedFd,
+    /// Whether there are more than were read.
+    pub is_cut: bool,
+    /// The numbers of those that only a server can be asked about, or that lie below one.
+    pub hanging: HashSet<u64>,
+    numbers: OnceCell<HashSet<u64>>,
+}
+
+impl View {
+    /// Reads a table that was opened just now.
+    ///
+    /// # Errors
+    /// `Gone` where the process has ended.
+    pub fn read(dir: &ProcessDir, table: &mut File) -> Field<Self> {
+        let mut text = Vec::new();
+        let size = table.take(MAX_TABLE).read_to_end(&mut text).map_err(|e| Missing::from_os(&e))?;
+        let is_cut = size as u64 >= MAX_TABLE;
+        let mounts = mountinfo::parse(&text);
+        let hanging = mountinfo::hanging(&mounts);
+        Ok(Self { mounts, directory: dir.root_dir()?, is_cut, hanging, numbers: OnceCell::new() })
+    }
+
+    /// Whether a mount of this number is among them, and nobody has to be asked to look a name up in it.
+    pub fn is_safe(&self, number: u64) -> bool {
+        let numbers = || self.mounts.iter().map(|mount| mount.id).collect();
+        self.numbers.get_or_init(numbers).contains(&number) && !self.hanging.contains(&number)
+    }
+}
