@@ -69,6 +69,12 @@ impl Ledger {
         self.kept.store(true, Ordering::Release);
     }
 
+    /// There is nothing to confirm after all.
+    pub fn let_go(&self) {
+        self.kept.store(false, Ordering::Release);
+        self.lock().clear();
+    }
+
     /// The connector runs, or does not.
     pub fn set_connected(&self, connected: bool) {
         self.connected.store(connected, Ordering::Release);

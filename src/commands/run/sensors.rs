@@ -124,9 +124,13 @@ impl Watcher {
         reader.prove()?;
         shared.ledger.keep();
         let triage = Arc::clone(&shared.screen);
-        let (counters, state) = (Arc::clone(&shared.counters), config.state.directory.clone());
-        let parts = watch::Parts { proc, mounts, group, triage, connector, counters, state };
-        let watch = watch::Watcher::open(Path::new("/proc"), parts, watch_inlet).map_err(said)?;
+        let (counters, ledger) = (Arc::clone(&shared.counters), Arc::clone(&shared.ledger));
+        let state = config.state.directory.clone();
+        let parts = watch::Parts { proc, mounts, group, triage, connector, counters, ledger, state };
+        let watch = watch::Watcher::open(Path::new("/proc"), parts, watch_inlet).map_err(|e| {
+            shared.ledger.let_go();
+            said(e)
+        })?;
         self.sensors.push((orders, spawn("fanotify", move || reader.run()).map_err(said)?));
         self.sensors.push((watch_orders, spawn("mounts", move || watch.run()).map_err(said)?));
         Ok(())

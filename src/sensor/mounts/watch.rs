@@ -21,6 +21,7 @@ use crate::host::clock;
 use crate::host::process::Proc;
 use crate::sensor::counters::Counters;
 use crate::sensor::fanotify::group::{Group, Way};
+use crate::sensor::ledger::Ledger;
 use crate::sensor::without::{Part, without};
 use crate::sensor::{Control, ControlInlet, Controls, FileTriage};
 use crate::sys::process::{run_early, thread_cpu_ns};
@@ -58,6 +59,8 @@ pub struct Parts {
     pub connector: Option<Controls>,
     /// What the sensors count.
     pub counters: Arc<Counters>,
+    /// What of it is not counted yet.
+    pub ledger: Arc<Ledger>,
     /// The state directory.
     pub state: PathBuf,
 }
@@ -76,6 +79,7 @@ pub struct Watcher {
     /// Whether the connector was last told that it alone covers some container; it begins so.
     eager: bool,
     counters: Arc<Counters>,
+    ledger: Arc<Ledger>,
     /// Where it is told what is covered; `None` where that cannot be had.
     status: Option<StatusSocket>,
     /// Looks through all processes.
@@ -92,7 +96,7 @@ impl Watcher {
     /// # Errors
     /// The table cannot be read, or no descriptor is left.
     pub fn open(proc_root: &Path, parts: Parts, control: ControlInlet) -> Result<Self> {
-        let Parts { proc, mounts, group, triage, connector, counters, state } = parts;
+        let Parts { proc, mounts, group, triage, connector, counters, ledger, state } = parts;
         let failed = |e: nix::Error| Error::os("watch", "the mounts", e);
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(failed)?;
         let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
@@ -123,6 +127,7 @@ impl Watcher {
             connector,
             eager: true,
             counters,
+            ledger,
             status,
             sweeps,
             young,
@@ -263,6 +268,7 @@ impl Watcher {
     /// Tells whoever asks what is covered.
     fn tell(&self) {
         let Some(status) = &self.status else { return };
+        self.ledger.age(clock::now(), &self.counters);
         status.answer(|| Coverage {
             fanotify: self.group.way.describe().to_owned(),
             eager: self.counters.is_eager(),
