@@ -163,7 +163,7 @@ fn keep(least: &mut BTreeSet<u64>, hash: u64) {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::single_range_in_vec_init)]
 
     use super::*;
 

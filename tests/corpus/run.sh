@@ -61,7 +61,7 @@ for list in "${suites[@]}"; do
     mkdir -p "$work"
     xzcat "$here/$list.tsv.xz" | awk -F '\t' 'NR > 1 && !seen[$1]++ { print $1 }' >"$work/packages"
     nice "$here/fetch" "$suite" "$work" --architecture "$architecture" --packages "$work/packages"
-    "$here/evaluate" --ccwatch "$ccwatch" --labels "$here/$list.tsv.xz" --files "$work" --transformations --families ||
+    "$here/evaluate" --ccwatch "$ccwatch" --labels "$here/$list.tsv.xz" --files "$work" --transformations --families --left-out ||
         worst=1
 done
 exit $worst

@@ -4,13 +4,13 @@
 
 use std::fs::File;
 use std::io::Write;
-use std::os::fd::FromRawFd;
 use std::os::unix::fs::FileExt;
 use std::sync::LazyLock;
 
 use ccwatch::fingerprint::content::{self, Limit};
 use ccwatch::fingerprint::{Database, Invocation, argfile};
 use libfuzzer_sys::fuzz_target;
+use nix::sys::memfd::{MFdFlags, memfd_create};
 
 static DATABASE: LazyLock<Database> = LazyLock::new(|| Database::builtin().expect("the database is our own"));
 
@@ -32,23 +32,12 @@ impl<'d> Case<'d> {
     }
 
     fn open(&self) -> Option<File> {
-        // SAFETY: the name is NUL-terminated and lives through the call.
-        let fd = unsafe { libc_memfd_create(c"case".as_ptr(), 0) };
-        if fd < 0 {
-            return None;
-        }
-        // SAFETY: the descriptor was made just now and is nobody else's.
-        let mut file = unsafe { File::from_raw_fd(fd) };
+        let mut file = File::from(memfd_create(c"case", MFdFlags::empty()).ok()?);
         let (head, tail) = self.file.split_at(self.file.len() / 2);
         file.write_all(head).ok()?;
         file.write_all_at(tail, head.len() as u64 + self.hole).ok()?;
         Some(file)
     }
-}
-
-unsafe extern "C" {
-    #[link_name = "memfd_create"]
-    fn libc_memfd_create(name: *const std::ffi::c_char, flags: std::ffi::c_uint) -> std::ffi::c_int;
 }
 
 fuzz_target!(|data: &[u8]| {

@@ -1,6 +1,6 @@
 //! Test only.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::single_range_in_vec_init)]
 
 use std::io::Write;
 

@@ -29,16 +29,18 @@ impl Layout {
 
 impl Reading {
     fn needed(&self, read: &mut Read<'_>) -> io::Result<Vec<String>> {
-        let Some(segment) = self.segments.iter().find(|segment| segment.p_type == elf::abi::PT_DYNAMIC) else {
+        // The loaders of glibc and musl take the last one, by its address, up to its end mark, and of each tag the last.
+        let Some(segment) = self.segments.iter().rfind(|segment| segment.p_type == elf::abi::PT_DYNAMIC) else {
             return Ok(Vec::new());
         };
-        let length = usize::try_from(segment.p_filesz).unwrap_or(MAX_DYNAMIC_BYTES).min(MAX_DYNAMIC_BYTES);
-        let bytes = part(read, segment.p_offset, length)?;
+        let (offset, room) = self.offset_of(segment.p_vaddr).unwrap_or((segment.p_offset, segment.p_filesz));
+        let length = usize::try_from(room).unwrap_or(MAX_DYNAMIC_BYTES).min(MAX_DYNAMIC_BYTES);
+        let bytes = part(read, offset, length)?;
         let entries = || {
             let table = ParsingTable::<_, Dyn>::new(self.endian, self.class, &bytes);
             table.into_iter().take_while(|entry| entry.d_tag != elf::abi::DT_NULL)
         };
-        let value = |tag| entries().find(|entry| entry.d_tag == tag).map(|entry| entry.d_val());
+        let value = |tag| entries().filter(|entry| entry.d_tag == tag).last().map(|entry| entry.d_val());
         let Some((strings, in_segment)) = value(elf::abi::DT_STRTAB).and_then(|address| self.offset_of(address)) else {
             return Ok(Vec::new());
         };
@@ -119,6 +121,27 @@ mod tests {
         assert_eq!(with(&[(DT_NEEDED, 1)]), [""; 0]);
         let many: Vec<_> = (0..3000).map(|_| (DT_NEEDED, 1)).chain([(DT_STRTAB, 0)]).collect();
         assert_eq!(with(&many).len(), MAX_NEEDED);
+    }
+
+    /// What the headers say besides is not asked by the loaders.
+    #[test]
+    fn the_last_dynamic_section_counts_by_its_address() {
+        use elf::abi::{DT_NEEDED, DT_STRTAB, PT_DYNAMIC, PT_LOAD};
+        let at = Sample::body_at(Class::ELF64, 3);
+        let mut sample = Sample::default();
+        let entries = [(DT_STRTAB, 5), (DT_NEEDED, 1), (DT_STRTAB, BASE + at + 64), (0, 0)];
+        for (tag, value) in entries {
+            sample.body.extend([sample.number(tag.cast_unsigned(), 8), sample.number(value, 8)].concat());
+        }
+        sample.body.extend_from_slice(b"\0liba.so\0");
+        let segment = |kind, offset, size, address| Segment { kind, flags: 4, offset, size, address, align: 8 };
+        let size = at + sample.body.len() as u64;
+        sample.segments = vec![
+            segment(PT_DYNAMIC, 0, 40, BASE),
+            segment(PT_LOAD, 0, size, BASE),
+            segment(PT_DYNAMIC, 7, 1, BASE + at),
+        ];
+        assert_eq!(of(&sample.file()), ["liba.so"]);
     }
 
     #[test]
