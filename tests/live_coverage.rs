@@ -32,31 +32,49 @@ fn doctor_lists_what_covers_each_container() {
     assert!(said(&output).contains("no watcher with this state directory"), "{}", said(&output));
 }
 
-/// A FUSE filesystem appears in a container, and goes: nothing is executed from it, so nothing but the table of the
-/// container's mounts tells that the connector alone would see it.
+/// A FUSE filesystem appears in a container, and goes with it: nothing at all is executed meanwhile, so nothing but the
+/// table of the container's mounts tells that the connector alone would see it.
 #[test]
 fn the_connector_does_not_rest_while_it_alone_covers_a_mount() {
+    let work = tempfile::Builder::new().prefix("ccwatch-test-").tempdir().unwrap();
+    fs::copy(program::never_answers(), work.path().join("never_answers")).unwrap();
+    fs::create_dir(work.path().join("far")).unwrap();
+    let begin = work.path().join("begin");
+    nix::unistd::mkfifo(&begin, nix::sys::stat::Mode::S_IRWXU).unwrap();
     let options = ["--cap-add", "SYS_ADMIN", "--security-opt", "seccomp=unconfined", "--device", "/dev/fuse"];
     let options = options.map(str::to_owned).into();
-    let command = &["/usr/bin/storm", "1000000", "/none", "999000"];
-    let container = Container::run(&Plan { options, image: image::tiny(), command });
-    for (name, file) in [("inside", program::inside()), ("never_answers", program::never_answers())] {
-        fs::copy(file, container.work().join(name)).unwrap();
-    }
-    fs::create_dir(container.work().join("far")).unwrap();
+    let command = &["./never_answers", "/work/far", "/work/begin"];
+    let container = Container::run_in(&Plan { options, image: image::tiny(), command }, work);
     let setup = Setup::new();
     let watcher = setup.start();
     let await_pace = |pace: &str| {
         common::eventually(pace, || setup.coverage().first().filter(|line| line.contains(pace)).cloned());
     };
     await_pace("rests in a storm (lazy)");
-    let server = container.hold(&["./never_answers", "/work/far"]);
-    server.await_line("mounted");
+    fs::write(&begin, "").unwrap();
     await_pace("looks at each exec at once (eager)");
     let line = line_of(&setup, &container.id).unwrap();
     assert!(line.contains("connector (eager)"), "{line}");
     assert!(line.contains("by the connector alone: /work/far (fuse: a network or FUSE filesystem"), "{line}");
-    container.exec(&["./inside", "umount", "/work/far"]);
+    drop(container);
     await_pace("rests in a storm (lazy)");
+    watcher.stop();
+}
+
+/// Where opens are all that the kernel reports, the container's /dev is marked too: opens of devices are not reported.
+#[test]
+fn a_program_in_dev_by_its_opens() {
+    let work = tempfile::Builder::new().prefix("ccwatch-test-").tempdir().unwrap();
+    fs::copy(program::tiny(), work.path().join("gcc")).unwrap();
+    fs::copy(program::inside(), work.path().join("inside")).unwrap();
+    let command = &["/usr/bin/storm", "1000000", "/none", "999000"];
+    let container = Container::run_in(&Plan { options: vec![], image: image::tiny(), command }, work);
+    container.exec(&["./inside", "load", "gcc", "put", "/dev/gcc"]);
+    let setup = Setup::new().set("sensors", "fanotify", "open");
+    let watcher = setup.start();
+    let line = common::eventually("doctor knows the container", || line_of(&setup, &container.id));
+    assert!(!line.contains("by the connector alone"), "{line}");
+    container.exec(&["/usr/bin/storm", "2000", "/dev/gcc"]);
+    assert_eq!(watcher.await_closed(&container.id).number("ccwatch.session.execs"), 2000);
     watcher.stop();
 }

@@ -1,6 +1,7 @@
-/* never_answers DIRECTORY: a FUSE server with one file, DIRECTORY/file of 1 MiB, whose reads never get an answer.
+/* never_answers DIRECTORY [FIFO]: a FUSE server with one file, DIRECTORY/file of 1 MiB, whose reads never get an answer.
  * Speaks the kernel's protocol itself (linux/fuse.h), so no library is needed. Says "mounted" when the mount stands and
- * "read" when somebody waits for an answer. The mount is the caller's to remove. */
+ * "read" when somebody waits for an answer. The mount is the caller's to remove. With a FIFO it mounts when somebody opens
+ * that to write. */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fuse.h>
@@ -77,9 +78,13 @@ static void answer(const struct fuse_in_header *in, const void *body) {
 int main(int argc, char **argv) {
     static _Alignas(struct fuse_in_header) char buffer[1 << 20];
     char options[128];
-    if (argc != 2)
+    if (argc != 2 && argc != 3)
         return 2;
     setvbuf(stdout, 0, _IOLBF, 0);
+    if (argc == 3 && open(argv[2], O_RDONLY | O_CLOEXEC) < 0) {
+        perror(argv[2]);
+        return 1;
+    }
     device = open("/dev/fuse", O_RDWR | O_CLOEXEC);
     if (device < 0) {
         perror("/dev/fuse");
