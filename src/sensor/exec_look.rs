@@ -185,6 +185,13 @@ impl ExecLook {
         self.mounts.of(file.dev, mount).filter(|on| on.is_covered() && !on.of_host).map(|on| on.id)
     }
 
+    /// The file of a look where fanotify reports all execs on what it lies on.
+    pub fn covered_file(&self, look: &Look) -> Option<Inode> {
+        let exe = look.exe.as_ref().ok()?;
+        let file = exe.id.ok()?;
+        self.covered(file, exe.mount).map(|_| file.inode())
+    }
+
     /// What the exec was where it is another than that whose image the process shows.
     fn other_image(&mut self, pid: Pid, stat: &Stat, file: Option<Inode>, at: Monotonic) -> Option<Seen> {
         if self.is_another(stat, at) {

@@ -284,7 +284,7 @@ impl Reader {
                 Seen::Dead => counted.push(Counted { pid, at, image: Image::Unknown }),
                 Seen::Refused => self.lose(1, "the system refused a look"),
                 Seen::Wanted(sighting) if needs_parent(&sighting.look) => incomplete.push(*sighting),
-                Seen::Wanted(sighting) => self.send(*sighting),
+                Seen::Wanted(sighting) => counted.extend(self.send(*sighting)),
             }
         }
         if beyond > 0 {
@@ -297,7 +297,7 @@ impl Reader {
         }
         for mut sighting in incomplete {
             sighting.parent = self.lineage.parent(&sighting.look, sighting.pid, self.looker.proc(), sighting.look.at);
-            self.send(sighting);
+            counted.extend(self.send(sighting));
         }
         if self.ledger.add(&counted, clock::now(), &self.counters) {
             // Where there is no room, detection has enough to do, and asks again.
@@ -305,10 +305,18 @@ impl Reader {
         }
     }
 
-    fn send(&mut self, sighting: Sighting) {
-        if !self.outlet.exec(sighting) {
+    /// Hands it to detection. Where that has no room, an exec that fanotify reports as well is not lost: what is left to
+    /// be said is that it took place.
+    fn send(&mut self, sighting: Sighting) -> Option<Counted> {
+        let (pid, at) = (sighting.pid, sighting.at);
+        let file = self.looker.covered_file(&sighting.look).filter(|_| self.ledger.is_kept());
+        if self.outlet.exec(sighting) {
+            return None;
+        }
+        if file.is_none() {
             self.lose(1, "the channel to detection");
         }
+        file.map(|file| Counted { pid, at, image: Image::File(file) })
     }
 
     fn lose(&mut self, count: u64, at: &'static str) {
