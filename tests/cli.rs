@@ -178,8 +178,8 @@ fn fingerprint_judges_each_file_and_names_those_it_cannot_read() {
         stderr,
         format!(
             "ccwatch: error: read /nonexistent/\\x1bx: No such file or directory (os error 2)\n\
-             ccwatch: error: read /dev/null: is no regular file, or changes while it is read\n\
-             ccwatch: error: read {}: is no regular file, or changes while it is read\n",
+             ccwatch: error: read /dev/null: is no regular file, or shrinks while it is read\n\
+             ccwatch: error: read {}: is no regular file, or shrinks while it is read\n",
             directory.path().display()
         )
     );

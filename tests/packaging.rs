@@ -194,6 +194,9 @@ fn the_page_of_fingerprints_describes_every_key() {
         if let Some(entries) = value.as_array() {
             assert!(page.contains(&format!("[[{table}]]")), "no section [[{table}]]");
             keys.extend(entries.iter().filter_map(|entry| entry.as_table()).flat_map(|entry| entry.keys().cloned()));
+        } else if let Some(one) = value.as_table() {
+            assert!(page.contains(&format!("[{table}]")), "no section [{table}]");
+            keys.extend(one.iter().filter(|(_, value)| !value.is_array() || value[0].is_str()).map(|(k, _)| k.clone()));
         } else {
             keys.insert(table.clone());
         }

@@ -118,9 +118,21 @@ impl Reading {
         self.segments.iter().filter(|segment| segment.p_type == elf::abi::PT_LOAD)
     }
 
-    /// Where in the file the byte lies that is loaded at an address, and how many follow it that are mapped with it. What
-    /// a segment has for itself goes before what comes with its pages.
+    /// Where in the file the byte lies that is loaded at an address, and how many follow it there and in the file.
     fn offset_of(&self, address: u64) -> Option<(u64, u64)> {
+        let (offset, mut room) = self.place_of(address)?;
+        for _ in 0..self.segments.len() {
+            let next = address.checked_add(room).and_then(|next| self.place_of(next));
+            match next.filter(|&(place, _)| offset.checked_add(room) == Some(place)) {
+                Some((_, more)) => room = room.saturating_add(more),
+                None => break,
+            }
+        }
+        Some((offset, room))
+    }
+
+    /// The same within one segment. What it has for itself goes before what comes with its pages.
+    fn place_of(&self, address: u64) -> Option<(u64, u64)> {
         let within = |segment: &ProgramHeader, range: Range<u64>| {
             let offset = address.wrapping_sub(segment.p_vaddr).wrapping_add(segment.p_offset);
             range.contains(&offset).then(|| (offset, range.end - offset))
@@ -226,7 +238,8 @@ mod tests {
                     assert_eq!(layout.loaded(1 << 20, 1), [8..28], "{class:?} {big} {machine}");
                     let [reading] = &layout.readings[..] else { unreachable!() };
                     assert_eq!((reading.class, reading.endian == AnyEndian::Big), (class, big));
-                    assert_eq!(reading.offset_of(0x410), Some((24, 4)));
+                    assert_eq!(reading.place_of(0x410), Some((24, 4)));
+                    assert_eq!(reading.offset_of(0x410), Some((24, 4072)), "with the rest of its page");
                     assert_eq!((reading.offset_of(0x3f7), reading.offset_of(0x13f8)), (None, None));
                     assert_eq!(
                         (reading.offset_of(0x3f8), reading.offset_of(0x414)),
