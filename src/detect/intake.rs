@@ -2,6 +2,7 @@
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::container::{ContainerKey, Home, Runtime};
 use crate::detect::enrich::{Image, Job};
@@ -18,6 +19,8 @@ use crate::sensor::ledger::{self, Counted};
 
 /// So many attempts in a row without any EXEC are a reason to ask whether the connector still hears.
 const UNHEARD: u32 = 4;
+/// A reader that rests, or waits for a core, is no further behind.
+const LATELY: Duration = Duration::from_millis(100);
 
 impl Detection {
     /// The attempt that belongs to a sighting, where it came first; else it is remembered for when it comes.
@@ -56,7 +59,11 @@ impl Detection {
                 Merged::Joined(attempt) => (attempt, Standing::Joined),
                 Merged::Unconfirmed(attempt) => {
                     self.miss_exec();
-                    (attempt, Standing::Attempted)
+                    let unheard = !self.is_heard();
+                    if unheard {
+                        self.merge.give_up(attempt.pid);
+                    }
+                    (attempt, if unheard { Standing::Unheard } else { Standing::Attempted })
                 }
             };
             match self.judged.says(attempt.file).filter(|_| attempt.unjudged) {
@@ -70,7 +77,8 @@ impl Detection {
 
     /// Whether an attempt that no EXEC followed is no exec: the connector works, as far as that is known.
     pub(super) fn is_heard(&self) -> bool {
-        self.ledger.is_connected() && self.unheard < UNHEARD
+        let lately = clock::now().since(self.heard) < LATELY;
+        self.ledger.is_connected() && (self.unheard < UNHEARD || lately)
     }
 
     /// No EXEC came. Where none comes at all the connector is to prove itself; ever more rarely, as whoever can fail to

@@ -208,6 +208,13 @@ impl Merge {
         self.lanes.entry(pid).or_default()
     }
 
+    /// What was told of this process' attempts is all: an EXEC that comes yet is another's.
+    pub fn give_up(&mut self, pid: Pid) {
+        if let Some(lane) = self.lanes.get_mut(&pid) {
+            lane.attempts.retain(|waiting| !waiting.told);
+        }
+    }
+
     /// When [`Merge::due`] has something to do for an attempt that waits.
     pub fn next_due(&self) -> Option<Monotonic> {
         if self.waiting == 0 { None } else { self.waits.front().map(|(at, _)| at.plus(CONFIRM)) }

@@ -161,6 +161,8 @@ pub struct Detection {
     connector: Controls,
     /// Attempts in a row that no EXEC followed, of whatever process.
     unheard: u32,
+    /// When the last EXEC was heard of.
+    heard: Monotonic,
     merge: Merge,
     telling: Telling,
     judged: Arc<Judged>,
@@ -202,6 +204,7 @@ impl Detection {
             mounts: parts.mounts,
             connector: parts.connector,
             unheard: 0,
+            heard: clock::now(),
             merge: Merge::default(),
             telling: parts.telling,
             judged: parts.judged,
@@ -252,7 +255,7 @@ impl Detection {
         for _ in 0..TURNS {
             let counted = self.ledger.take();
             if !counted.is_empty() {
-                self.unheard = 0;
+                self.hear();
             }
             for fact in first.take().into_iter().chain(inlets.facts.try_iter().take(CHANNEL)) {
                 self.fact(fact);
@@ -304,7 +307,7 @@ impl Detection {
         match fact {
             Fact::Exec(sighting) => {
                 if sighting.known_by == SensorKind::Connector {
-                    self.unheard = 0;
+                    self.hear();
                 }
                 self.exec(*sighting);
             }
@@ -322,6 +325,10 @@ impl Detection {
             Fact::Swept { after, seen } => self.telling.swept(after, seen),
             Fact::Health { sensor, degraded } => self.telling.health(sensor, degraded),
         }
+    }
+
+    fn hear(&mut self) {
+        (self.unheard, self.heard) = (0, clock::now());
     }
 
     fn note_unexamined(&mut self) {

@@ -21,8 +21,10 @@ pub enum Standing {
     Confirmed,
     /// An exec succeeded, and another file may be what ran.
     Joined,
-    /// It was attempted.
+    /// It was attempted, and no exec followed.
     Attempted,
+    /// It was attempted, and whether an exec followed nobody heard.
+    Unheard,
 }
 
 /// An exec that waits for its workers.
@@ -122,7 +124,7 @@ impl Pending {
         let who = (attempt.pid, attempt.at);
         let mut pending = Self::begin(who, SensorKind::Fanotify, look, slate, nested, deadline);
         pending.standing = standing;
-        if standing != Standing::Attempted {
+        if matches!(standing, Standing::Confirmed | Standing::Joined) {
             pending.known_by.push(SensorKind::Connector);
         }
         pending

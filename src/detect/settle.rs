@@ -64,10 +64,10 @@ impl Detection {
             severity,
             inexact: older
                 || pending.known_by == [SensorKind::Poll]
-                || pending.standing == Standing::Joined
-                || !self.is_heard(),
+                || matches!(pending.standing, Standing::Joined | Standing::Unheard)
+                || !self.ledger.is_connected(),
             covered: pending.file().is_some_and(|file| self.mounts.covers(file.dev, pending.mount())),
-            counts: pending.standing != Standing::Attempted || !self.is_heard(),
+            counts: pending.standing != Standing::Attempted,
             root_command: assembled.root_command,
             file: pending.file(),
             facts,

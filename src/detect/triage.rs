@@ -70,8 +70,9 @@ impl Default for Innocents {
 }
 
 impl Innocents {
-    fn knows(&mut self, database: &Arc<Database>, file: FileId, comm: &[u8]) -> bool {
-        self.database.as_ptr() == Arc::as_ptr(database) && self.comms.get(&file).is_some_and(|known| known == comm)
+    fn name(&mut self, database: &Arc<Database>, file: FileId) -> Option<&[u8]> {
+        let known = self.comms.get(&file).filter(|_| self.database.as_ptr() == Arc::as_ptr(database))?;
+        Some(known)
     }
 
     fn learn(&mut self, database: &Arc<Database>, file: FileId, comm: &[u8]) {
@@ -172,10 +173,11 @@ impl Triage for Screen {
         }
     }
 
-    fn is_known_innocent(&self, file: FileId, comm: &[u8]) -> bool {
-        let known =
-            self.innocents.lock().unwrap_or_else(PoisonError::into_inner).knows(&self.database.load(), file, comm);
-        known && self.judged.says(file) == Some(ContentSays::Innocent)
+    fn innocent_name(&self, file: FileId) -> Option<Vec<u8>> {
+        let mut innocents = self.innocents.lock().unwrap_or_else(PoisonError::into_inner);
+        let name = innocents.name(&self.database.load(), file).map(<[u8]>::to_vec)?;
+        drop(innocents);
+        (self.judged.says(file) == Some(ContentSays::Innocent)).then_some(name)
     }
 
     fn is_innocent(&self, look: &Look) -> bool {
@@ -283,12 +285,11 @@ mod tests {
         let (database, other) = (made(), made());
         let file = |ino| FileId { dev: 1, ino, size: 3, mtime_ns: 0, ctime_ns: 0 };
         let mut innocents = Innocents::default();
-        assert!(!innocents.knows(&database, file(7), b"sh"));
+        assert_eq!(innocents.name(&database, file(7)), None);
         innocents.learn(&database, file(7), b"sh");
-        assert!(innocents.knows(&database, file(7), b"sh"));
-        assert!(!innocents.knows(&database, file(7), b"gcc"), "a script of that name");
-        assert!(!innocents.knows(&database, file(8), b"sh") && !innocents.knows(&other, file(7), b"sh"));
+        assert_eq!(innocents.name(&database, file(7)), Some(&b"sh"[..]));
+        assert!(innocents.name(&database, file(8)).is_none() && innocents.name(&other, file(7)).is_none());
         innocents.learn(&other, file(8), b"ls");
-        assert!(!innocents.knows(&other, file(7), b"sh") && innocents.knows(&other, file(8), b"ls"));
+        assert!(innocents.name(&other, file(7)).is_none() && innocents.name(&database, file(8)).is_none());
     }
 }

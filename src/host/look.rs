@@ -15,19 +15,24 @@ use crate::sys::file::FileStatus;
 const STAT: usize = 1024;
 
 impl Proc {
-    /// The file that a process executes, without opening it, and who the process is: by as few calls as can be, and so
-    /// perhaps of two processes, of which the second began later.
+    /// The file that a process executes, by one call.
     ///
     /// # Errors
-    /// `Gone` also for a zombie; `Denied`; `Malformed`.
-    pub fn glance(&self, pid: Pid) -> Field<(FileStatus, Stat)> {
-        let status =
-            file_status(self.root.as_fd(), below(pid, b"/exe", &mut [0; NAME])?).map_err(|e| Missing::from_os(&e))?;
+    /// `Gone` also for a zombie; `Denied`.
+    pub fn glance_at_file(&self, pid: Pid) -> Field<FileStatus> {
+        file_status(self.root.as_fd(), below(pid, b"/exe", &mut [0; NAME])?).map_err(|e| Missing::from_os(&e))
+    }
+
+    /// Who a process is, by as few calls as can be; another one than that of an earlier glance began later.
+    ///
+    /// # Errors
+    /// `Gone`; `Denied`; `Malformed`.
+    pub fn glance_at_stat(&self, pid: Pid) -> Field<Stat> {
         let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
         let file = openat(&self.root, below(pid, b"/stat", &mut [0; NAME])?, flags, Mode::empty()).map_err(os)?;
         let mut text = [0; STAT];
         let got = nix::unistd::read(&file, &mut text).map_err(os)?;
-        Ok((status, parse_stat(text.get(..got).unwrap_or(&[]))?))
+        parse_stat(text.get(..got).unwrap_or(&[]))
     }
 
     /// The first part of the look: which file it executes, without opening that.

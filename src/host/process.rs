@@ -427,13 +427,15 @@ mod tests {
     #[test]
     fn a_glance_sees_what_a_look_sees() {
         let proc = Proc::open(Path::new("/proc")).unwrap();
-        let (status, stat) = proc.glance(own()).unwrap();
+        let (status, stat) = (proc.glance_at_file(own()).unwrap(), proc.glance_at_stat(own()).unwrap());
         let look = proc.look(own(), Monotonic(1));
         assert_eq!(Some(file_id(status)), look.file());
         assert_eq!(stat.start, look.stat.as_ref().unwrap().start);
         assert_eq!(stat.start_stack, look.stat.unwrap().start_stack);
         assert_eq!(proc.mount_namespace(own()), look.mnt_ns);
-        assert_eq!(proc.glance(Pid(i32::MAX)).err(), Some(Missing::Gone));
+        let nobody = Pid(i32::MAX);
+        assert_eq!(proc.glance_at_file(nobody).err(), Some(Missing::Gone));
+        assert_eq!(proc.glance_at_stat(nobody).err(), Some(Missing::Gone));
     }
 
     #[test]

@@ -160,12 +160,14 @@ impl ExecLook {
     /// Settles what is known to be innocent by the two reads that tell, where nothing else of it is wanted: where
     /// fanotify covers its file, or covers nothing.
     fn glance(&mut self, pid: Pid, at: Monotonic) -> Option<Seen> {
-        let (status, stat) = self.proc.glance(pid).ok()?;
+        let status = self.proc.glance_at_file(pid).ok()?;
         let file = file_id(status);
         let covered = self.covered(file, mount_number(status));
-        if (covered.is_none() && self.mounts.are_watched()) || !self.triage.is_known_innocent(file, &stat.comm) {
+        if covered.is_none() && self.mounts.are_watched() {
             return None;
         }
+        let comm = self.triage.innocent_name(file)?;
+        let stat = self.proc.glance_at_stat(pid).ok().filter(|stat| stat.comm == comm)?;
         match covered {
             Some(mounted) => self.triage.count_on(mounted, at),
             None => {

@@ -39,8 +39,8 @@ pub trait Triage: Send + Sync {
     fn count(&self, look: &Look, execs: u64);
     /// Counts an exec of a file that lies there, for the container whose that is.
     fn count_on(&self, mounted: MountedId, at: Monotonic);
-    /// Whether a process of this name that executes this file was found to be innocent, and nothing has changed since.
-    fn is_known_innocent(&self, file: FileId, comm: &[u8]) -> bool;
+    /// The name of a process that executed this file and was found to be innocent, where nothing has changed since.
+    fn innocent_name(&self, file: FileId) -> Option<Vec<u8>>;
     /// Whether its name, its path and what was read of its file say that detection will not want it.
     fn is_innocent(&self, look: &Look) -> bool;
     /// Whether a whole look shows a runtime on its way into a container: its root directory still is the host's. It
@@ -217,8 +217,8 @@ pub(crate) mod tests {
 
         fn count_on(&self, _: MountedId, _: Monotonic) {}
 
-        fn is_known_innocent(&self, _: FileId, _: &[u8]) -> bool {
-            false
+        fn innocent_name(&self, _: FileId) -> Option<Vec<u8>> {
+            None
         }
 
         fn is_innocent(&self, _: &Look) -> bool {
