@@ -108,6 +108,53 @@ fn a_packed_compiler_is_told_by_its_memory() {
     watcher.stop();
 }
 
+/// Tells another thread to stop, also when this one panics.
+struct Stop<'s>(&'s std::sync::atomic::AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, std::sync::atomic::Ordering::Relaxed);
+    }
+}
+
+/// Whose owner changes its times as fast as it can: each read of it ends with other times than it began with.
+#[test]
+fn a_renamed_compiler_whose_times_never_stand_still() {
+    let container = container();
+    container.exec(&["cp", compiler("tcc").to_str().unwrap(), "/work/report"]);
+    let file = std::fs::File::open(container.work().join("report")).unwrap();
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    let watcher = Watcher::start();
+    let alert = std::thread::scope(|scope| {
+        let _stop = Stop(&stop);
+        scope.spawn(|| {
+            for second in (1..).take_while(|_| !stop.load(std::sync::atomic::Ordering::Relaxed)) {
+                let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(second);
+                file.set_times(std::fs::FileTimes::new().set_modified(time)).unwrap();
+            }
+        });
+        container.exec(&["/work/report", "-c", "a.c"]);
+        await_family(&watcher, &container, "tcc")
+    });
+    assert_masquerade(&alert, "/work/report");
+    watcher.stop();
+}
+
+/// `java @FILE`: the class stands in the file.
+#[test]
+fn a_compiler_that_a_file_of_arguments_names() {
+    let container = container();
+    container.put("java", std::fs::read(program::hold()).unwrap());
+    container.put("arguments", "# of a build\n-cp \"a b\"\ncom.sun.tools.javac.Main A.java\n");
+    let watcher = Watcher::start();
+    let held = container.hold(&["/work/java", "-Xmx1g", "@arguments"]);
+    let alert = await_family(&watcher, &container, "javac");
+    assert_eq!(alert.list("ccwatch.verdict.evidence"), ["arguments"], "{alert}");
+    assert_eq!(alert.list("process.args"), ["/work/java", "-Xmx1g", "@arguments"], "{alert}");
+    assert!(held.release());
+    watcher.stop();
+}
+
 /// It is gone before anybody could look at its memory.
 #[test]
 fn a_packed_program_that_ends_at_once_is_a_finding_of_its_own() {

@@ -89,8 +89,11 @@ fn state(of: &Metadata) -> [i64; 5] {
 fn read_full(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
     let mut filled = 0;
     while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-        // An offset that overflows lies beyond the end of any file.
-        let Some(at) = offset.checked_add(filled as u64).filter(|&at| i64::try_from(at).is_ok()) else { break };
+        let Some(at) = offset.checked_add(filled as u64) else { break };
+        // What ends where no offset is any more lies beyond the end of any file, and pread(2) calls it an error.
+        if at.checked_add(rest.len() as u64).is_none_or(|end| i64::try_from(end).is_err()) {
+            break;
+        }
         match file.read_at(rest, at) {
             Ok(0) => break,
             Ok(n) => filled += n,

@@ -384,6 +384,20 @@ fn survives_hostile_files() {
     }
 }
 
+/// One header of a segment that no loader asks for must not hide the others.
+#[test]
+fn an_offset_as_far_as_can_be_is_beyond_the_end_and_no_error() {
+    for kind in [elf::abi::PT_NOTE, elf::abi::PT_DYNAMIC, elf::abi::PT_LOAD] {
+        for offset in [i64::MAX as u64, i64::MAX as u64 - 1, i64::MAX as u64 - 100, 1 << 62, 1 << 63, u64::MAX] {
+            let segment = |kind, offset, size| Segment { kind, flags: 5, offset, size, address: offset, align: 1 };
+            let segments = vec![segment(elf::abi::PT_LOAD, 0, 500), segment(kind, offset, 100)];
+            let file = file_of(&Sample { segments, body: [MARKED, &[7; 500]].concat(), ..Sample::default() }.file());
+            let content = read(&file, NO_LIMIT, &database());
+            assert_eq!(content.as_ref().map(family), Ok(Some("demo")), "{kind} {offset:x}");
+        }
+    }
+}
+
 /// A program behind a hole of a gigabyte, which is loaded with it.
 fn behind_a_hole(hole: u64) -> File {
     let load =

@@ -123,6 +123,23 @@ mod tests {
         assert_eq!(with(&many).len(), MAX_NEEDED);
     }
 
+    /// A table that lies on several pages, each a segment of one byte.
+    #[test]
+    fn names_are_found_on_any_of_the_pages() {
+        use elf::abi::{DT_NEEDED, DT_STRTAB, PT_DYNAMIC, PT_LOAD};
+        let at = Sample::body_at(Class::ELF64, 4);
+        let mut sample = Sample::default();
+        for (tag, value) in [(DT_NEEDED, 8000), (DT_STRTAB, BASE + at + 48), (0, 0)] {
+            sample.body.extend([sample.number(tag.cast_unsigned(), 8), sample.number(value, 8)].concat());
+        }
+        sample.body.resize(48 + 8000, b'x');
+        sample.body.extend_from_slice(b"liba.so\0");
+        let segment = |kind, offset, size| Segment { kind, flags: 4, offset, size, address: BASE + offset, align: 8 };
+        let page = |number: u64| segment(PT_LOAD, number * 4096, 1);
+        sample.segments = vec![page(0), page(1), page(2), segment(PT_DYNAMIC, at, 48)];
+        assert_eq!(of(&sample.file()), ["liba.so"]);
+    }
+
     /// What the headers say besides is not asked by the loaders.
     #[test]
     fn the_last_dynamic_section_counts_by_its_address() {
