@@ -38,7 +38,7 @@ fn make_of_300_files_is_two_alerts() {
     let watcher = start();
     container.exec(&["make", "-j8"]);
     let closed = closed_of_pair(watcher, &container);
-    assert_eq!(closed.text("ccwatch.session.root_command"), "make -j8");
+    assert_eq!(closed.text("ccwatch.session.root_command"), "make -j8", "{closed}");
     closed.assert_counts(&[("gcc", 300), ("cc1", 300), ("as", 300)]);
 }
 
@@ -55,7 +55,7 @@ fn recipes_that_change_directory_stay_in_their_session() {
     let watcher = start();
     container.exec(&["make", "-j8"]);
     let closed = closed_of_pair(watcher, &container);
-    assert_eq!(closed.text("ccwatch.session.root_command"), "make -j8");
+    assert_eq!(closed.text("ccwatch.session.root_command"), "make -j8", "{closed}");
     closed.assert_counts(&[("gcc", 60), ("cc1", 60), ("as", 60)]);
 }
 

@@ -85,7 +85,7 @@ impl Detection {
     /// execute something can do so often.
     fn miss_exec(&mut self) {
         self.unheard = self.unheard.saturating_add(1);
-        if self.unheard >= UNHEARD && self.unheard.is_power_of_two() {
+        if !self.is_heard() && self.unheard.is_power_of_two() {
             self.connector.send(Control::Prove);
         }
     }
