@@ -4,11 +4,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use ccwatch::alert::{ContainerFacts, ExecFacts, Origin, ProcessFacts, SessionState, Severity};
+use ccwatch::alert::{Ancestor, ContainerFacts, ExecFacts, Origin, ProcessFacts, SessionState, Severity};
 use ccwatch::container::{ContainerKey, Metadata, Runtime};
 use ccwatch::detect::session::Member;
 use ccwatch::detect::sessions::{Draft, Effect, SessionNumber, Sessions};
-use ccwatch::event::{Monotonic, Pid, ProcessId, StartTime};
+use ccwatch::event::{FileId, Monotonic, Pid, ProcessId, StartTime};
 use ccwatch::fingerprint::{Confidence, Kind, Verdict};
 use ccwatch::sensor::counters::Unexamined;
 
@@ -40,6 +40,10 @@ struct Exec {
     query: bool,
     /// Its file was seen.
     seen: bool,
+    /// Which file, where that matters, and that nobody saw under which name it was called.
+    file: Option<u64>,
+    named_by_file: bool,
+    ancestors: bool,
     severity: Severity,
     uid: Option<u32>,
     root: &'static str,
@@ -58,6 +62,9 @@ impl Default for Exec {
             toolchain: Some("gnu"),
             query: false,
             seen: true,
+            file: None,
+            named_by_file: false,
+            ancestors: false,
             severity: Severity::Low,
             uid: Some(0),
             root: "make -j8",
@@ -100,7 +107,7 @@ fn facts(e: &Exec, pid: i32) -> ExecFacts {
         mnt_namespace: None,
         latency: None,
         host_uid: None,
-        ancestors: Vec::new(),
+        ancestors: e.ancestors.then(|| Ancestor { pid: Pid(10), name: "make".into() }).into_iter().collect(),
         exception: None,
         missing: BTreeMap::new(),
     }
@@ -139,12 +146,13 @@ impl World {
             parent: Some(Pid(e.parent)),
             at: at(seconds),
             name: e.name.clone(),
+            named_by_file: e.named_by_file,
             severity: e.severity,
             inexact: false,
             covered: false,
             counts: true,
             root_command: e.root.into(),
-            file: None,
+            file: e.file.map(|ino| FileId { dev: 1, ino, size: 1, mtime_ns: 0, ctime_ns: 0 }),
             facts: facts(e, pid),
         };
         let effects = self.sessions.add(member, at(seconds));
@@ -467,4 +475,33 @@ fn at_the_stop_everything_open_is_closed() {
     w.take(effects);
     assert_eq!(w.states().iter().filter(|s| **s == Closed).count(), 2);
     assert!(w.told.iter().skip(1).all(|d| d.reason == "watcher-stopped"));
+}
+
+#[test]
+fn what_died_before_its_name_was_seen_is_counted_with_its_namesakes() {
+    let assembler = || Exec { name: "as".into(), kind: Kind::Assembler, file: Some(7), ..Exec::default() };
+    let nameless = || Exec { name: "x86_64-linux-gnu-as".into(), named_by_file: true, ..assembler() };
+    let (gcc, cxx) =
+        (Exec { file: Some(8), ..Exec::default() }, Exec { name: "c++".into(), file: Some(8), ..Exec::default() });
+    let driver = Exec { name: "x86_64-linux-gnu-gcc-12".into(), file: Some(8), named_by_file: true, ..Exec::default() };
+    let mut world = World::new();
+    for exec in [&nameless(), &assembler(), &nameless(), &gcc, &cxx, &driver] {
+        world.exec(0.0, exec);
+    }
+    world.run_to(60.0);
+    let closed = world.told.iter().find(|d| d.session.state == Closed).unwrap();
+    let counts: Vec<(&str, u64)> = closed.session.programs.iter().map(|p| (p.name.as_str(), p.execs)).collect();
+    let several_names = [("c++", 1), ("gcc", 1), ("x86_64-linux-gnu-gcc-12", 1)];
+    assert_eq!(counts, [&[("as", 3)], several_names.as_slice()].concat());
+}
+
+#[test]
+fn a_session_whose_first_died_unseen_is_rooted_by_the_next() {
+    let mut world = World::new();
+    world.exec(0.0, &Exec { root: "x86_64-linux-gnu-gcc-12", ..Exec::default() });
+    world.exec(0.1, &Exec { ancestors: true, ..Exec::default() });
+    world.exec(0.2, &Exec { root: "sh -c cc1", ancestors: true, ..Exec::default() });
+    world.run_to(60.0);
+    let closed = world.told.iter().find(|d| d.session.state == Closed).unwrap();
+    assert_eq!(closed.session.root_command, "make -j8");
 }

@@ -10,6 +10,7 @@ pub mod limits;
 pub mod merge;
 pub mod pending;
 pub mod policy;
+pub mod programs;
 pub mod root_command;
 pub mod session;
 pub mod sessions;

@@ -237,9 +237,13 @@ impl Pending {
 
     /// comm, else the file's basename.
     pub fn name(&self) -> String {
-        let comm = self.look.stat.as_ref().ok().map(|s| s.comm.as_slice()).filter(|c| !c.is_empty());
         let base = || self.look.exe.as_ref().ok().and_then(|e| e.path.rsplit(|b| *b == b'/').next());
-        text(comm.or_else(base).unwrap_or_default())
+        text(self.comm().or_else(base).unwrap_or_default())
+    }
+
+    /// The name under which it was called, where somebody saw that.
+    pub fn comm(&self) -> Option<&[u8]> {
+        self.look.stat.as_ref().ok().map(|stat| stat.comm.as_slice()).filter(|comm| !comm.is_empty())
     }
 
     fn own_command(&self, memory: &Memory) -> String {

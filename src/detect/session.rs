@@ -6,15 +6,12 @@ use std::sync::Arc;
 
 use lru::LruCache;
 
-use crate::alert::{Escalation, ExecFacts, Origin, Program, SessionFacts, SessionState, Severity};
+use crate::alert::{Escalation, ExecFacts, Origin, SessionFacts, SessionState, Severity};
 use crate::container::ContainerKey;
+use crate::detect::programs::Programs;
 use crate::event::{FileId, Monotonic, Pid, ProcessId, StartTime};
 use crate::fingerprint::Kind;
 
-/// Program names counted each for itself; further ones are `other`.
-const NAMES: usize = 256;
-/// Programs that an alert lists.
-const LISTED: usize = 32;
 /// Living processes remembered.
 const MEMBERS: usize = 4096;
 const USERS: usize = 64;
@@ -40,6 +37,8 @@ pub struct Member {
     pub at: Monotonic,
     /// comm, else the file's basename.
     pub name: String,
+    /// Nobody saw under which name it was called.
+    pub named_by_file: bool,
     /// How bad.
     pub severity: Severity,
     /// Its count may be off: not from the connector, or the session is guessed.
@@ -117,12 +116,10 @@ pub struct Session {
     exact: bool,
     /// All members' files are covered by fanotify.
     covered: bool,
+    /// Somebody saw whose descendants its members are.
+    rooted: bool,
     execs: u64,
-    programs: BTreeMap<(String, String, Kind), u64>,
-    /// Those of them that nobody saw alive.
-    unseen: BTreeSet<(String, String, Kind)>,
-    other: u64,
-    families: BTreeSet<String>,
+    programs: Programs,
     users: BTreeMap<u32, Option<String>>,
     had: Had,
     escalations: u32,
@@ -160,11 +157,9 @@ impl Session {
             lead: Arc::clone(first),
             exact: true,
             covered: true,
+            rooted: false,
             execs: 0,
-            programs: BTreeMap::new(),
-            unseen: BTreeSet::new(),
-            other: 0,
-            families: BTreeSet::new(),
+            programs: Programs::default(),
             users: BTreeMap::new(),
             had: Had::default(),
             escalations: 0,
@@ -184,19 +179,15 @@ impl Session {
         if member.was_seen() && !self.lead.was_seen() {
             self.lead = Arc::clone(member);
         }
-        let (program, count) = (self.program_of(member), u64::from(member.counts));
-        self.execs += count;
-        if member.was_seen() {
-            self.recognise(&program);
-        } else {
-            self.unseen.insert(program.clone());
+        if !self.rooted && !member.facts.ancestors.is_empty() && member.posix == self.posix {
+            self.rooted = true;
+            if self.lead.facts.ancestors.is_empty() {
+                Arc::make_mut(&mut self.lead).root_command.clone_from(&member.root_command);
+            }
         }
-        if self.programs.len() < NAMES || self.programs.contains_key(&program) {
-            self.families.insert(program.1.clone());
-            *self.programs.entry(program).or_default() += count;
-        } else {
-            self.other += count;
-        }
+        let execs = u64::from(member.counts);
+        self.execs += execs;
+        self.programs.add(member, execs);
         if let Some(uid) = member.uid()
             && (self.users.len() < USERS || self.users.contains_key(&uid))
         {
@@ -212,28 +203,6 @@ impl Session {
             }
         }
         self.compare(member, toolchain)
-    }
-
-    /// A process that died in its look has a name and no file: its family is that of its namesakes.
-    fn program_of(&self, member: &Member) -> (String, String, Kind) {
-        let verdict = &member.facts.verdict;
-        let namesake = || self.programs.keys().find(|(name, _, kind)| *name == member.name && *kind == verdict.kind);
-        if !member.was_seen()
-            && let Some(known) = namesake()
-        {
-            return known.clone();
-        }
-        (member.name.clone(), verdict.family.clone(), verdict.kind)
-    }
-
-    /// Now that a program was seen, those of its name that were not are of its family too.
-    fn recognise(&mut self, seen: &(String, String, Kind)) {
-        let namesake = |p: &&(String, String, Kind)| p.0 == seen.0 && p.2 == seen.2 && p.1 != seen.1;
-        let Some(guessed) = self.unseen.iter().find(namesake).cloned() else { return };
-        self.unseen.remove(&guessed);
-        if let Some(execs) = self.programs.remove(&guessed) {
-            *self.programs.entry(seen.clone()).or_default() += execs;
-        }
     }
 
     /// A member called by a member joins its toolchain (rustc runs cc); an assembler or linker joins any.
@@ -292,7 +261,7 @@ impl Session {
 
     /// Families seen.
     pub fn families(&self) -> &BTreeSet<String> {
-        &self.families
+        self.programs.families()
     }
 
     /// Whether it has members of this toolchain.
@@ -320,22 +289,6 @@ impl Session {
 
     /// As its alerts show it.
     pub fn facts(&self, state: SessionState, unexamined_now: u64, repeats: u64) -> SessionFacts {
-        let mut programs: Vec<Program> = self
-            .programs
-            .iter()
-            .map(|((name, family, kind), execs)| Program {
-                name: name.clone(),
-                family: family.clone(),
-                kind: Some(*kind),
-                execs: *execs,
-            })
-            .collect();
-        programs.sort_by(|a, b| b.execs.cmp(&a.execs).then_with(|| a.name.cmp(&b.name)));
-        let beyond = programs.split_off(programs.len().min(LISTED));
-        let execs = self.other + beyond.iter().map(|p| p.execs).sum::<u64>();
-        if execs > 0 {
-            programs.push(Program { name: "other".into(), family: String::new(), kind: None, execs });
-        }
         SessionFacts {
             id: self.id.clone(),
             state,
@@ -345,7 +298,7 @@ impl Session {
             root_command: self.lead.root_command.clone(),
             duration: self.last.max(self.alive_at).since(self.first),
             users: self.users.iter().map(|(uid, name)| (*uid, name.clone())).collect(),
-            programs,
+            programs: self.programs.listed(),
         }
     }
 }

@@ -61,6 +61,7 @@ impl Detection {
             parent: assembled.parent,
             at: pending.at,
             name: pending.name(),
+            named_by_file: pending.comm().is_none(),
             severity,
             inexact: older
                 || pending.known_by == [SensorKind::Poll]
