@@ -49,6 +49,8 @@ pub struct ExecLook {
     root: Option<RootId>,
     /// The image last seen in a process, and of which exec it was taken to be.
     images: LruCache<Pid, (ImageId, Monotonic)>,
+    /// The last one that was looked at lived: so may the next, and asking first whether it does costs a call more.
+    last_lived: bool,
 }
 
 impl ExecLook {
@@ -64,6 +66,7 @@ impl ExecLook {
             glances: 0,
             root,
             images: LruCache::new(IMAGES),
+            last_lived: false,
         }
     }
 
@@ -77,11 +80,12 @@ impl ExecLook {
         &self.proc
     }
 
-    /// Whether a process is gone, at the least cost.
+    /// Whether a process is known to be gone, at the least cost: where the last one lived, only its look tells.
     pub fn is_gone(&self, pid: Pid) -> bool {
-        if without(Part::Looks) {
-            return true;
-        }
+        without(Part::Looks) || (!self.last_lived && self.does_not_exist(pid))
+    }
+
+    fn does_not_exist(&self, pid: Pid) -> bool {
         let gone = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid.0), None) == Err(nix::Error::ESRCH);
         if gone {
             self.mounts.requests.doubt();
@@ -91,9 +95,12 @@ impl ExecLook {
 
     /// Looks at what executed something at `at`.
     pub fn look(&mut self, pid: Pid, at: Monotonic) -> Seen {
-        if let Some(seen) = self.glance(pid, at) {
-            return seen;
-        }
+        let seen = self.glance(pid, at).unwrap_or_else(|| self.look_closely(pid, at));
+        self.last_lived = !matches!(seen, Seen::Dead);
+        seen
+    }
+
+    fn look_closely(&mut self, pid: Pid, at: Monotonic) -> Seen {
         let mut look = self.proc.begin_look(pid, clock::now());
         match look.dir {
             Ok(_) => {}
@@ -160,7 +167,12 @@ impl ExecLook {
     /// Settles what is known to be innocent by the two reads that tell, where nothing else of it is wanted: where
     /// fanotify covers its file, or covers nothing.
     fn glance(&mut self, pid: Pid, at: Monotonic) -> Option<Seen> {
-        let status = self.proc.glance_at_file(pid).ok()?;
+        let status = match self.proc.glance_at_file(pid) {
+            Ok(status) => status,
+            // Of a zombie there is more to be seen.
+            Err(Missing::Gone) if self.does_not_exist(pid) => return Some(Seen::Dead),
+            Err(_) => return None,
+        };
         let file = file_id(status);
         let covered = self.covered(file, mount_number(status));
         if covered.is_none() && self.mounts.are_watched() {

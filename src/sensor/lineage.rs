@@ -81,7 +81,9 @@ impl Lineage {
 
     /// It executed something: what was seen of it before may be of another session.
     pub fn executed(&mut self, pid: Pid) {
-        self.looks.pop(&pid);
+        if !self.looks.is_empty() {
+            self.looks.pop(&pid);
+        }
     }
 
     /// The parent of a process whose own look is incomplete, looked at where it lives.

@@ -14,6 +14,7 @@ pub mod proc_connector;
 pub mod proc_event;
 pub mod proc_socket;
 pub mod procfs_poll;
+pub mod urgency;
 pub mod without;
 
 use std::process::{Child, Command, Stdio};

@@ -22,9 +22,10 @@ use crate::sensor::mounts::Mounts;
 use crate::sensor::pace::{Mode, Pace};
 use crate::sensor::proc_event::ProcEvent;
 use crate::sensor::proc_socket::{Listener, Purpose};
+use crate::sensor::urgency::Urgency;
 use crate::sensor::{Control, ControlInlet, Outlet, Triage, canary};
 use crate::sys::netlink::BATCH;
-use crate::sys::process::{run_at_once, thread_cpu_ns};
+use crate::sys::process::{run_at_once, run_early, thread_cpu_ns};
 
 /// After so long without any exec the stream has to prove itself.
 const SILENCE: Duration = Duration::from_secs(60);
@@ -55,11 +56,17 @@ pub struct Reader {
     counters: Arc<Counters>,
     ledger: Arc<Ledger>,
     pace: Pace,
+    urgency: Urgency,
     coverage: Coverage,
     mode: Mode,
     /// Execs since lineage was last taken in.
     undrained: usize,
+    /// What one drain found, and what its looks settled: kept between turns for their room alone.
+    execs: Vec<(Pid, Monotonic)>,
+    counted: Vec<Counted>,
     last_event: Monotonic,
+    /// Since when it waits for the next.
+    waits_since: Monotonic,
     /// CPU time of this thread at the end of the last turn, nanoseconds.
     cpu: u64,
     canary: Option<(Child, Monotonic)>,
@@ -95,10 +102,14 @@ impl Reader {
             counters,
             ledger,
             pace: Pace::new(mode, now),
+            urgency: Urgency::default(),
             coverage: Coverage::new(mode),
             mode,
             undrained: 0,
+            execs: Vec::new(),
+            counted: Vec::new(),
             last_event: now,
+            waits_since: now,
             cpu: 0,
             canary: None,
             losses: Losses::new(SensorKind::Connector),
@@ -135,11 +146,12 @@ impl Reader {
 
     /// Reads until told to stop.
     pub fn run(mut self) {
-        // On a machine whose cores are all busy a normal thread wakes up to some ms late, and the assembler is gone.
-        if let Err(e) = run_at_once() {
+        if let Err(e) = run_early() {
             log::warn!("the connector's reader runs like any other thread: {e}");
         }
-        while !self.turn() {}
+        while !self.turn() {
+            self.hasten();
+        }
     }
 
     /// Carries out orders; true when it is to end.
@@ -162,18 +174,17 @@ impl Reader {
         if self.wait() && self.obey() {
             return true;
         }
-        let execs = match self.drain() {
-            Ok(execs) => execs,
-            Err(e) => {
-                self.reopen(&e);
-                return false;
-            }
-        };
-        let count = execs.len();
+        if let Err(e) = self.drain() {
+            self.reopen(&e);
+            return false;
+        }
+        let count = self.execs.len();
         if count > 0 {
             self.last_event = clock::now();
+            let waiting = self.execs.first().map_or(self.last_event, |(_, at)| (*at).max(self.waits_since));
+            self.urgency.woke_after(self.last_event.since(waiting), self.last_event);
             self.work_again();
-            self.look_at(execs);
+            self.look_at_execs();
             self.coverage.uncovered(self.looker.take_uncovered(), self.last_event);
         }
         let mode = self.coverage.mode(clock::now());
@@ -189,6 +200,17 @@ impl Reader {
             std::thread::sleep(rest);
         }
         false
+    }
+
+    fn hasten(&mut self) {
+        let changed = match self.urgency.change(self.last_event) {
+            Some(true) => run_at_once(),
+            Some(false) => run_early(),
+            None => return,
+        };
+        if let Err(e) = changed {
+            log::debug!("the connector's reader stays in its class: {e}");
+        }
     }
 
     /// CPU time since the last turn, nanoseconds; a thread that waits uses none. Only eagerness has a budget.
@@ -213,8 +235,9 @@ impl Reader {
     }
 
     /// Waits for events, orders or what is due; true where there are orders.
-    fn wait(&self) -> bool {
+    fn wait(&mut self) -> bool {
         let now = clock::now();
+        self.waits_since = now;
         let due = match &self.canary {
             Some((_, deadline)) => *deadline,
             None => self.last_event.plus(SILENCE),
@@ -234,9 +257,11 @@ impl Reader {
         orders.any().unwrap_or(false)
     }
 
-    fn drain(&mut self) -> Result<Vec<(Pid, Monotonic)>, String> {
-        let mut execs = self.listener.take_early();
-        let drained = self.listener.drain(|event| {
+    fn drain(&mut self) -> Result<(), String> {
+        let Self { listener, execs, .. } = self;
+        execs.clear();
+        execs.append(&mut listener.take_early());
+        let drained = listener.drain(|event| {
             if let ProcEvent::Exec { pid, at } = event {
                 execs.push((pid, at));
             }
@@ -248,25 +273,28 @@ impl Reader {
                 self.lose(dropped, "the socket's buffer");
             }
         }
-        self.counters.add_execs(execs.len());
-        Ok(execs)
+        self.counters.add_execs(self.execs.len());
+        Ok(())
     }
 
     /// Looks at each process of a drain once, newest first: those have most of their life before them.
-    fn look_at(&mut self, mut execs: Vec<(Pid, Monotonic)>) {
+    fn look_at_execs(&mut self) {
         if let Some((child, _)) = &self.canary {
             let canary = Pid(child.id().cast_signed());
-            let all = execs.len();
-            execs.retain(|(pid, _)| *pid != canary);
-            if execs.len() < all {
+            let all = self.execs.len();
+            self.execs.retain(|(pid, _)| *pid != canary);
+            if self.execs.len() < all {
                 self.heard();
             }
         }
-        let (order, mut counted) = newest_of_each(execs);
+        let mut counted = std::mem::take(&mut self.counted);
+        counted.clear();
+        keep_newest_of_each(&mut self.execs, &mut counted);
+        let order = std::mem::take(&mut self.execs);
         let mut incomplete = Vec::new();
         self.undrained += order.len();
         let (mut looks, mut beyond) = (0, 0);
-        for (pid, at) in order {
+        for &(pid, at) in &order {
             self.lineage.executed(pid);
             if self.looker.is_gone(pid) {
                 counted.push(Counted { pid, at, image: Image::Unknown });
@@ -278,7 +306,11 @@ impl Reader {
                 continue;
             }
             looks += 1;
-            match self.looker.look(pid, at) {
+            let seen = self.looker.look(pid, at);
+            if matches!(seen, Seen::Wanted(_)) {
+                self.urgency.wanted(self.last_event);
+            }
+            match seen {
                 Seen::Settled(image) => counted.push(Counted { pid, at, image }),
                 Seen::Earlier(at) => counted.push(Counted { pid, at, image: Image::Unknown }),
                 Seen::Dead => counted.push(Counted { pid, at, image: Image::Unknown }),
@@ -303,6 +335,7 @@ impl Reader {
             // Where there is no room, detection has enough to do, and asks again.
             let _ = self.outlet.try_tell(Fact::Counted);
         }
+        (self.execs, self.counted) = (order, counted);
     }
 
     /// Hands it to detection. Where that has no room, an exec that fanotify reports as well is not lost: what is left to
@@ -412,15 +445,21 @@ impl Drop for Reader {
     }
 }
 
-/// The last exec of each process, newest first, and those before it: only the last image can be looked at.
-fn newest_of_each(execs: Vec<(Pid, Monotonic)>) -> (Vec<(Pid, Monotonic)>, Vec<Counted>) {
+/// Leaves the last exec of each process, newest first; counts those before it: only the last image can be looked at.
+fn keep_newest_of_each(execs: &mut Vec<(Pid, Monotonic)>, counted: &mut Vec<Counted>) {
     // Mostly there is one.
     if execs.len() < 2 {
-        return (execs, Vec::new());
+        return;
     }
     let mut pids = HashSet::with_capacity(execs.len());
-    let (order, earlier): (Vec<_>, Vec<_>) = execs.into_iter().rev().partition(|(pid, _)| pids.insert(*pid));
-    (order, earlier.into_iter().map(|(pid, at)| Counted { pid, at, image: Image::Unknown }).collect())
+    execs.reverse();
+    execs.retain(|&(pid, at)| {
+        let newest = pids.insert(pid);
+        if !newest {
+            counted.push(Counted { pid, at, image: Image::Unknown });
+        }
+        newest
+    });
 }
 
 /// Whether the look leaves open where the process belongs: a zombie shows a false cgroup on v1.

@@ -1,0 +1,57 @@
+//! Whether a reader runs in the real-time class. A build's short processes are gone before a normal thread has run on a
+//! busy machine; but to wake a real-time thread costs a tenth of a look more, which innocent programs on an idle machine
+//! need not pay. Pure, clock passed in.
+
+use std::time::Duration;
+
+use crate::event::Monotonic;
+
+/// A wake-up that comes so late shows a busy machine.
+const LATE: Duration = Duration::from_millis(1);
+/// Urgency lasts so long after its last reason.
+const LASTS: Duration = Duration::from_secs(60);
+
+/// Decides it.
+#[derive(Debug, Default)]
+pub struct Urgency {
+    until: Monotonic,
+    at_once: bool,
+}
+
+impl Urgency {
+    /// Something was executed that somebody wants to see.
+    pub fn wanted(&mut self, now: Monotonic) {
+        self.until = now.plus(LASTS);
+    }
+
+    /// So long an event has waited for a reader that waited for it.
+    pub fn woke_after(&mut self, waited: Duration, now: Monotonic) {
+        if waited >= LATE {
+            self.until = now.plus(LASTS);
+        }
+    }
+
+    /// What is to become of the thread where that changes: whether it is to run at once.
+    pub fn change(&mut self, now: Monotonic) -> Option<bool> {
+        let at_once = now < self.until;
+        (std::mem::replace(&mut self.at_once, at_once) != at_once).then_some(at_once)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_lasts_a_while_after_what_was_wanted_or_late() {
+        let at = |ms: u64| Monotonic(3_600_000_000_000 + ms * 1_000_000);
+        let mut urgency = Urgency::default();
+        urgency.woke_after(Duration::from_micros(200), at(0));
+        assert_eq!(urgency.change(at(0)), None);
+        urgency.woke_after(Duration::from_millis(2), at(1));
+        assert_eq!(urgency.change(at(1)), Some(true));
+        urgency.wanted(at(30_000));
+        assert_eq!(urgency.change(at(89_000)), None);
+        assert_eq!(urgency.change(at(90_001)), Some(false));
+    }
+}
