@@ -3,13 +3,10 @@
 
 mod common;
 
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
-
 use common::docker::Held;
+use common::fuse::NeverAnswers;
 use common::watcher::Setup;
-use common::{Alert, Container, Lines, Watcher, program};
-use nix::mount::{MntFlags, umount2};
+use common::{Alert, Container, Watcher, program};
 use nix::sys::signal::Signal;
 
 /// A container whose /work/gcc lives until released, so that its arguments can be read however late the reader comes.
@@ -74,38 +71,6 @@ fn two_mebibytes_of_arguments_are_cut() {
         Alert::parse(line);
     }
     watcher.stop();
-}
-
-/// A FUSE mount on the host whose one file never answers a read. Dropped, it is unmounted and its server ended.
-struct NeverAnswers {
-    directory: tempfile::TempDir,
-    server: Child,
-    said: Lines,
-}
-
-impl NeverAnswers {
-    fn mount() -> Self {
-        let directory = tempfile::Builder::new().prefix("ccwatch-test-").tempdir().unwrap();
-        let mut command = Command::new(program::never_answers());
-        let mut server = command.arg(directory.path()).stdout(Stdio::piped()).spawn().unwrap();
-        let said = Lines::of(server.stdout.take().unwrap());
-        let new = Self { directory, server, said };
-        new.said.await_line("mounted");
-        new
-    }
-
-    fn path(&self) -> &Path {
-        self.directory.path()
-    }
-}
-
-impl Drop for NeverAnswers {
-    fn drop(&mut self) {
-        // The server first: whoever waits for it gets an error then, and the unmount cannot hang.
-        let _ = self.server.kill();
-        let _ = self.server.wait();
-        let _ = umount2(self.directory.path(), MntFlags::MNT_DETACH);
-    }
 }
 
 /// Reading the arguments hangs, because the process keeps its memory locked for a FUSE server that never answers. The

@@ -93,10 +93,9 @@ fn a_driver_and_a_compiler_proper_renamed_and_stripped() {
     watcher.stop();
 }
 
-#[test]
-fn a_packed_compiler_is_told_by_its_memory() {
+fn a_packed_compiler(program: &Path) {
     let container = container();
-    container.put("report", std::fs::read(program::packed()).unwrap());
+    container.put("report", std::fs::read(program).unwrap());
     let watcher = Watcher::start();
     let held = container.hold(&["/work/report", compiler("tcc").to_str().unwrap()]);
     held.await_line("ready");
@@ -106,6 +105,17 @@ fn a_packed_compiler_is_told_by_its_memory() {
     assert!(alert.list("ccwatch.verdict.evidence").contains(&"packed"), "{alert}");
     assert!(held.release());
     watcher.stop();
+}
+
+#[test]
+fn a_packed_compiler_is_told_by_its_memory() {
+    a_packed_compiler(program::packed());
+}
+
+/// As UPX's own program runs on when its mark was overwritten.
+#[test]
+fn a_packed_compiler_without_its_packers_mark() {
+    a_packed_compiler(program::packed_without_mark());
 }
 
 /// Tells another thread to stop, also when this one panics.
@@ -140,6 +150,22 @@ fn a_renamed_compiler_whose_times_never_stand_still() {
     watcher.stop();
 }
 
+/// A copy of node under another name runs the compiler of TypeScript: a script of this name, and nothing else is known of it.
+#[test]
+fn a_script_that_a_renamed_interpreter_runs() {
+    let container = container();
+    container.exec(&["cp", compiler("node").to_str().unwrap(), "/work/report"]);
+    container.put("tsc", "console.log('ready'); process.stdin.resume();\n");
+    let watcher = Watcher::start();
+    let held = container.hold(&["/work/report", "/work/tsc", "a.ts"]);
+    held.await_line("ready");
+    let alert = await_family(&watcher, &container, "tsc");
+    assert_eq!(alert.text("process.executable"), "/work/report", "{alert}");
+    assert_eq!(alert.list("ccwatch.verdict.evidence"), ["script"], "{alert}");
+    assert!(held.release());
+    watcher.stop();
+}
+
 /// `java @FILE`: the class stands in the file.
 #[test]
 fn a_compiler_that_a_file_of_arguments_names() {
@@ -151,6 +177,20 @@ fn a_compiler_that_a_file_of_arguments_names() {
     let alert = await_family(&watcher, &container, "javac");
     assert_eq!(alert.list("ccwatch.verdict.evidence"), ["arguments"], "{alert}");
     assert_eq!(alert.list("process.args"), ["/work/java", "-Xmx1g", "@arguments"], "{alert}");
+    assert!(held.release());
+    watcher.stop();
+}
+
+/// `JDK_JAVA_OPTIONS=--source 17 java A`: that A is a source stands in the environment.
+#[test]
+fn a_compile_that_the_environment_asks_for() {
+    let container = container();
+    container.put("java", std::fs::read(program::hold()).unwrap());
+    let watcher = Watcher::start();
+    let held = container.hold(&["env", "JDK_JAVA_OPTIONS=--source 17", "/work/java", "A"]);
+    let alert = await_family(&watcher, &container, "javac");
+    assert_eq!(alert.list("ccwatch.verdict.evidence"), ["arguments"], "{alert}");
+    assert_eq!(alert.list("process.args"), ["/work/java", "A"], "{alert}");
     assert!(held.release());
     watcher.stop();
 }

@@ -67,7 +67,7 @@ fn judge(path: &Path, options: &FingerprintOptions, limit: u64, database: &Datab
         std::iter::once(own.to_vec()).chain(options.args.iter().map(|a| a.as_bytes().to_vec())).collect();
     let args = (!options.args.is_empty()).then_some(args.as_slice());
     let call = Invocation { path: own, comm: b"", args };
-    let expanded = args.filter(|_| database.has_argument_files(&call, Some(&content))).map(|args| {
+    let expanded = args.filter(|_| database.is_java(&call, Some(&content))).map(|args| {
         let opened = |name: &[u8]| bounded::read(None, Path::new(OsStr::from_bytes(name)), argfile::MAX_BYTES).ok();
         argfile::expand(args, opened)
     });

@@ -48,7 +48,8 @@ pub struct Facts {
 pub struct Memory {
     /// Its arguments.
     pub args: Field<Arguments>,
-    /// Its arguments as a Java launcher reads them, with those that files hold; `None` where there are none.
+    /// Its arguments as a Java launcher reads them, with those that files and the environment hold; `None` where these hold
+    /// none.
     pub expanded: Option<Vec<Vec<u8>>>,
     /// Ancestors with their arguments.
     pub kin: Vec<Kin>,
@@ -333,10 +334,10 @@ impl Reads {
         {
             slate.found(program);
         }
-        let files = args.as_ref().ok().filter(|args| argfile::names_files(&args.kept)).map(|args| args.kept.clone());
+        let java = args.as_ref().ok().filter(|args| self.may_be_java(look, &args.kept)).map(|args| args.kept.clone());
         slate.memory().args = args;
-        if let (Some(args), Ok(root)) = (files, &root) {
-            let expanded = self.expanded(look, &dir, root.as_fd(), &args);
+        if let Some(args) = java {
+            let expanded = expanded(&dir, root.as_ref().ok().map(AsFd::as_fd), &args);
             slate.memory().expanded = expanded;
         }
         let user_name = dir.status().and_then(|s| self.user_name(look, &dir, root?, s.uid));
@@ -361,21 +362,14 @@ impl Reads {
         status.is_regular.then(|| Program { id: file_id(status), file: Arc::new(file) })
     }
 
-    /// The arguments with those that files of arguments hold, in the process' root directory. A file that was not read yet
-    /// may be a Java launcher under another name.
-    fn expanded(&self, look: &Look, dir: &ProcessDir, root: BorrowedFd<'_>, args: &[Vec<u8>]) -> Option<Vec<Vec<u8>>> {
-        let id = look.file()?;
+    /// A file that was not read yet may be a Java launcher under another name.
+    fn may_be_java(&self, look: &Look, args: &[Vec<u8>]) -> bool {
+        let Some(id) = look.file() else { return false };
         let call = Invocation { args: Some(args), ..invocation(look) };
-        let may_read = match self.judged.says(id) {
+        match self.judged.says(id) {
             None | Some(ContentSays::Unknown) => true,
-            Some(_) => self.database.load().has_argument_files(&call, self.judged.content(id).as_deref()),
-        };
-        let cwd = dir.cwd().unwrap_or_default();
-        let read = |name: &[u8]| {
-            let place = Resolver::best().locate(root, &loaded::place(name, &cwd)).ok()?;
-            bounded::read_place(place.as_fd(), argfile::MAX_BYTES).ok()
-        };
-        may_read.then(|| argfile::expand(args, read))
+            Some(_) => self.database.load().is_java(&call, self.judged.content(id).as_deref()),
+        }
     }
 
     /// The name of a host's uid in the process' container, remembered for a while: a build asks for the same one again
@@ -395,6 +389,25 @@ impl Reads {
         names().put(key, (name.clone(), now));
         name
     }
+}
+
+/// The arguments with those that the environment holds, and files of arguments in the process' root directory; `None` where
+/// neither does.
+fn expanded(dir: &ProcessDir, root: Option<BorrowedFd<'_>>, args: &[Vec<u8>]) -> Option<Vec<Vec<u8>>> {
+    let value = dir.variable(argfile::VARIABLE).ok().flatten();
+    let args = match &value {
+        Some(value) => &argfile::with_environment(args, value),
+        None => args,
+    };
+    if !argfile::names_files(args) {
+        return value.map(|_| args.to_vec());
+    }
+    let cwd = dir.cwd().unwrap_or_default();
+    let read = |name: &[u8]| {
+        let place = Resolver::best().locate(root?, &loaded::place(name, &cwd)).ok()?;
+        bounded::read_place(place.as_fd(), argfile::MAX_BYTES).ok()
+    };
+    Some(argfile::expand(args, read))
 }
 
 /// What a packed program turns out to be, asked for again while it unpacks itself; an error where it ended before.

@@ -86,7 +86,7 @@ impl Detection {
         let database = self.database.load();
         let expanded = pending.slate.memory().expanded.clone();
         let mut judged = pending.invocation(|call| {
-            let expanded = expanded.as_deref().filter(|_| database.has_argument_files(call, content));
+            let expanded = expanded.as_deref().filter(|_| database.is_java(call, content));
             let call = &Invocation { args: expanded.or(call.args), ..*call };
             match &program {
                 Some(program) => database.judge_loaded(call, content, program),

@@ -1,5 +1,8 @@
-//! Files of arguments, as the Java launcher reads them: `java @FILE` (java(1), "java Command-Line Argument Files"). Pure;
-//! opening them is a worker's affair.
+//! Arguments that do not stand on the command line, as the Java launcher reads them: those in files, `java @FILE`, and those
+//! in the environment, `JDK_JAVA_OPTIONS` (java(1)). Pure; reading either is a worker's affair.
+//!
+//! The environment can name no class, no archive and no module (the launcher refuses that, and the virtual machine what
+//! `JAVA_TOOL_OPTIONS` has of it); but `--source` there makes a source of whatever file the command line names.
 
 use super::database::Database;
 use super::lookup::Source;
@@ -13,16 +16,47 @@ const MAX_ARGUMENTS: usize = 4096;
 /// Bytes of a file: a class path of thousands of archives takes less.
 pub const MAX_BYTES: usize = 256 * 1024;
 
+/// The variable that has options of the launcher, since Java 9.
+pub const VARIABLE: &[u8] = b"JDK_JAVA_OPTIONS=";
+
 impl Database {
-    /// Whether a call has arguments in files, as far as is known of what it executes: by the content, and by the name where
-    /// that is not known.
-    pub fn has_argument_files(&self, call: &Invocation<'_>, content: Option<&Content>) -> bool {
+    /// Whether a call is one of the Java launcher, as far as is known of what it executes: by the content, and by the name
+    /// where that is not known.
+    pub fn is_java(&self, call: &Invocation<'_>, content: Option<&Content>) -> bool {
         let family = match content.and_then(|content| content.recognised.as_ref()) {
             Some(recognition) => self.family(&recognition.family),
             None => self.find(call.path, Source::File).map(|hit| hit.family),
         };
-        family.is_some_and(|family| family.runs == Some(Launcher::Java)) && call.args.is_some_and(names_files)
+        family.is_some_and(|family| family.runs == Some(Launcher::Java))
     }
+}
+
+/// The arguments as the launcher has them when its environment has options; `value` is what follows the `=`.
+pub fn with_environment(arguments: &[Vec<u8>], value: &[u8]) -> Vec<Vec<u8>> {
+    let Some((program, rest)) = arguments.split_first() else { return Vec::new() };
+    let mut all = vec![program.clone()];
+    all.extend(words_of_value(value).into_iter().take(MAX_ARGUMENTS));
+    all.extend_from_slice(rest);
+    all
+}
+
+/// As JLI_AddArgsFromEnvVar in the launcher's args.c: parted by white space, quoted by either quote, nothing escaped.
+fn words_of_value(value: &[u8]) -> Vec<Vec<u8>> {
+    let (mut words, mut word, mut quote) = (Vec::new(), None::<Vec<u8>>, None);
+    for &byte in value {
+        match byte {
+            _ if quote == Some(byte) => quote = None,
+            _ if quote.is_some() => word.get_or_insert_default().push(byte),
+            b'"' | b'\'' => {
+                quote = Some(byte);
+                word.get_or_insert_default();
+            }
+            b' ' | b'\t'..=b'\r' => words.extend(word.take()),
+            _ => word.get_or_insert_default().push(byte),
+        }
+    }
+    words.extend(word);
+    words
 }
 
 /// Whether any argument may be a file of arguments.
@@ -158,13 +192,38 @@ mod tests {
         let database = Database::builtin().unwrap();
         let call = |path, args| Invocation { path, comm: b"", args: Some(args) };
         let (plain, without) = (split("java @f A.java"), split("java A.java"));
-        assert!(database.has_argument_files(&call(b"/usr/bin/java", &plain), None));
-        assert!(!database.has_argument_files(&call(b"/usr/bin/gcc", &plain), None));
-        assert!(!database.has_argument_files(&call(b"/usr/bin/java", &without), None));
+        assert!(database.is_java(&call(b"/usr/bin/java", &plain), None));
+        assert!(!database.is_java(&call(b"/usr/bin/gcc", &plain), None));
+        assert!(names_files(&plain) && !names_files(&without));
         let expanded = expand(&plain, |_| Some(b"com.sun.tools.javac.Main".to_vec()));
         let verdict = database.judge(&call(b"/usr/bin/java", &expanded), None).verdict;
         assert_eq!((verdict.family.as_str(), verdict.kind), ("javac", Kind::Compiler));
         assert_eq!(verdict.evidence, [Evidence::Arguments]);
+    }
+
+    #[test]
+    fn options_of_the_environment_stand_before_the_others() {
+        let call = split("java A -x");
+        for (value, expected) in [
+            ("", "java A -x"),
+            (" --source 17\t", "java --source 17 A -x"),
+            ("-Dx='a b'\"c\"\n-ea", "java -Dx=a bc -ea A -x"),
+            ("'open --source", "java open --source A -x"),
+            ("-Dx=\\ -ea", "java -Dx=\\ -ea A -x"),
+        ] {
+            assert_eq!(text(&with_environment(&call, value.as_bytes())).join(" "), expected, "{value:?}");
+        }
+        assert_eq!(with_environment(&[], b"-ea"), Vec::<Vec<u8>>::new());
+        let database = Database::builtin().unwrap();
+        let family = |arguments: &[Vec<u8>]| {
+            let call = Invocation { path: b"/usr/bin/java", comm: b"", args: Some(arguments) };
+            database.judge(&call, None).verdict.family
+        };
+        assert_eq!(family(&call), "java");
+        assert_eq!(family(&with_environment(&call, b"--source 17")), "javac");
+        let in_a_file = expand(&with_environment(&call, b"@f"), |_| Some(b"--source 17".to_vec()));
+        assert_eq!(family(&in_a_file), "javac");
+        assert_eq!(with_environment(&call, &b"-a ".repeat(10_000)).len(), MAX_ARGUMENTS + 3);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
 use super::name_table::database;
-use super::{Candidate, Evidence, Invocation, Request};
+use super::{Candidate, Confidence, Content, ContentSays, Evidence, Invocation, Kind, Recognition, Request};
 
 /// family (`-`: no toolchain's program), request (`c`ompile, `q`uery, `-`), executed file, argv. Arguments are split at
 /// blanks; `~` is a blank within one.
@@ -150,6 +150,8 @@ javac       c /usr/bin/java     java A.java
 javac       c /usr/bin/java     java A.java --version
 javac       c /usr/bin/java     java --source 17 A
 javac       c /usr/bin/java     java -cp x --add-opens a/b=c /src/A.java
+javac       c /usr/bin/java     java --source~17 ./script A
+javac       c /usr/bin/java     java --source=17 A
 ecj         c /usr/bin/java     java -jar /usr/share/java/ecj.jar A.java
 ecj         q /usr/bin/java     java -jar ecj-3.33.0.jar -version
 kotlinc     c /usr/bin/java     java -cp kotlin-compiler.jar org.jetbrains.kotlin.cli.jvm.K2JVMCompiler a.kt
@@ -157,6 +159,7 @@ kotlinc     c /usr/bin/java     java -cp kotlin-preloader.jar org.jetbrains.kotl
 kotlinc     q /usr/bin/java     java -cp kotlin-preloader.jar org.jetbrains.kotlin.preloading.Preloader -cp kotlin-compiler.jar org.jetbrains.kotlin.cli.jvm.K2JVMCompiler -version
 scalac      c /usr/bin/java     java -classpath x scala.tools.nsc.Main a.scala
 scalac      c /usr/bin/java     java -classpath x dotty.tools.dotc.Main a.scala
+scalac      c /usr/bin/java     java -classpath x dotty.tools.MainGenericCompiler dotty.tools.dotc.Main a.scala
 groovyc     c /usr/bin/java     java -classpath x org.codehaus.groovy.tools.GroovyStarter --main org.codehaus.groovy.tools.FileSystemCompiler --conf c --classpath . a.groovy
 native-image c /usr/bin/java    java -m org.graalvm.nativeimage.builder/com.oracle.svm.hosted.NativeImageGeneratorRunner x
 -           - /usr/bin/java     java -jar app.jar
@@ -214,6 +217,20 @@ dart        c /usr/lib/dart/bin/dart  dart compile exe a.dart
 deno        c /usr/bin/deno     deno compile a.ts
 -           - /usr/bin/deno     deno run a.ts
 ocaml       c /usr/bin/ocamlrun ocamlrun /usr/bin/ocamlc.byte a.ml
+
+# what the shell scripts and launchers of Erlang, Elixir and Guile execute
+elixirc     c /usr/lib/erlang/erts-13.1.5/bin/beam.smp  beam.smp -- -root /usr/lib/erlang -progname erl -- -home /root -- -noshell -s elixir start_cli -pa x -extra +elixirc a.ex
+elixirc     q /usr/lib/erlang/erts-13.1.5/bin/beam.smp  beam.smp -- -s elixir start_cli -extra +elixirc --version
+erlc        c /usr/lib/erlang/erts-13.1.5/bin/beam.smp  beam.smp -sbtu -A0 -- -root /usr/lib/erlang -progname erl -- -home /root -- -boot no_dot_erlang -noinput -mode minimal -s erl_compile compile_cmdline @cwd / a.erl
+erlc        c /usr/lib/erlang/erts-13.1.5/bin/beam.smp  beam.smp -- -noinput -run erl_compile compile_cmdline a.erl
+-           - /usr/lib/erlang/erts-13.1.5/bin/beam.smp  beam.smp -- -s elixir start_cli -extra /usr/bin/mix phx.server
+-           - /usr/lib/erlang/erts-13.1.5/bin/beam.smp  beam.smp -- -s elixir start_cli -extra --no-halt a.exs
+-           - /usr/lib/erlang/erts-13.1.5/bin/beam.smp  beam.smp -- -s
+-           - /usr/lib/erlang/erts-13.1.5/bin/beam.smp  beam.smp
+guild       c /usr/bin/guile-3.0   guile -e (@@~(guild)~main) -s /usr/bin/guild compile a.scm
+guild       c /usr/bin/guile-3.0   guile --no-auto-compile -L /x -- /usr/bin/guild-3.0 compile a.scm
+-           - /usr/bin/guile-3.0   guile -c guild
+-           - /usr/bin/guile-3.0   guile -s server.scm guild
 
 # a script by its interpreter's arguments
 kotlinc     c /usr/bin/bash     bash /opt/kotlinc/bin/kotlinc a.kt
@@ -314,4 +331,36 @@ fn a_call_with_too_many_arguments_is_no_query() {
     assert_eq!(request(&args), Request::Query);
     args.resize(5_000, b"-v".to_vec());
     assert_eq!(request(&args), Request::Compile);
+}
+
+/// An interpreter under a name that says nothing is told by its content, and what it runs by its arguments as ever.
+#[test]
+fn a_renamed_interpreter_compiles_by_its_arguments() {
+    let database = database();
+    for (family, args, expected) in [
+        ("java", "x -m jdk.compiler/com.sun.tools.javac.Main A.java", "javac"),
+        ("java", "x -jar app.jar", "java"),
+        ("node", "x /usr/share/nodejs/typescript/bin/tsc a.ts", "tsc"),
+        ("node", "x server.js", "node"),
+        ("python", "x -m ziglang cc a.c", "zig"),
+        ("mono", "x /usr/lib/mono/4.5/mcs.exe a.cs", "mcs"),
+        ("erlang", "x -- -extra +elixirc a.ex", "elixirc"),
+        ("emulator", "x /usr/bin/tcc a.c", "tcc"),
+    ] {
+        let recognised = Recognition {
+            family: family.to_owned(),
+            kind: Kind::NotCompiler,
+            toolchain: None,
+            version: None,
+            confidence: Confidence::High,
+            evidence: vec![Evidence::Marker],
+        };
+        let content = Content { elf: true, recognised: Some(recognised), ..Content::default() };
+        let args: Vec<Vec<u8>> = args.split(' ').map(|word| word.as_bytes().to_vec()).collect();
+        let call = Invocation { path: b"/tmp/x", comm: b"x", args: Some(&args) };
+        let verdict = database.judge(&call, Some(&content)).verdict;
+        assert_eq!(verdict.family, expected, "{args:?}");
+        assert_eq!(verdict.kind.is_toolchain(), family != expected, "{args:?}");
+        assert_ne!(database.content_says(&content), ContentSays::Innocent, "{family}");
+    }
 }

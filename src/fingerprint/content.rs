@@ -13,7 +13,8 @@ use nix::unistd::{SysconfVar, Whence, lseek, sysconf};
 use sha2::{Digest, Sha256};
 
 use super::elf::{LEAST_PAGE, Layout, Read};
-use super::marks::{Found, Search};
+use super::marks::Search;
+use super::packed::{self, Evenness};
 use super::pages::Sampler;
 use super::ranges::{ends, length, overlaps, without};
 use super::{Content, Database};
@@ -25,8 +26,6 @@ pub(super) mod tests;
 
 /// Bytes read at once.
 const BUFFER: usize = 64 * 1024;
-/// A packer's mark stands so near to one end of what is loaded.
-const PACKED_WITHIN: u64 = 4096;
 /// Of a file larger than this what counts is searched first, and the whole is hashed after that.
 const ONE_PASS: u64 = 64 << 20;
 /// Holes that are looked for in a file.
@@ -128,6 +127,7 @@ fn contents(mut source: Source<'_>, size: u64, limit: u64, database: &Database) 
         hash: Sha256::new(),
         search: database.contents.marks.search(),
         pages: Sampler::new(&code),
+        evenness: Evenness::new(),
         loaded: &loaded,
         executable: &executable,
         code: &code,
@@ -165,6 +165,7 @@ fn contents(mut source: Source<'_>, size: u64, limit: u64, database: &Database) 
     content.truncated |= !has_hash;
     content.code_hash = (is_code_read && !code.is_empty()).then(|| pass.hash.finalize().into());
     content.known_good = database.contents.is_known_good(content.sha256.as_ref());
+    let is_even = pass.evenness.is_packed(layout.as_ref().is_some_and(Layout::has_interpreter));
     let (found, pages) = (pass.search.finish(), pass.pages.finish());
     if let Some(layout) = layout {
         content.elf = true;
@@ -174,7 +175,7 @@ fn contents(mut source: Source<'_>, size: u64, limit: u64, database: &Database) 
         if let Some(info) = layout.go_build_info(source.read, &magics).map_err(os)? {
             (content.go_version, content.go_path) = (Some(info.version), info.path);
         }
-        content.packed = is_packed(database, &found, &loaded);
+        content.packed = packed::has_mark(database, &found, &loaded) || is_even;
     }
     content.recognised = database.recognise_content(&content, &found, &pages, source.read).map_err(os)?;
     content.structure = content.elf && content.recognised.is_none() && database.contents.is_like_a_compiler(&found);
@@ -185,12 +186,6 @@ fn contents(mut source: Source<'_>, size: u64, limit: u64, database: &Database) 
 fn page() -> u64 {
     let page = sysconf(SysconfVar::PAGE_SIZE).ok().flatten();
     page.and_then(|page| u64::try_from(page).ok()).filter(|&page| page >= LEAST_PAGE).unwrap_or(LEAST_PAGE)
-}
-
-/// Whether the mark of UPX stands in what is loaded and near to one of its ends. The packer itself carries it elsewhere.
-fn is_packed(database: &Database, found: &Found, loaded: &[Range<u64>]) -> bool {
-    let end = loaded.last().map_or(0, |range| range.end);
-    database.places_of_packer(found).any(|at| at <= PACKED_WITHIN || at + PACKED_WITHIN >= end)
 }
 
 impl Source<'_> {
@@ -241,6 +236,7 @@ struct Pass<'p> {
     hash: Sha256,
     search: Search<'p>,
     pages: Sampler<'p>,
+    evenness: Evenness,
     loaded: &'p [Range<u64>],
     executable: &'p [Range<u64>],
     code: &'p [Range<u64>],
@@ -253,6 +249,7 @@ impl Pass<'_> {
         }
         for (bytes, at) in overlaps(self.executable, part, offset) {
             self.pages.feed(bytes, at);
+            self.evenness.feed(bytes, at);
         }
         for (bytes, _) in overlaps(self.code, part, offset) {
             self.hash.update(bytes);

@@ -25,6 +25,7 @@ mod lookup;
 mod marks;
 pub mod memory;
 mod name;
+mod packed;
 mod pages;
 mod path;
 mod ranges;

@@ -22,6 +22,10 @@ pub(super) enum Launcher {
     Shell,
     /// The same of perl, ruby and their like.
     Script,
+    /// `guile [option...] [-s] script`: Scheme's compiler is a script of its interpreter.
+    Guile,
+    /// `beam.smp [option...] [-s|-run module...] [-extra +word...]`, the virtual machine of Erlang
+    Erlang,
     /// `env [option...] [NAME=value...] program`: what it executes is seen by itself.
     Env,
     /// `ld.so [option...] program`
@@ -90,6 +94,10 @@ const DOTNET_VALUES: [&[u8]; 8] = [
     b"--config",
     b"-O",
 ];
+/// Options of guile(1) whose value is the next argument.
+const GUILE_VALUES: [&[u8]; 6] = [b"-L", b"-C", b"-x", b"-l", b"-e", b"--language"];
+/// Options of guile(1) after which no script follows.
+const GUILE_ENDS: [&[u8]; 5] = [b"-c", b"-h", b"--help", b"-v", b"--version"];
 /// Options of ld.so(8) and of musl's loader whose value is the next argument.
 const LOADER_VALUES: [&[u8]; 7] = [
     b"--library-path",
@@ -148,6 +156,8 @@ impl Launcher {
             Self::Dotnet => dotnet(arguments),
             Self::Shell => shell(arguments),
             Self::Script => script(arguments),
+            Self::Guile => first_operand(arguments, &GUILE_VALUES, &GUILE_ENDS).map_or(Target::Nothing, Target::Script),
+            Self::Erlang => erlang(arguments),
             Self::Env => Target::Nothing,
             Self::Loader => {
                 first_operand(arguments, &LOADER_VALUES, &LOADER_ENDS).map_or(Target::Nothing, Target::Program)
@@ -191,6 +201,11 @@ fn java(arguments: &[Vec<u8>]) -> Target<'_> {
             b"--source" => {
                 source = true;
                 after.get(1..).unwrap_or_default()
+            }
+            // One word with its value in a script's first line, which the launcher parts (args.c, expand).
+            _ if argument.starts_with(b"--source ") || argument.starts_with(b"--source=") => {
+                source = true;
+                after
             }
             _ if JAVA_VALUES.contains(&argument) => after.get(1..).unwrap_or_default(),
             // What an @file holds stands in its place, where it could be read.
@@ -290,4 +305,17 @@ fn script(arguments: &[Vec<u8>]) -> Target<'_> {
     let (options, rest) = arguments.split_at(operand.unwrap_or(arguments.len()));
     let inline = options.iter().any(|o| !o.starts_with(b"--") && (o.ends_with(b"e") || o.ends_with(b"E")));
     if inline || rest.is_empty() { Target::Nothing } else { Target::Script(rest) }
+}
+
+/// elixirc and erlc have the machine start what they name: the former by a word for elixir's own options, after `-extra`,
+/// the latter by a module (erlc.c in erts/etc/common). `-s elixir` says what starts the former.
+fn erlang(arguments: &[Vec<u8>]) -> Target<'_> {
+    let extra = arguments.iter().position(|argument| argument == b"-extra");
+    let (options, extra) = arguments.split_at(extra.unwrap_or(arguments.len()));
+    if let Some(word) = extra.iter().position(|argument| argument.starts_with(b"+")) {
+        return extra.get(word..).map_or(Target::Nothing, Target::Script);
+    }
+    let started =
+        options.windows(2).position(|pair| matches!(pair, [option, _] if option == b"-s" || option == b"-run"));
+    started.and_then(|at| options.get(at + 1..)).map_or(Target::Nothing, Target::Script)
 }

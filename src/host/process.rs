@@ -2,7 +2,7 @@
 //! the same process. What may hang (cmdline and whatever else lies in the process' memory) is for workers only.
 
 use std::ffi::CStr;
-use std::io::{self, Read};
+use std::io::{self, BufRead, BufReader, Read};
 use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
@@ -32,6 +32,10 @@ pub(super) const NAME: usize = 24;
 const ARGUMENTS_COUNTED: usize = 4 << 20;
 /// And kept up to here.
 const ARGUMENTS_KEPT: usize = 128 << 10;
+/// The kernel executes nothing with a longer variable (MAX_ARG_STRLEN in linux/binfmts.h).
+const VARIABLE: u64 = 128 << 10;
+/// Nor with a longer environment (bprm_stack_limits in fs/exec.c).
+const ENVIRONMENT: u64 = 6 << 20;
 
 /// A mounted procfs, or a tree that looks like one.
 #[derive(Debug)]
@@ -364,6 +368,26 @@ impl ProcessDir {
         }
         Ok(Arguments { kept: split_arguments(&kept), count: ends + usize::from(last != 0) })
     }
+
+    /// What the environment that the process was executed with has of a variable; `name` ends with its `=`. It lies in the
+    /// process' memory, as the arguments do.
+    ///
+    /// # Errors
+    /// `Gone`, and what the operating system says; `None` is a variable that is not set.
+    pub fn variable(&self, name: &[u8]) -> Field<Option<Vec<u8>>> {
+        let mut environment = BufReader::new(self.open_file(c"environ")?.take(ENVIRONMENT));
+        let mut variable = Vec::new();
+        loop {
+            variable.clear();
+            let got = environment.by_ref().take(VARIABLE).read_until(0, &mut variable);
+            if got.map_err(|e| Missing::from_os(&e))? == 0 {
+                return Ok(None);
+            }
+            if let Some(value) = variable.strip_prefix(name) {
+                return Ok(Some(value.strip_suffix(&[0]).unwrap_or(value).to_vec()));
+            }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -475,6 +499,28 @@ mod tests {
         assert_eq!(read(b"title without end").unwrap().count, 1);
         let many = read(&b"aaaaaaa\0".repeat(262_144)).unwrap();
         assert_eq!((many.count, many.kept.len()), (262_144, ARGUMENTS_KEPT / 8));
+    }
+
+    #[test]
+    fn a_variable_is_the_first_of_its_name() {
+        let tree = tempfile::tempdir().unwrap();
+        let dir = tree.path().join("7");
+        std::fs::create_dir(&dir).unwrap();
+        let proc = Proc::open(tree.path()).unwrap();
+        let read = |bytes: &[u8]| {
+            std::fs::write(dir.join("environ"), bytes).unwrap();
+            proc.process(Pid(7)).unwrap().variable(b"B=").unwrap()
+        };
+        assert_eq!(read(b""), None);
+        assert_eq!(read(b"A=B=1\0BB=2\0"), None);
+        assert_eq!(read(b"A=1\0B=\xff 2\0B=3\0").unwrap(), b"\xff 2");
+        assert_eq!(read(b"B=without end").unwrap(), b"without end");
+        let long = [b"A=".to_vec(), vec![b'B'; 1 << 20], b"\0B=1\0".to_vec()].concat();
+        assert_eq!(read(&long).unwrap(), b"1");
+        assert_eq!(read(&[b"B=".to_vec(), vec![b'B'; 1 << 20]].concat()).unwrap().len() as u64, VARIABLE - 2);
+        assert_eq!(read(&vec![b'B'; 8 << 20]), None);
+        std::fs::remove_file(dir.join("environ")).unwrap();
+        assert_eq!(proc.process(Pid(7)).unwrap().variable(b"B="), Err(Missing::Gone));
     }
 
     #[test]

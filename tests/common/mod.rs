@@ -6,6 +6,7 @@
 
 pub(crate) mod alert;
 pub(crate) mod docker;
+pub(crate) mod fuse;
 pub(crate) mod image;
 pub(crate) mod program;
 pub(crate) mod rsyslog;

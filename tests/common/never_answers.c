@@ -1,7 +1,7 @@
-/* never_answers DIRECTORY [FIFO]: a FUSE server with one file, DIRECTORY/file of 1 MiB, whose reads never get an answer.
- * Speaks the kernel's protocol itself (linux/fuse.h), so no library is needed. Says "mounted" when the mount stands and
- * "read" when somebody waits for an answer. The mount is the caller's to remove. With a FIFO it mounts when somebody opens
- * that to write. */
+/* never_answers DIRECTORY [FIFO [PROGRAM]]: a FUSE server with one file, DIRECTORY/file of 16 MiB, whose reads never get an
+ * answer. Speaks the kernel's protocol itself (linux/fuse.h), so no library is needed. Says "mounted" when the mount stands
+ * and "read" when somebody waits for an answer. The mount is the caller's to remove. With a FIFO it mounts when somebody
+ * opens that to write; with a PROGRAM the file begins with that, whose reads are answered: it can be executed. */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fuse.h>
@@ -13,6 +13,8 @@
 #include <unistd.h>
 
 static int device;
+static char program[8 << 20];
+static size_t program_size;
 
 static void reply(const struct fuse_in_header *to, int error, const void *body, size_t size) {
     struct fuse_out_header head = {.len = (unsigned)(sizeof head + size), .error = -error, .unique = to->unique};
@@ -23,8 +25,8 @@ static void reply(const struct fuse_in_header *to, int error, const void *body, 
 
 static struct fuse_attr attributes(uint64_t node) {
     struct fuse_attr a = {.ino = node, .nlink = 1, .blksize = 4096};
-    a.mode = node == FUSE_ROOT_ID ? S_IFDIR | 0755 : S_IFREG | 0644;
-    a.size = node == FUSE_ROOT_ID ? 0 : 1 << 20;
+    a.mode = node == FUSE_ROOT_ID ? S_IFDIR | 0755 : S_IFREG | 0755;
+    a.size = node == FUSE_ROOT_ID ? 0 : 16 << 20;
     return a;
 }
 
@@ -58,9 +60,14 @@ static void answer(const struct fuse_in_header *in, const void *body) {
         reply(in, 0, &out, sizeof out);
         break;
     }
-    case FUSE_READ:
-        puts("read");
+    case FUSE_READ: {
+        const struct fuse_read_in *asked = body;
+        if (asked->offset < program_size && asked->size <= sizeof program - asked->offset)
+            reply(in, 0, program + asked->offset, asked->size);
+        else
+            puts("read");
         break;
+    }
     case FUSE_FORGET:
     case FUSE_BATCH_FORGET:
     case FUSE_INTERRUPT:
@@ -78,10 +85,19 @@ static void answer(const struct fuse_in_header *in, const void *body) {
 int main(int argc, char **argv) {
     static _Alignas(struct fuse_in_header) char buffer[1 << 20];
     char options[128];
-    if (argc != 2 && argc != 3)
+    if (argc < 2 || argc > 4)
         return 2;
     setvbuf(stdout, 0, _IOLBF, 0);
-    if (argc == 3 && open(argv[2], O_RDONLY | O_CLOEXEC) < 0) {
+    if (argc == 4) {
+        int file = open(argv[3], O_RDONLY | O_CLOEXEC);
+        ssize_t size = file < 0 ? -1 : read(file, program, sizeof program / 2);
+        if (size < 0) {
+            perror(argv[3]);
+            return 1;
+        }
+        program_size = (size_t)size;
+    }
+    if (argc > 2 && *argv[2] && open(argv[2], O_RDONLY | O_CLOEXEC) < 0) {
         perror(argv[2]);
         return 1;
     }

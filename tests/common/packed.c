@@ -1,12 +1,17 @@
-/* What a packed compiler looks like: a packer's mark at the beginning of the file, and another program's bytes in memory
- * that no file tells of. `packed FILE` takes FILE's, and stays until its standard input is closed. */
+/* What a packed compiler looks like: a packer's mark at the beginning of the file, or, where NOISE names a file, that one's
+ * bytes among the code; and another program's bytes in memory that no file tells of. `packed FILE` takes FILE's, and stays
+ * until its standard input is closed. */
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#ifdef NOISE
+__asm__(".text\n.incbin \"" NOISE "\"\n");
+#else
 /* A note lies in the first page, as the mark of UPX does. */
 __asm__(".section .note.packer,\"a\",@note\n.align 4\n.long 4,4,1\n.ascii \"UPX!UPX!\"\n.previous");
+#endif
 
 int main(int count, char **words) {
     struct stat state;

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
+use sha2::{Digest, Sha256};
+
 use super::run;
 
 /// Stays until its standard input is closed.
@@ -17,6 +19,20 @@ pub(crate) fn hold() -> &'static Path {
 pub(crate) fn packed() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| compile("packed", &["-O2", "-static"], "tests/common/packed.c"))
+}
+
+/// The same without the mark, and with a megabyte among its code that is as good as random.
+pub(crate) fn packed_without_mark() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        let noise = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("noise-{}", std::process::id()));
+        let blocks = (0..32_768_u32).flat_map(|number| Sha256::digest(number.to_le_bytes()));
+        std::fs::write(&noise, blocks.collect::<Vec<u8>>()).unwrap();
+        let define = format!("-DNOISE=\"{}\"", noise.display());
+        let program = compile("packed_without_mark", &["-O2", "-static", &define], "tests/common/packed.c");
+        std::fs::remove_file(noise).unwrap();
+        program
+    })
 }
 
 /// Makes every read of its arguments hang, then stays until its standard input is closed.

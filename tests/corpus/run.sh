@@ -48,7 +48,7 @@ if [ "$small" = yes ]; then
     nice "$here/fetch" bookworm "$work" cpp-12 gcc-12 binutils-x86-64-linux-gnu clang-14 lld-14 llvm-14 tcc nasm \
         yasm golang-1.19-go rustc lua5.4 openjdk-17-jdk-headless mold \
         coreutils bash perl-base git-man gdb strace busybox clang-format-14 make ninja-build bison ccache
-    "$here/evaluate" --ccwatch "$ccwatch" --labels "$here/bookworm.tsv.xz" --files "$work" --transformations \
+    "$here/evaluate" --ccwatch "$ccwatch" --labels "$here/bookworm.tsv.xz" --files "$work" --transformations --entries \
         --at-least 33 238 --only tcc --only 'ga*' --only 'gcc-[dcl]*' --only 'go-*' --only nasm --only luac --only javac
     exit
 fi
@@ -61,7 +61,8 @@ for list in "${suites[@]}"; do
     mkdir -p "$work"
     xzcat "$here/$list.tsv.xz" | awk -F '\t' 'NR > 1 && !seen[$1]++ { print $1 }' >"$work/packages"
     nice "$here/fetch" "$suite" "$work" --architecture "$architecture" --packages "$work/packages"
-    "$here/evaluate" --ccwatch "$ccwatch" --labels "$here/$list.tsv.xz" --files "$work" --transformations --families --left-out ||
+    "$here/evaluate" --ccwatch "$ccwatch" --labels "$here/$list.tsv.xz" --files "$work" --transformations --families --left-out \
+        --entries ||
         worst=1
 done
 exit $worst

@@ -89,6 +89,13 @@ impl Layout {
         merged(self.executed().map(exact), size)
     }
 
+    /// Whether the kernel starts a dynamic loader, in each way in which the file may be read.
+    pub(super) fn has_interpreter(&self) -> bool {
+        let names_one =
+            |reading: &Reading| reading.segments.iter().any(|segment| segment.p_type == elf::abi::PT_INTERP);
+        self.readings.iter().all(names_one)
+    }
+
     fn executed(&self) -> impl Iterator<Item = &ProgramHeader> {
         self.loads().filter(|segment| segment.p_flags & elf::abi::PF_X != 0)
     }
@@ -106,7 +113,7 @@ impl Reading {
             return Ok(None);
         }
         let table = part(read, header.e_phoff, length)?;
-        let wanted = [elf::abi::PT_LOAD, elf::abi::PT_NOTE, elf::abi::PT_DYNAMIC];
+        let wanted = [elf::abi::PT_LOAD, elf::abi::PT_NOTE, elf::abi::PT_DYNAMIC, elf::abi::PT_INTERP];
         let segments = ParsingTable::<_, ProgramHeader>::new(header.endianness, header.class, &table)
             .iter()
             .filter(|segment| wanted.contains(&segment.p_type))

@@ -76,6 +76,7 @@ fn ours(path: &Path) -> String {
         let kind = match s.p_type {
             elf::abi::PT_LOAD => "LOAD",
             elf::abi::PT_NOTE => "NOTE",
+            elf::abi::PT_INTERP => "INTERP",
             _ => "DYNAMIC",
         };
         let flag = |bit, letter| if s.p_flags & bit != 0 { letter } else { "" };
@@ -104,7 +105,7 @@ fn theirs(path: &Path) -> String {
     for line in headers.take_while(|line| !line.is_empty()) {
         // Type, offset, address, physical address, size in the file and in memory, flags, alignment.
         let words: Vec<&str> = line.split_whitespace().collect();
-        if words.len() > 7 && ["LOAD", "NOTE", "DYNAMIC"].contains(&words[0]) {
+        if words.len() > 7 && ["LOAD", "NOTE", "INTERP", "DYNAMIC"].contains(&words[0]) {
             let [offset, address, size] = [1, 2, 4].map(|at| number(words[at]));
             let flags = words[6..words.len() - 1].concat();
             writeln!(text, "{} {offset:#x} {address:#x} {size:#x} {flags}", words[0]).unwrap();
