@@ -143,6 +143,7 @@ impl Missing {
             Some(libc::EACCES | libc::EPERM) => Self::Denied,
             Some(libc::ENOSYS | libc::EOPNOTSUPP) => Self::Unsupported,
             _ if error.kind() == std::io::ErrorKind::InvalidData => Self::Malformed,
+            _ if error.kind() == std::io::ErrorKind::TimedOut => Self::Deadline,
             _ => Self::Unreadable,
         }
     }

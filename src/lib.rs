@@ -13,6 +13,7 @@
 //!    spot what belongs to the host or is known to be no compiler, by name and content.
 //!    [`sensor::fanotify`] is handed the open file of each exec on a container's overlay, whose filesystem
 //!    [`sensor::mounts`] knows before the first exec; innocent files are ignored by the kernel from then on.
+//!    What lies on FUSE and network filesystems has a group of its own, which processes of their own read ([`sensor::far`]).
 //!    [`detect::merge`] makes one exec of what both say.
 //! 2. What is left goes as an [`event::Sighting`] through a bounded channel to [`detect::Detection`], one thread that
 //!    does no I/O. [`container::registry`] says whose process it is.

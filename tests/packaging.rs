@@ -56,6 +56,7 @@ const OF_219: &[&str] = &[
     "Documentation",
     "ExecReload",
     "ExecStart",
+    "KillMode",
     "LimitCORE",
     "LimitNICE",
     "LimitNOFILE",

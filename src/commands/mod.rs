@@ -16,6 +16,7 @@ use clap::Parser;
 use crate::cli::{CANARY, Cli, Command};
 use crate::error::{Error, Result};
 use crate::logging;
+use crate::sensor::far::errand::{self, ERRAND};
 
 /// clap's own errors, as sysexits.h has it; clap would say 2.
 const USAGE: u8 = 64;
@@ -26,6 +27,9 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
     // The sensors execute this to see whether they see it, again and again: it must cost next to nothing.
     if args.get(1).is_some_and(|command| command == CANARY) {
         return ExitCode::SUCCESS;
+    }
+    if args.get(1).is_some_and(|command| command == ERRAND) {
+        return errand::run();
     }
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,

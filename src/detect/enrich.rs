@@ -16,17 +16,18 @@ use crate::container::{ContainerKey, Metadata, cgroup, passwd};
 use crate::detect::judged::Judged;
 use crate::detect::sessions::SessionNumber;
 use crate::detect::triage::invocation;
-use crate::event::{Field, FileId, Look, Missing, Monotonic, Namespace, Pid, ProcessId};
+use crate::event::{Field, FileId, Look, Missing, Monotonic, MountNumber, Namespace, Pid, ProcessId};
 use crate::fingerprint::content::{self, Limit};
 use crate::fingerprint::{
     Content, ContentSays, Database, Invocation, Recognition, SharedDatabase, argfile, loaded, memory,
 };
 use crate::host::ancestry::{Kin, climb};
-use crate::host::process::{Arguments, Proc, ProcessDir, file_id, file_status};
+use crate::host::process::{Arguments, Proc, ProcessDir, file_id, file_status, mount_number};
 use crate::host::rooted::Resolver;
 use crate::host::stat::Status;
 use crate::host::worker::Ticket;
 use crate::host::{bounded, clock};
+use crate::sensor::far::files::FarFiles;
 
 /// What was read of a process without touching its memory.
 #[derive(Debug, Clone)]
@@ -73,6 +74,8 @@ pub struct Slate {
 pub struct Program {
     /// Its identity.
     pub id: FileId,
+    /// The mount through which it was found, where that is known.
+    pub mount: Option<MountNumber>,
     /// An `O_PATH` descriptor on it.
     pub file: Arc<OwnedFd>,
 }
@@ -157,7 +160,17 @@ pub enum Job {
     /// Which of these live?
     Alive(SessionNumber, Vec<ProcessId>),
     /// Read an executable's content for a container, at most so many bytes; of a packed one, its process' memory.
-    Content(FileId, ContainerKey, Arc<OwnedFd>, u64, Option<Image>),
+    Content(FileId, ContainerKey, Executable, u64, Option<Image>),
+}
+
+/// A file that is to be read.
+#[derive(Debug, Clone)]
+pub struct Executable {
+    /// It, `O_PATH` or open for reading.
+    pub file: Arc<OwnedFd>,
+    /// Its server may never answer, or answer everybody differently: nobody waits for it, and what was read once does not
+    /// count the next time.
+    pub far: bool,
 }
 
 /// A process that executes a file: its directory below /proc, and the file's path as it sees it.
@@ -197,6 +210,7 @@ pub struct Reads {
     judged: Arc<Judged>,
     outcomes: Sender<Outcome>,
     names: Mutex<Names>,
+    far: FarFiles,
 }
 
 /// User names by mount namespace and the host's uid, and when each was read.
@@ -220,7 +234,15 @@ impl Reads {
         judged: Arc<Judged>,
         outcomes: Sender<Outcome>,
     ) -> Self {
-        Self { proc, runtimes, database, judged, outcomes, names: Mutex::new(LruCache::new(NAMES)) }
+        Self {
+            proc,
+            runtimes,
+            database,
+            judged,
+            outcomes,
+            names: Mutex::new(LruCache::new(NAMES)),
+            far: FarFiles::default(),
+        }
     }
 
     /// Does one job.
@@ -263,13 +285,16 @@ impl Reads {
         say(Outcome::Done(ticket));
     }
 
-    fn content(&self, file: &OwnedFd, limit: u64, image: Option<Image>) -> Finding {
+    fn content(&self, executable: &Executable, limit: u64, image: Option<Image>) -> Finding {
         let (began, database) = (SystemTime::now(), self.database.load_full());
-        let mut content = read_content(file, limit, &database);
-        let mut open = match &content {
-            Ok(content) => content.changed,
-            Err(why) => matches!(why, Missing::Malformed | Missing::Gone),
-        };
+        let Executable { file, far } = executable;
+        let mut content =
+            if *far { self.far_content(file, limit, &database) } else { read_content(file, limit, &database) };
+        let mut open = *far
+            || match &content {
+                Ok(content) => content.changed,
+                Err(why) => matches!(why, Missing::Malformed | Missing::Gone),
+            };
         if let Ok(content) = &mut content
             && content.is_hidden()
             && !content.recognised.as_ref().is_some_and(|recognised| recognised.kind.is_toolchain())
@@ -284,6 +309,15 @@ impl Reads {
         }
         let says = content.as_ref().map_or(ContentSays::Unknown, |content| database.content_says(content));
         Finding { content, says, began, open, database }
+    }
+
+    fn far_content(&self, file: &OwnedFd, bytes: u64, database: &Database) -> Field<Content> {
+        let os = |e: std::io::Error| Missing::from_os(&e);
+        let file = self.far.open(file).map_err(os)?;
+        let limit = Limit { bytes, time: Some(READ_TIME) };
+        let content = content::read_by(|buffer, offset| file.read_full(buffer, offset), file.size, limit, database)?;
+        self.far.close(file);
+        Ok(content)
     }
 
     fn read_facts(&self, look: &Look, slate: &Slate) {
@@ -359,7 +393,8 @@ impl Reads {
         let path = loaded::place(name, &dir.cwd().unwrap_or_default());
         let file = Resolver::best().locate(root, &path).ok()?;
         let status = file_status(file.as_fd(), c"").ok()?;
-        status.is_regular.then(|| Program { id: file_id(status), file: Arc::new(file) })
+        let (id, mount) = (file_id(status), mount_number(status));
+        status.is_regular.then(|| Program { id, mount, file: Arc::new(file) })
     }
 
     /// A file that was not read yet may be a Java launcher under another name.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::container::{ContainerKey, Home, Runtime};
-use crate::detect::enrich::{Image, Job};
+use crate::detect::enrich::{Executable, Image, Job};
 use crate::detect::held::Unjudged;
 use crate::detect::merge::{Looked, Merged};
 use crate::detect::pending::{Nested, Pending, Standing};
@@ -301,7 +301,7 @@ impl Detection {
         let Some(program) = pending.slate.take_program().filter(|_| runs) else { return false };
         pending.program = Some(program.id);
         let known = self.judged.says(program.id).is_some();
-        if known || !self.read_content((program.id, None), &program.file, pending.inner.clone(), None) {
+        if known || !self.read_content((program.id, program.mount), &program.file, pending.inner.clone(), None) {
             return false;
         }
         let wait = if program.id.size >= LARGE { LARGE_DEADLINE } else { DEADLINE };
@@ -320,9 +320,11 @@ impl Detection {
         if self.reading.contains_key(&id) {
             return true;
         }
-        let job = Job::Content(id, container.clone(), Arc::clone(file), self.read_bytes, image);
-        // Only local filesystems are covered: what hangs elsewhere must not keep those from being read.
-        let may_hang = !self.mounts.covers(id.dev, mount);
+        let far = self.mounts.is_far(id.dev, mount);
+        let executable = Executable { file: Arc::clone(file), far };
+        let job = Job::Content(id, container.clone(), executable, self.read_bytes, image);
+        // What hangs must not keep local filesystems from being read, and what is not covered may be anything.
+        let may_hang = far || !self.mounts.covers(id.dev, mount);
         let Some(ticket) = self.contents.submit((container.clone(), may_hang), job) else { return false };
         let hangs = clock::now().plus(CONTENT_HANGS);
         self.reading.insert(id, BeingRead { ticket, hangs, container });

@@ -63,12 +63,11 @@ pub fn read(file: &File, limit: Limit, database: &Database) -> Field<Content> {
     if !before.is_file() {
         return Err(Missing::Unreadable);
     }
-    let began = thread_cpu_ns().unwrap_or_default();
-    let late = limit.time.and_then(|time| u64::try_from(time.as_nanos()).ok()).map(|time| began.saturating_add(time));
+    let mut is_late = lateness(limit.time);
     let source = Source {
         read: &mut |buffer, offset| read_full(file, buffer, offset),
         data: &mut |from| next_data(file, from),
-        is_late: &mut || late.is_some_and(|late| thread_cpu_ns().is_ok_and(|now| now > late)),
+        is_late: &mut is_late,
     };
     let mut content = contents(source, before.len(), limit.bytes, database)?;
     if state(&before) != state(&stat()?) {
@@ -77,6 +76,29 @@ pub fn read(file: &File, limit: Limit, database: &Database) -> Field<Content> {
         content.changed = true;
     }
     Ok(content)
+}
+
+/// The same of a file of this size that somebody else reads for us, from whose bytes `read_full` fills a buffer as far as
+/// they go. It knows of no holes, and whether the file changes meanwhile nobody asks.
+///
+/// # Errors
+/// Those of `read_full`.
+pub fn read_by(
+    mut read_full: impl FnMut(&mut [u8], u64) -> io::Result<usize>,
+    size: u64,
+    limit: Limit,
+    database: &Database,
+) -> Field<Content> {
+    let mut is_late = lateness(limit.time);
+    let source = Source { read: &mut read_full, data: &mut |from| Some(from..u64::MAX), is_late: &mut is_late };
+    contents(source, size, limit.bytes, database)
+}
+
+/// Tells whether so much CPU time of this thread has gone by.
+fn lateness(time: Option<Duration>) -> impl FnMut() -> bool {
+    let began = thread_cpu_ns().unwrap_or_default();
+    let late = time.and_then(|time| u64::try_from(time.as_nanos()).ok()).map(|time| began.saturating_add(time));
+    move || late.is_some_and(|late| thread_cpu_ns().is_ok_and(|now| now > late))
 }
 
 /// What a write to a file changes.

@@ -5,6 +5,8 @@ pub mod counters;
 pub mod coverage;
 pub mod exec_look;
 pub mod fanotify;
+pub mod far;
+pub mod health;
 pub mod ledger;
 pub mod lineage;
 pub mod losses;

@@ -72,6 +72,18 @@ pub fn read<const N: usize>(group: BorrowedFd<'_>, events: &mut Vec<Event>) -> i
     Ok(())
 }
 
+/// Has events reported of the mount of a place: `group` need not be one of nix's.
+///
+/// # Errors
+/// The kernel's.
+pub fn mark_mount(group: BorrowedFd<'_>, mask: u64, place: BorrowedFd<'_>) -> io::Result<()> {
+    let flags = libc::FAN_MARK_ADD | libc::FAN_MARK_MOUNT;
+    let link = std::ffi::CString::new(format!("/proc/self/fd/{}", place.as_raw_fd()))?;
+    // SAFETY: `link` is NUL-terminated and lives through the call; everything else is an integer.
+    let marked = unsafe { libc::fanotify_mark(group.as_raw_fd(), flags, mask, libc::AT_FDCWD, link.as_ptr()) };
+    if marked == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,5 +5,6 @@
 pub mod fanotify;
 pub mod file;
 pub mod netlink;
+pub mod passing;
 pub mod privilege;
 pub mod process;

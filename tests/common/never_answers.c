@@ -1,7 +1,8 @@
 /* never_answers DIRECTORY [FIFO [PROGRAM]]: a FUSE server with one file, DIRECTORY/file of 16 MiB, whose reads never get an
  * answer. Speaks the kernel's protocol itself (linux/fuse.h), so no library is needed. Says "mounted" when the mount stands
  * and "read" when somebody waits for an answer. The mount is the caller's to remove. With a FIFO it mounts when somebody
- * opens that to write; with a PROGRAM the file begins with that, whose reads are answered: it can be executed. */
+ * opens that to write, and for a user alone who is not root (no allow_other); with a PROGRAM the file begins with that, whose
+ * reads are answered: it can be executed. */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fuse.h>
@@ -106,7 +107,8 @@ int main(int argc, char **argv) {
         perror("/dev/fuse");
         return 1;
     }
-    snprintf(options, sizeof options, "fd=%d,rootmode=40000,user_id=0,group_id=0,allow_other", device);
+    snprintf(options, sizeof options, "fd=%d,rootmode=40000,%s", device,
+             argc > 2 && *argv[2] ? "user_id=1000,group_id=1000" : "user_id=0,group_id=0,allow_other");
     if (mount("never_answers", argv[1], "fuse", MS_NOSUID | MS_NODEV, options) != 0) {
         perror("mount");
         return 1;

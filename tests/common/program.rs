@@ -47,6 +47,12 @@ pub(crate) fn never_answers() -> &'static Path {
     BUILT.get_or_init(|| compile("never_answers", &["-O2", "-static"], "tests/common/never_answers.c"))
 }
 
+/// A FUSE server that holds whatever ccwatch asks, when it is told to.
+pub(crate) fn far() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| compile("far", &["-O2", "-static"], "tests/common/far.c"))
+}
+
 /// Holds one thread of a process until its standard input is closed.
 pub(crate) fn freeze() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();

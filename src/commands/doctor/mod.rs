@@ -309,8 +309,8 @@ impl Report {
     /// What nobody will see with the sensors that are there.
     pub fn not_covered(&self) -> Vec<&'static str> {
         let short = if self.has_fanotify() {
-            "a process that ends in well under a millisecond, executed from memory, from a network or FUSE filesystem, or \
-             in the first moment of a mount: it is counted as unexamined"
+            "a process that ends in well under a millisecond, executed from memory, from a FUSE filesystem without \
+             allow_other, or in the first moment of a mount: it is counted as unexamined"
         } else if self.has_connector() {
             "a process that ends before it is looked at, in well under a millisecond: it is counted as unexamined, and \
              its file and container stay unknown"
@@ -357,6 +357,9 @@ fn describe(container: &ContainerCoverage, eager: bool) -> String {
     }
     if container.mounts > 0 {
         let _ = write!(line, ", fanotify on {} of its mounts", container.mounts);
+    }
+    if container.far > 0 {
+        let _ = write!(line, ", by a group of its own on {} that a server answers for", container.far);
     }
     let missed = container.uncovered.iter().take(LISTED_MOUNTS);
     let missed: Vec<String> = missed.map(|u| format!("{} ({}: {})", u.point, u.fs_type, u.why)).collect();
@@ -452,8 +455,15 @@ note      config          /etc/ccwatch/ccwatch.toml is not there, the defaults h
     fn coverage_is_listed_by_container() {
         let mut report = well();
         let uncovered = Uncovered { point: "/far".into(), fs_type: "nfs4".into(), why: "a network filesystem".into() };
-        let near = ContainerCoverage { name: "docker/aa".into(), by_filesystem: true, mounts: 5, uncovered: vec![] };
-        let far = ContainerCoverage { name: "docker/bb".into(), uncovered: vec![uncovered], mounts: 0, ..near.clone() };
+        let near =
+            ContainerCoverage { name: "docker/aa".into(), by_filesystem: true, mounts: 5, far: 1, uncovered: vec![] };
+        let far = ContainerCoverage {
+            name: "docker/bb".into(),
+            uncovered: vec![uncovered],
+            mounts: 0,
+            far: 0,
+            ..near.clone()
+        };
         let containers = vec![near, far];
         let fanotify = Way::Filesystem.describe().into();
         report.coverage = Some(Coverage { fanotify, eager: true, execs: 9, unexamined: 2, containers });
@@ -463,7 +473,8 @@ note      config          /etc/ccwatch/ccwatch.toml is not there, the defaults h
         report.coverage.as_mut().unwrap().eager = false;
         let text = report.render();
         assert!(text.contains("rests in a storm (lazy); 2 of the host's 9 execs unexamined\n"), "{text}");
-        let near = "docker/aa: connector (lazy), fanotify by a mark on its filesystem, fanotify on 5 of its mounts\n";
+        let near = "docker/aa: connector (lazy), fanotify by a mark on its filesystem, fanotify on 5 of its mounts, \
+                    by a group of its own on 1 that a server answers for\n";
         assert!(text.contains(near), "{text}");
         let far = "docker/bb: connector (lazy), fanotify by a mark on its filesystem; by the connector alone: /far (nfs4: a \
                    network filesystem)\n";

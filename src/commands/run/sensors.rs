@@ -12,6 +12,7 @@ use crate::host::process::Proc;
 use crate::sensor::counters::Counters;
 use crate::sensor::fanotify::Reader as FanotifyReader;
 use crate::sensor::fanotify::group::{Group, OPENS_ALONE, Way};
+use crate::sensor::far::reader::Reader as FarReader;
 use crate::sensor::ledger::Ledger;
 use crate::sensor::mounts::{Mounts, watch};
 use crate::sensor::pace::Mode;
@@ -125,14 +126,27 @@ impl Watcher {
         shared.ledger.keep();
         let triage = Arc::clone(&shared.screen);
         let (counters, ledger) = (Arc::clone(&shared.counters), Arc::clone(&shared.ledger));
+        let far_group = group.beside().map_err(|e| format!("fanotify_init: {e}"))?.map(Arc::new);
+        let far = far_group.clone().map(|far| self.far_reader(shared, far)).transpose().map_err(said)?;
         let state = config.state.directory.clone();
-        let parts = watch::Parts { proc, mounts, group, triage, connector, counters, ledger, state };
+        let parts = watch::Parts { proc, mounts, group, far_group, triage, connector, counters, ledger, state };
         let watch = watch::Watcher::open(Path::new("/proc"), parts, watch_inlet).map_err(|e| {
             shared.ledger.let_go();
             said(e)
         })?;
         self.sensors.push((orders, spawn("fanotify", move || reader.run()).map_err(said)?));
         self.sensors.push((watch_orders, spawn("mounts", move || watch.run()).map_err(said)?));
+        if let Some((orders, reader)) = far {
+            self.sensors.push((orders, spawn("far", move || reader.run()).map_err(said)?));
+        }
         Ok(())
+    }
+
+    /// What has the execs of far filesystems read.
+    fn far_reader(&self, shared: &Shared, group: Arc<Group>) -> Result<(Controls, FarReader)> {
+        let (orders, inlet) = controls()?;
+        let (proc, triage) = (Arc::clone(&shared.proc), Arc::clone(&shared.screen));
+        let telling = (shared.outlet.clone(), Arc::clone(&self.fanotify_health));
+        Ok((orders, FarReader::new(group, Arc::clone(&shared.mounts), (proc, triage), telling, inlet)))
     }
 }

@@ -21,13 +21,14 @@ use crate::detect::telling::{Telling, Walks};
 use crate::detect::triage::Screen;
 use crate::detect::{Command, Detection, Inlets, Parts, Pulse, Share};
 use crate::error::{Error, Result};
-use crate::event::{Fact, SensorKind};
+use crate::event::SensorKind;
 use crate::fingerprint::{Database, SharedDatabase};
 use crate::host::clock;
 use crate::host::identity::HostFacts;
 use crate::host::process::Proc;
 use crate::host::worker::{Limits, Pool};
 use crate::sensor::counters::Counters;
+use crate::sensor::health::Health;
 use crate::sensor::ledger::Ledger;
 use crate::sensor::mounts::Mounts;
 use crate::sensor::procfs_poll::Walker;
@@ -57,6 +58,8 @@ pub(super) struct Watcher {
     /// Held so that detection's channel stays open while there is no sensor.
     outlet: Outlet,
     mounts: Arc<Mounts>,
+    /// What fanotify's threads lack.
+    pub(super) fanotify_health: Arc<Health>,
     /// For people: which sensor runs, and how.
     pub(super) sensor_lines: Vec<String>,
 }
@@ -120,6 +123,7 @@ impl Watcher {
             judged,
             outlet: outlet.clone(),
             mounts: Arc::clone(&mounts),
+            fanotify_health: Arc::new(Health::new(SensorKind::Fanotify)),
             sensor_lines: Vec::new(),
         };
         let shared = Shared {
@@ -187,7 +191,11 @@ impl Watcher {
             commands: self.commands.clone(),
             dispatch: Arc::clone(&self.dispatch),
             sensors: self.sensors(),
-            marking: MarkingPulse { mounts: Arc::clone(&self.mounts), outlet: self.outlet.clone(), hangs: false },
+            marking: MarkingPulse {
+                mounts: Arc::clone(&self.mounts),
+                outlet: self.outlet.clone(),
+                health: Arc::clone(&self.fanotify_health),
+            },
         }
     }
 
@@ -196,8 +204,8 @@ impl Watcher {
         let mut names: Vec<&str> = Vec::new();
         for (_, thread) in &self.sensors {
             match thread.thread().name() {
-                // Not a sensor: it keeps fanotify's marks where they belong.
-                Some("mounts") | None => {}
+                // No sensors of their own: one keeps fanotify's marks where they belong, one reads its second group.
+                Some("mounts" | "far") | None => {}
                 Some(name) => names.push(name),
             }
         }
@@ -256,8 +264,7 @@ pub(super) struct Vitals {
 struct MarkingPulse {
     mounts: Arc<Mounts>,
     outlet: Outlet,
-    /// It was told that it hangs.
-    hangs: bool,
+    health: Arc<Health>,
 }
 
 impl MarkingPulse {
@@ -267,11 +274,8 @@ impl MarkingPulse {
         let seconds = silent.as_secs();
         let degraded =
             hangs.then(|| format!("the thread that marks mounts has not moved for {seconds} s: nothing new is marked"));
-        let health = Fact::Health { sensor: SensorKind::Fanotify, degraded };
         // What finds no room is told at the next pulse.
-        if hangs != self.hangs && self.outlet.try_tell(health).is_ok() {
-            self.hangs = hangs;
-        }
+        self.health.set("mounts", degraded, &self.outlet);
     }
 }
 

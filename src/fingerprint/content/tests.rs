@@ -190,6 +190,17 @@ fn reads_the_build_id_of_what_is_too_large_to_hash() {
 }
 
 #[test]
+fn whoever_reads_the_file_for_us_makes_no_difference() {
+    let own = File::open("/proc/self/exe").unwrap();
+    let (size, database) = (own.metadata().unwrap().len(), database());
+    let by_us = read(&own, NO_LIMIT, &database).unwrap();
+    let by_another = read_by(|buffer, offset| read_full(&own, buffer, offset), size, NO_LIMIT, &database).unwrap();
+    assert_eq!(by_another, by_us);
+    let silent = |_: &mut [u8], _| Err(io::ErrorKind::TimedOut.into());
+    assert_eq!(read_by(silent, size, NO_LIMIT, &database), Err(Missing::Deadline));
+}
+
+#[test]
 fn a_packed_file_is_told_by_its_mark_at_an_end_of_what_is_loaded() {
     let middle = [vec![0; 10_000], b"UPX!".to_vec(), vec![0; 10_000]].concat();
     for (body, packed) in [

@@ -91,6 +91,18 @@ impl Group {
         Ok(Self { group, way, ignore, event })
     }
 
+    /// Another one beside it, in which nothing is marked yet, and where a server can hold up its reading; `None` where the
+    /// kernel reports no execs.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn beside(&self) -> nix::Result<Option<Self>> {
+        if self.way == Way::Open {
+            return Ok(None);
+        }
+        Ok(Some(Self { group: init()?, way: Way::Mount, ..*self }))
+    }
+
     /// To be polled.
     pub fn fd(&self) -> BorrowedFd<'_> {
         self.group.as_fd()

@@ -3,24 +3,22 @@
 //! after their first exec; what is left goes to detection as attempts.
 
 pub mod group;
+pub mod handing;
 pub mod innocents;
 
-use std::num::NonZeroUsize;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::ffi::OsStringExt;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-use lru::LruCache;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::fanotify::MaskFlags;
 
 use self::group::{Group, Way};
+use self::handing::{Handing, path_of};
 use self::innocents::{Innocent, Innocents};
-use crate::event::{Attempt, Fact, FileId, Missing, Monotonic, MountNumber, Pid, SensorKind};
+use crate::event::{Attempt, FileId, Missing, Monotonic, MountNumber, Pid};
 use crate::host::clock;
 use crate::host::process::{Proc, file_id, file_status, mount_number, mount_of_descriptor};
-use crate::sensor::losses::Losses;
 use crate::sensor::mounts::Mounts;
 use crate::sensor::pace::{Mode, Pace};
 use crate::sensor::{Control, ControlInlet, FileIs, FileTriage, Outlet, canary};
@@ -30,11 +28,6 @@ use crate::sys::process::{run_at_once, thread_cpu_ns};
 
 /// Our own exec must be reported within this time.
 const CANARY: Duration = Duration::from_secs(2);
-/// A file is handed over open, to be read, once in this time.
-const OPEN_AGAIN: Duration = Duration::from_secs(30);
-const HANDED: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
-/// Detection may be so late before attempts are dropped; until then the kernel's queue holds them.
-const PATIENCE: Duration = Duration::from_millis(200);
 /// Events handled before orders and losses have their turn.
 const DRAIN: usize = 4096;
 /// Attempts handed over at once.
@@ -46,17 +39,12 @@ pub struct Reader {
     mounts: Arc<Mounts>,
     proc: Arc<Proc>,
     triage: Arc<dyn FileTriage>,
-    outlet: Outlet,
+    handing: Handing,
     control: ControlInlet,
     innocents: Innocents,
-    /// Files handed over open, and when.
-    handed: LruCache<FileId, Monotonic>,
     events: Vec<Event>,
     pace: Pace,
     cpu: u64,
-    /// When there was no event left to read.
-    empty: Monotonic,
-    losses: Losses,
     /// The canary's pid, while it is awaited.
     canary: Option<Pid>,
     own: Pid,
@@ -72,21 +60,17 @@ impl Reader {
         outlet: Outlet,
         control: ControlInlet,
     ) -> Self {
-        let now = clock::now();
         Self {
             group,
             mounts,
             proc,
             triage,
-            outlet,
+            handing: Handing::new(outlet),
             control,
             innocents: Innocents::default(),
-            handed: LruCache::new(HANDED),
             events: Vec::new(),
-            pace: Pace::new(Mode::Lazy, now),
+            pace: Pace::new(Mode::Lazy, clock::now()),
             cpu: 0,
-            empty: now,
-            losses: Losses::new(SensorKind::Fanotify),
             canary: None,
             own: Pid(nix::unistd::getpid().as_raw()),
         }
@@ -121,7 +105,7 @@ impl Reader {
     }
 
     fn turn(&mut self) -> bool {
-        let timeout = if self.losses.is_empty() { PollTimeout::NONE } else { PollTimeout::from(10u8) };
+        let timeout = if self.handing.losses.is_empty() { PollTimeout::NONE } else { PollTimeout::from(10u8) };
         let mut fds = [
             PollFd::new(self.group.fd(), PollFlags::POLLIN),
             PollFd::new(self.control.wake.as_fd(), PollFlags::POLLIN),
@@ -138,7 +122,7 @@ impl Reader {
             }
         }
         let count = self.drain();
-        self.losses.tell(&self.outlet);
+        self.handing.losses.tell(&self.handing.outlet);
         let cpu = thread_cpu_ns().unwrap_or(self.cpu);
         let spent = cpu.saturating_sub(std::mem::replace(&mut self.cpu, cpu));
         let rest = self.pace.rest(clock::now(), count, spent);
@@ -159,14 +143,14 @@ impl Reader {
                 && e.kind() != std::io::ErrorKind::Interrupted
             {
                 log::debug!("read fanotify events: {e}");
-                self.lose(1, "an event whose file could not be opened");
+                self.handing.lose(1, "an event whose file could not be opened");
                 self.events = events;
                 break;
             }
             let read = events.len();
             if read == 0 {
                 self.events = events;
-                self.empty = began;
+                self.handing.empty = began;
                 break;
             }
             count += read;
@@ -176,10 +160,10 @@ impl Reader {
             }
             self.events = events;
             if attempts.len() >= BATCH {
-                self.hand_over(std::mem::take(&mut attempts));
+                self.handing.hand_over(std::mem::take(&mut attempts));
             }
         }
-        self.hand_over(attempts);
+        self.handing.hand_over(attempts);
         count
     }
 
@@ -187,12 +171,12 @@ impl Reader {
         let mask = MaskFlags::from_bits_retain(event.mask);
         if mask.contains(MaskFlags::FAN_Q_OVERFLOW) {
             // One event stands for all that found no room; how many is told by the EXECs that they leave alone.
-            self.lose(0, "the kernel's queue");
+            self.handing.lose(0, "the kernel's queue");
             return None;
         }
         let pid = Pid(event.pid);
         let Some(file) = event.file else {
-            self.lose(1, "an event whose file could not be opened");
+            self.handing.lose(1, "an event whose file could not be opened");
             return None;
         };
         if pid == self.own {
@@ -202,7 +186,7 @@ impl Reader {
             self.canary = None;
         }
         let Ok(status) = file_status(file.as_fd(), c"") else {
-            self.lose(1, "an event whose file does not tell what it is");
+            self.handing.lose(1, "an event whose file does not tell what it is");
             return None;
         };
         let (id, links) = (file_id(status), status.nlink);
@@ -241,8 +225,8 @@ impl Reader {
                 if on_host && !unjudged {
                     return None;
                 }
-                let open = (unjudged || self.is_to_be_read(id, at)).then(|| Arc::new(file));
-                let (after, by_open, path) = (self.empty, self.group.way == Way::Open, path.into());
+                let open = (unjudged || self.handing.is_to_be_read(id, at)).then(|| Arc::new(file));
+                let (after, by_open, path) = (self.handing.empty, self.group.way == Way::Open, path.into());
                 Some(Attempt { pid, after, at, file: id, path, open, unjudged, by_open, on_host, mount, mounted, look })
             }
         }
@@ -285,37 +269,6 @@ impl Reader {
         self.innocents.forget_marks();
         self.mounts.forget_ignored();
     }
-
-    /// Whether a file's content is to be read: not handed over lately.
-    fn is_to_be_read(&mut self, id: FileId, at: Monotonic) -> bool {
-        if self.handed.get(&id).is_some_and(|handed| at.since(*handed) < OPEN_AGAIN) {
-            return false;
-        }
-        self.handed.put(id, at);
-        true
-    }
-
-    /// Waits for room as long as detection may be late: what is not read yet is safe in the kernel's queue.
-    fn hand_over(&mut self, attempts: Vec<Attempt>) {
-        if attempts.is_empty() {
-            return;
-        }
-        let count = attempts.len() as u64;
-        let mut fact = Fact::Attempts(attempts);
-        let deadline = clock::now().plus(PATIENCE);
-        loop {
-            match self.outlet.try_tell(fact) {
-                Ok(()) => return,
-                Err(back) if clock::now() < deadline => fact = *back,
-                Err(_) => return self.lose(count, "the channel to detection"),
-            }
-            std::thread::sleep(Duration::from_millis(1));
-        }
-    }
-
-    fn lose(&mut self, count: u64, at: &'static str) {
-        self.losses.add(count, at, self.empty);
-    }
 }
 
 /// Whether a file begins as a program or a script does. It was opened just now, so that its first bytes are in memory.
@@ -324,10 +277,4 @@ fn may_be_program(file: &OwnedFd) -> bool {
     let read = nix::sys::uio::pread(file, &mut head, 0).unwrap_or(0);
     let head = head.get(..read).unwrap_or_default();
     head.starts_with(b"\x7fELF") || head.starts_with(b"#!")
-}
-
-/// Where an open file lies, as the root of its mount or our own shows it; empty where the kernel does not say.
-fn path_of(file: &OwnedFd) -> Vec<u8> {
-    let link = format!("/proc/self/fd/{}", file.as_raw_fd());
-    nix::fcntl::readlink(link.as_str()).map(OsStringExt::into_vec).unwrap_or_default()
 }

@@ -57,6 +57,14 @@ impl Book {
         Arc::new(Mounted { of_host: true, ..Mounted::new(id, None, plain) })
     }
 
+    /// A far mount.
+    pub fn make_far(&mut self) -> Arc<Mounted> {
+        let id = MountedId(self.next);
+        self.next += 1;
+        let far = Some(Arc::clone(&self.mounts.far));
+        Arc::new(Mounted { far, ..Mounted::new(id, None, false) })
+    }
+
     /// Enters it; what was known under the key is forgotten.
     pub fn enter(&self, key: Key, mounted: &Arc<Mounted>) {
         self.mounts.change(|table| {

@@ -17,12 +17,30 @@ use crate::sys::file::FileStatus;
 /// What tells a mount that stays from one that took its place: numbers are used again.
 pub type Place = (u64, u64, Vec<u8>);
 
+/// Its place.
+pub fn place(mount: &Mount) -> Place {
+    (mount.id, mount.dev, mount.point.clone())
+}
+
 /// A mark, and what it is on.
 #[derive(Debug)]
 pub struct Marked {
     keys: Vec<Key>,
     /// What stands in the table.
     pub mounted: Arc<Mounted>,
+}
+
+impl Marked {
+    /// Enters what has this number.
+    pub fn enter(number: MountNumber, mounted: Arc<Mounted>, book: &Book) -> Self {
+        book.enter(Key::Mount(number), &mounted);
+        Self { keys: vec![Key::Mount(number)], mounted }
+    }
+
+    /// Whether it has this number.
+    pub fn is_of(&self, number: MountNumber) -> bool {
+        self.keys.first() == Some(&Key::Mount(number))
+    }
 }
 
 /// What tells whose a mount is.
@@ -109,7 +127,8 @@ pub fn leave(gone: HashMap<Place, Marked>, book: &mut Book) {
     gone.into_values().for_each(|marked| forget(marked, book));
 }
 
-fn forget(marked: Marked, book: &mut Book) {
+/// It is not mounted any more.
+pub fn forget(marked: Marked, book: &mut Book) {
     for key in marked.keys {
         book.leave(key, Arc::clone(&marked.mounted), clock::now());
     }

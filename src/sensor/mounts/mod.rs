@@ -2,6 +2,7 @@
 //! the sensor threads consult. Whose a mount is, the table does not know: it gives each a [`MountedId`].
 
 pub mod book;
+pub mod far_mounts;
 pub mod host;
 pub mod layers;
 pub mod marking;
@@ -21,6 +22,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use crate::event::{MountNumber, MountedId, Namespace};
+use crate::sensor::far::Far;
 use layers::Layers;
 use requests::Requests;
 
@@ -38,6 +40,8 @@ pub struct Mounted {
     pub plain: bool,
     /// A mount of the host's own: what is executed on it concerns nobody unless a container's process does so.
     pub of_host: bool,
+    /// A far one, and whether execs on such are heard of.
+    pub far: Option<Arc<Far>>,
     /// Inode numbers of its files whose execs are ignored.
     pub ignored: Arc<Mutex<HashSet<u64>>>,
     marked: AtomicBool,
@@ -48,7 +52,7 @@ impl Mounted {
     /// Not marked yet.
     pub fn new(id: MountedId, layers: Option<Arc<Layers>>, plain: bool) -> Self {
         let (marked, gone) = (AtomicBool::new(false), AtomicBool::new(false));
-        Self { id, layers, plain, of_host: false, ignored: Arc::default(), marked, gone }
+        Self { id, layers, plain, of_host: false, far: None, ignored: Arc::default(), marked, gone }
     }
 
     /// All execs on it are reported from now on, or not any more.
@@ -63,7 +67,13 @@ impl Mounted {
 
     /// Whether all execs on it are reported.
     pub fn is_covered(&self) -> bool {
-        self.marked.load(Ordering::Acquire) && !self.gone.load(Ordering::Acquire)
+        let heard = self.far.as_ref().is_none_or(|far| far.is_heard());
+        self.is_marked() && heard && !self.gone.load(Ordering::Acquire)
+    }
+
+    /// Whether it bears a mark.
+    pub fn is_marked(&self) -> bool {
+        self.marked.load(Ordering::Acquire)
     }
 }
 
@@ -84,6 +94,8 @@ pub struct Table {
 pub struct Mounts {
     table: RwLock<Table>,
     watched: AtomicBool,
+    /// Whether execs on far mounts are heard of.
+    pub far: Arc<Far>,
     /// What the sensors ask the watcher for.
     pub requests: Requests,
 }
@@ -96,6 +108,11 @@ impl Mounts {
     /// What an open file lies on: the mount through which it was opened, else its filesystem.
     pub fn of(&self, dev: u64, mount: Option<MountNumber>) -> Option<Arc<Mounted>> {
         self.read(|t| mount.and_then(|number| t.mounts.get(&number)).or_else(|| t.devices.get(&dev)).cloned())
+    }
+
+    /// Whether it lies on a far mount.
+    pub fn is_far(&self, dev: u64, mount: Option<MountNumber>) -> bool {
+        self.of(dev, mount).is_some_and(|on| on.far.is_some())
     }
 
     /// Whether a filesystem is known by its device alone.

@@ -12,7 +12,7 @@ use nix::sys::stat::Mode;
 
 use super::mountinfo::Mount;
 use crate::event::Missing;
-use crate::host::process::{file_status, mount_of_descriptor};
+use crate::host::process::{file_status, mount_number, mount_of_descriptor};
 use crate::host::rooted;
 use crate::sensor::without::{Part, without};
 use crate::sys::file::FileStatus;
@@ -56,10 +56,26 @@ pub fn within(
     prove(place, mount)
 }
 
+/// To a mount of this number and device that only a server can be asked about, or that lies below one, as another root
+/// directory shows it, and the number by which its files tell it. For who may wait for as long as a server likes.
+///
+/// # Errors
+/// `ESTALE` where something else is mounted there by now; else the kernel's.
+pub fn far(root: BorrowedFd<'_>, id: u64, dev: u64, point: &[u8]) -> nix::Result<(OwnedFd, u64)> {
+    let place = rooted::walk_mount_point(root, Path::new(OsStr::from_bytes(point)), |_| true);
+    let place = place.map_err(|why| if why == Missing::Denied { Errno::EACCES } else { Errno::ESTALE })?;
+    let (place, status) = prove_that(place, id, dev)?;
+    Ok((place, mount_number(status).map_or(id, |number| number.0)))
+}
+
 fn prove(place: OwnedFd, mount: &Mount) -> nix::Result<(OwnedFd, FileStatus)> {
+    prove_that(place, mount.id, mount.dev)
+}
+
+fn prove_that(place: OwnedFd, id: u64, dev: u64) -> nix::Result<(OwnedFd, FileStatus)> {
     let status = file_status(place.as_fd(), c"").map_err(|e| Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO)))?;
     // Before 3.15 a descriptor does not tell its mount.
-    if mount_of_descriptor(place.as_fd()).map_or(status.dev != mount.dev, |id| id != mount.id) {
+    if mount_of_descriptor(place.as_fd()).map_or(status.dev != dev, |number| number != id) {
         return Err(Errno::ESTALE);
     }
     Ok((place, status))

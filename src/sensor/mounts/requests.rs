@@ -37,6 +37,11 @@ impl Requests {
         }
     }
 
+    /// Whether execs on far mounts are heard of has changed.
+    pub fn heed_far(&self) {
+        self.wake();
+    }
+
     /// A process executed something in this mount namespace, which is not known, or on a mount that is not marked.
     pub fn ask(&self, namespace: Namespace, pid: Pid) {
         let mut waiting = self.namespaces.lock().unwrap_or_else(PoisonError::into_inner);

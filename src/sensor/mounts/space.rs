@@ -10,6 +10,7 @@ use nix::errno::Errno;
 use nix::sys::epoll::Epoll;
 
 use super::book::Book;
+use super::far_mounts::FarMounts;
 use super::host::HostTable;
 use super::marking::{self, Marked, Owner, Place, is_covered_as_a_whole, is_covered_by_another, mark};
 use super::mountinfo::Mount;
@@ -22,6 +23,7 @@ use crate::host::clock;
 use crate::host::process::{Proc, ProcessDir};
 use crate::sensor::FileTriage;
 use crate::sensor::fanotify::group::Group;
+use crate::sensor::far::marks::{Marks, Outcome, Request};
 
 /// Mounts of one namespace that are marked.
 const MARKS: usize = 512;
@@ -54,6 +56,8 @@ pub struct Space {
     /// Its mounts are the host's own: nothing of it is marked.
     pub of_host: bool,
     known: HashMap<Place, Marked>,
+    /// Those that only a server can be asked about, and those below them.
+    far: FarMounts,
     /// What is not covered, by the mount's number.
     uncovered: Vec<(u64, Uncovered)>,
     /// What it runs from; with this it names its container.
@@ -78,6 +82,8 @@ pub struct Tools<'a> {
     pub group: &'a Group,
     /// What is mounted on the host too.
     pub host: &'a HostTable,
+    /// What marks far mounts.
+    pub far: &'a mut Marks,
 }
 
 impl Space {
@@ -104,6 +110,7 @@ impl Space {
             table: None,
             of_host: false,
             known: HashMap::new(),
+            far: FarMounts::default(),
             uncovered: Vec::new(),
             root_mounted: None,
             read_at: Monotonic::default(),
@@ -178,6 +185,7 @@ impl Space {
         if self.of_host {
             self.uncovered.clear();
             marking::leave(std::mem::take(&mut self.known), tools.book);
+            self.far.begin().leave(tools.book);
             self.table = None;
             return Ok(());
         }
@@ -208,6 +216,7 @@ impl Space {
 
     fn mark_all(&mut self, views: &[View], root: RootId, tools: &mut Tools<'_>) {
         let mut old = std::mem::take(&mut self.known);
+        let mut old_far = self.far.begin();
         self.uncovered.clear();
         self.root_mounted = tools.book.mounts().of(root.dev, None).map(|mounted| mounted.id);
         let mut tries = 0;
@@ -222,16 +231,23 @@ impl Space {
                 if mount.fs_type == b"fuse.lxcfs" && tools.host.has(mount.dev) {
                     continue;
                 }
-                if view.hanging.contains(&mount.id) {
+                let is_far = view.hanging.contains(&mount.id);
+                if is_far && !tools.far.are_possible() {
                     self.miss(mount, "a network or FUSE filesystem, or below one");
                     continue;
                 }
                 tries += 1;
-                if self.known.len() >= MARKS || tries > TRIES {
+                if self.known.len() + self.far.count() >= MARKS || tries > TRIES {
                     self.miss(mount, "too many mounts");
                     continue;
                 }
-                let place = (mount.id, mount.dev, mount.point.clone());
+                let place = marking::place(mount);
+                if is_far {
+                    self.far.see(mount, &mut old_far);
+                    tools.far.ask(Request { namespace: self.namespace, place, process: view.process.clone() });
+                    done.insert(mount.id);
+                    continue;
+                }
                 match self.try_mark(mount, old.remove(&place), view, tools) {
                     Ok(marked) => {
                         if n == 0 && mount.point == b"/" {
@@ -256,6 +272,13 @@ impl Space {
             }
         }
         marking::leave(old, tools.book);
+        old_far.leave(tools.book);
+    }
+
+    /// Something was heard of a far mount; true where it is still wanted.
+    pub fn hear(&mut self, place: &Place, outcome: Outcome, book: &mut Book) -> bool {
+        let owner = Owner { root: self.root_mounted, look: &self.look };
+        self.far.hear(place, outcome, &owner, book)
     }
 
     fn try_mark(
@@ -284,19 +307,21 @@ impl Space {
 
     /// Whether something can be executed in it that no mark sees.
     pub fn has_uncovered(&self) -> bool {
-        !self.uncovered.is_empty()
+        !self.uncovered.is_empty() || self.far.has_uncovered()
     }
 
     /// What covers it, as far as it is a container's.
     pub fn coverage(&self, mounts: &Mounts, triage: &dyn FileTriage) -> Option<ContainerCoverage> {
         let name = triage.name_of(self.root_mounted?)?;
         let by_filesystem = self.root.is_some_and(|root| mounts.covers(root.dev, None));
-        let uncovered = self.uncovered.iter().map(|(_, uncovered)| uncovered.clone()).collect();
-        Some(ContainerCoverage { name, by_filesystem, mounts: self.known.len(), uncovered })
+        let near = self.uncovered.iter().map(|(_, uncovered)| uncovered.clone());
+        let uncovered = near.chain(self.far.uncovered()).collect();
+        Some(ContainerCoverage { name, by_filesystem, mounts: self.known.len(), far: self.far.covered(), uncovered })
     }
 
     /// It is not watched any more.
     pub fn close(mut self, book: &mut Book) {
         marking::leave(std::mem::take(&mut self.known), book);
+        self.far.leave(book);
     }
 }

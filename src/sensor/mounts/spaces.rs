@@ -6,16 +6,19 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use nix::errno::Errno;
 use nix::sys::epoll::{EpollEvent, EpollFlags};
 
 use super::Mounts;
 use super::book::Book;
+use super::marking::Place;
 use super::space::{Space, Tools};
 use super::status::ContainerCoverage;
 use crate::event::{Monotonic, Namespace, Pid, RootId};
 use crate::host::clock;
 use crate::host::process::Proc;
 use crate::sensor::FileTriage;
+use crate::sensor::far::marks::Outcome;
 use crate::sensor::without::{Part, without};
 use crate::sys::process::{pidfd_open, thread_cpu_ns};
 
@@ -28,6 +31,8 @@ const AGAIN: Duration = Duration::from_millis(20);
 const SHARE: u32 = 20;
 /// A container's namespace is searched so long after its overlay was mounted: `docker create` mounts one and makes none.
 const SEARCH: Duration = Duration::from_secs(3);
+/// A far mount whose server has not answered is tried again after this.
+const UNANSWERED: Duration = Duration::from_secs(30);
 /// Ancestors that are asked whether they are in the same namespace.
 const ANCESTORS: usize = 64;
 /// Pids that are asked for one by one; where there are more, all processes are listed.
@@ -99,8 +104,24 @@ impl Spaces {
     }
 
     /// Whether a container can execute something that no mark sees.
-    pub fn have_uncovered(&self) -> bool {
-        !self.refused.is_empty() || !self.uncovered.is_empty()
+    pub fn have_uncovered(&self, mounts: &Mounts) -> bool {
+        !self.refused.is_empty() || !self.uncovered.is_empty() || self.far_silent(mounts)
+    }
+
+    /// Whether a far mount is marked whose execs are not heard of.
+    fn far_silent(&self, mounts: &Mounts) -> bool {
+        !mounts.far.is_heard() && self.spaces.values().any(Space::has_uncovered)
+    }
+
+    /// Something was heard of a far mount; true where it is still wanted.
+    pub fn hear(&mut self, namespace: Namespace, place: &Place, outcome: Outcome, book: &mut Book) -> bool {
+        let Some(space) = self.spaces.get_mut(&namespace) else { return false };
+        let wanted = space.hear(place, outcome, book);
+        set(&mut self.uncovered, namespace, space.has_uncovered());
+        if matches!(outcome, Outcome::Late | Outcome::Refused(Errno::EAGAIN)) {
+            self.want(namespace, clock::now().plus(UNANSWERED));
+        }
+        wanted
     }
 
     /// What covers each container, in the order of their names: a container may have several namespaces.
@@ -115,6 +136,7 @@ impl Spaces {
                     let known = known.get_mut();
                     known.by_filesystem &= space.by_filesystem;
                     known.mounts += space.mounts;
+                    known.far += space.far;
                     known.uncovered.extend(
                         space.uncovered.into_iter().filter(|u| !known.uncovered.contains(u)).collect::<Vec<_>>(),
                     );

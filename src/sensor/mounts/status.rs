@@ -42,6 +42,9 @@ pub struct ContainerCoverage {
     pub by_filesystem: bool,
     /// Its other mounts that are marked.
     pub mounts: usize,
+    /// Its far mounts that are marked: of FUSE and network filesystems, and below them.
+    #[serde(default)]
+    pub far: usize,
     /// What is not.
     pub uncovered: Vec<Uncovered>,
 }

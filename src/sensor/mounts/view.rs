@@ -49,6 +49,8 @@ impl Viewer {
 pub struct View {
     /// The mounts, in the order in which they were made.
     pub mounts: Vec<Mount>,
+    /// Who sees them.
+    pub process: ProcessDir,
     /// From where their paths start.
     pub directory: OwnedFd,
     /// Whether there are more than were read.
@@ -69,7 +71,7 @@ impl View {
         let is_cut = size as u64 >= MAX_TABLE;
         let mounts = mountinfo::parse(&text);
         let hanging = mountinfo::hanging(&mounts);
-        Ok(Self { mounts, directory: dir.root_dir()?, is_cut, hanging, numbers: OnceCell::new() })
+        Ok(Self { process: dir.clone(), mounts, directory: dir.root_dir()?, is_cut, hanging, numbers: OnceCell::new() })
     }
 
     /// Whether a mount of this number is among them, and nobody has to be asked to look a name up in it.

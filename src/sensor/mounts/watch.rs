@@ -21,6 +21,7 @@ use crate::host::clock;
 use crate::host::process::Proc;
 use crate::sensor::counters::Counters;
 use crate::sensor::fanotify::group::{Group, Way};
+use crate::sensor::far::marks::{Marks, Outcome};
 use crate::sensor::ledger::Ledger;
 use crate::sensor::without::{Part, without};
 use crate::sensor::{Control, ControlInlet, Controls, FileTriage};
@@ -44,6 +45,7 @@ const ORDERS: u64 = 0;
 const HOST: u64 = 1;
 const REQUESTS: u64 = 2;
 const STATUS: u64 = 3;
+const FAR: u64 = 4;
 
 /// What the watcher works with.
 pub struct Parts {
@@ -53,6 +55,8 @@ pub struct Parts {
     pub mounts: Arc<Mounts>,
     /// What it marks with.
     pub group: Arc<Group>,
+    /// What it marks far mounts with; `None` where the kernel has no exec events.
+    pub far_group: Option<Arc<Group>>,
     /// Who is told whose a mount is.
     pub triage: Arc<dyn FileTriage>,
     /// The connector's reader, which may rest while fanotify covers all containers; `None` where there is none.
@@ -71,6 +75,7 @@ pub struct Watcher {
     host: HostTable,
     book: Book,
     group: Arc<Group>,
+    far: Marks,
     mounts: Arc<Mounts>,
     spaces: Spaces,
     control: ControlInlet,
@@ -96,7 +101,7 @@ impl Watcher {
     /// # Errors
     /// The table cannot be read, or no descriptor is left.
     pub fn open(proc_root: &Path, parts: Parts, control: ControlInlet) -> Result<Self> {
-        let Parts { proc, mounts, group, triage, connector, counters, ledger, state } = parts;
+        let Parts { proc, mounts, group, far_group, triage, connector, counters, ledger, state } = parts;
         let failed = |e: nix::Error| Error::os("watch", "the mounts", e);
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(failed)?;
         let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
@@ -120,6 +125,7 @@ impl Watcher {
             host,
             book,
             group,
+            far: Marks::new(far_group),
             mounts,
             spaces,
             control,
@@ -137,6 +143,7 @@ impl Watcher {
         watcher.mounts.requests.answer_by(Arc::clone(&watcher.asked));
         watcher.sweep(false);
         while watcher.with(Spaces::read_next) {}
+        watcher.hear_far();
         watcher.mark_host();
         watcher.pace_connector();
         Ok(watcher)
@@ -160,7 +167,7 @@ impl Watcher {
             }
             for event in ready {
                 match event.data() {
-                    ORDERS | HOST | STATUS => {}
+                    ORDERS | HOST | STATUS | FAR => {}
                     REQUESTS => self.answer(),
                     token => {
                         if self.with(|spaces, tools| spaces.event(token, tools)) {
@@ -176,6 +183,7 @@ impl Watcher {
                 self.sweep(true);
             }
             self.read_spaces();
+            self.hear_far();
             self.mark_host();
             self.book.forget(now);
             self.pace_connector();
@@ -189,13 +197,13 @@ impl Watcher {
     }
 
     fn with<T>(&mut self, act: impl FnOnce(&mut Spaces, &mut Tools<'_>) -> T) -> T {
-        let Self { epoll, host, book, group, spaces, .. } = self;
-        act(spaces, &mut Tools { epoll, book, group, host })
+        let Self { epoll, host, book, group, far, spaces, .. } = self;
+        act(spaces, &mut Tools { epoll, book, group, host, far })
     }
 
     /// Wakes up by itself only where something is due.
     fn timeout(&self) -> EpollTimeout {
-        let due = [self.sweeps.due, self.young.due, self.book.next_due(), self.spaces.next_due()];
+        let due = [self.sweeps.due, self.young.due, self.book.next_due(), self.spaces.next_due(), self.far.next_due()];
         let due = due.into_iter().flatten().min();
         let Some(due) = due else { return EpollTimeout::NONE };
         let wait = due.since(clock::now()) + Duration::from_millis(1);
@@ -225,6 +233,17 @@ impl Watcher {
         }
     }
 
+    /// Takes in what is heard of far mounts, which are marked by somebody else.
+    fn hear_far(&mut self) {
+        for _ in 0..READINGS {
+            let Some((namespace, place, outcome)) = self.far.hear(&self.epoll, FAR) else { return };
+            let wanted = self.spaces.hear(namespace, &place, outcome, &mut self.book);
+            if let Outcome::Reached(_) = outcome {
+                self.far.go_on(wanted);
+            }
+        }
+    }
+
     fn answer(&mut self) {
         let _ = self.asked.read();
         self.mounts.requests.is_alive();
@@ -234,8 +253,8 @@ impl Watcher {
         let requests = &self.mounts.requests;
         let (poked, doubted) = (requests.take_poked(), requests.is_doubted());
         for (namespace, pid) in requests.take() {
-            let Self { epoll, host, book, group, spaces, .. } = self;
-            spaces.ask(namespace, pid, &mut Tools { epoll, book, group, host });
+            let Self { epoll, host, book, group, far, spaces, .. } = self;
+            spaces.ask(namespace, pid, &mut Tools { epoll, book, group, host, far });
         }
         let now = clock::now();
         let awaited = self.spaces.are_awaited(now);
@@ -257,7 +276,7 @@ impl Watcher {
     /// Has the connector look at once while a container executes from what nothing else covers.
     fn pace_connector(&mut self) {
         let Some(connector) = &self.connector else { return };
-        let eager = self.spaces.have_uncovered();
+        let eager = self.spaces.have_uncovered(&self.mounts);
         let order = if eager { Control::Eager } else { Control::Lazy };
         // What finds no room is said again.
         if eager != self.eager && connector.send(order) {

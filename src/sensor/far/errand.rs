@@ -1,0 +1,255 @@
+//! The errands, as the process does them that is sent: one at a time, for as long as a server takes. It knows nothing and
+//! judges nothing, and ends when nobody is left to report to.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::process::ExitCode;
+
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sys::fanotify::MaskFlags;
+use serde::{Deserialize, Serialize};
+
+use crate::sensor::mounts::reach;
+use crate::sys::{fanotify, passing};
+
+/// The argument with which this program is executed to be sent on errands.
+pub const ERRAND: &str = "errand";
+/// Bytes of one message.
+pub const FRAME: usize = 64 << 10;
+/// Bytes of a file in one message, behind an error number of four bytes.
+pub const BLOCK: usize = FRAME - 4;
+/// Events of one errand.
+const EVENTS: usize = 32;
+
+/// What is to be done.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Order {
+    /// Read some events of the group that comes along; [`Report::Event`] for each, and [`Report::Read`].
+    Read,
+    /// Go to a mount below the root directory that comes along; [`Report::Reached`].
+    Reach {
+        /// Its number in mountinfo.
+        id: u64,
+        /// `st_dev` of its files.
+        dev: u64,
+        /// Its place.
+        point: Vec<u8>,
+    },
+    /// Mark the mount that was reached last, in the group that comes along; [`Report::Marked`].
+    Mark,
+    /// Open the file that comes along; [`Report::Opened`].
+    Open,
+    /// Read a block of the file that was opened last: answered by an error number and bytes.
+    Block {
+        /// From where.
+        offset: u64,
+        /// At most so many bytes.
+        length: usize,
+    },
+}
+
+/// What became of it. Error numbers are the system's, 0 where there was none.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Report {
+    /// An event; its file comes along, if it could be opened.
+    Event {
+        /// As in [`fanotify::Event`].
+        mask: u64,
+        /// As in [`fanotify::Event`].
+        pid: i32,
+    },
+    /// No event is left, or `more` may be.
+    Read {
+        /// Why the last one could not be read.
+        error: i32,
+        /// Whether to ask again.
+        more: bool,
+    },
+    /// The mount is reached, by this number for its files.
+    Reached {
+        /// As statx(2) gives it, or mountinfo.
+        number: u64,
+        /// Why it is not.
+        error: i32,
+    },
+    /// The mount is marked.
+    Marked {
+        /// Why it is not.
+        error: i32,
+    },
+    /// The file is open.
+    Opened {
+        /// Its size; 0 where it is not a regular file.
+        size: u64,
+        /// Why it is not.
+        error: i32,
+    },
+}
+
+/// What the process holds from one errand to the next.
+#[derive(Default)]
+struct Errands {
+    /// The mount that was reached.
+    place: Option<OwnedFd>,
+    /// The file that was opened.
+    file: Option<File>,
+}
+
+/// The process: does what it is told through its standard input.
+pub fn run() -> ExitCode {
+    let stdin = io::stdin();
+    let socket = stdin.as_fd();
+    let (mut errands, mut buffer) = (Errands::default(), vec![0; FRAME]);
+    loop {
+        let done = match passing::receive(socket, &mut buffer, true) {
+            Ok(([], _)) => return ExitCode::SUCCESS,
+            Ok((bytes, files)) => match serde_json::from_slice(bytes) {
+                Ok(order) => errands.run(socket, &order, files),
+                Err(_) => return ExitCode::FAILURE,
+            },
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => Ok(()),
+            Err(e) => Err(e),
+        };
+        if done.is_err() {
+            return ExitCode::FAILURE;
+        }
+    }
+}
+
+fn report(socket: BorrowedFd<'_>, report: &Report, file: Option<&OwnedFd>) -> io::Result<()> {
+    let file = file.map(AsFd::as_fd);
+    passing::send(socket, &[&serde_json::to_vec(report)?], file.as_slice(), true)
+}
+
+/// The system's number for what went wrong.
+fn number(error: &io::Error) -> i32 {
+    error.raw_os_error().unwrap_or(libc::EIO)
+}
+
+impl Errands {
+    fn run(&mut self, socket: BorrowedFd<'_>, order: &Order, mut files: Vec<OwnedFd>) -> io::Result<()> {
+        let file = files.pop();
+        let group = || file.as_ref().ok_or(io::ErrorKind::InvalidInput);
+        match order {
+            Order::Read => read(socket, group()?.as_fd()),
+            Order::Reach { id, dev, point } => {
+                let found = reach::far(group()?.as_fd(), *id, *dev, point);
+                // Gone before it is marked, so that nothing of it is held but the mount itself.
+                drop(file);
+                let (told, place) = match found {
+                    Ok((place, number)) => (Report::Reached { number, error: 0 }, Some(place)),
+                    Err(e) => (Report::Reached { number: 0, error: e as i32 }, None),
+                };
+                self.place = place;
+                report(socket, &told, None)
+            }
+            Order::Mark => {
+                let place = self.place.take().ok_or(io::ErrorKind::InvalidInput)?;
+                let mask = MaskFlags::FAN_OPEN_EXEC.bits();
+                let error =
+                    fanotify::mark_mount(group()?.as_fd(), mask, place.as_fd()).map_or_else(|e| number(&e), |()| 0);
+                drop(place);
+                report(socket, &Report::Marked { error }, None)
+            }
+            Order::Open => {
+                let opened = open(file.ok_or(io::ErrorKind::InvalidInput)?);
+                let (size, error) = opened.as_ref().map_or_else(|e| (0, number(e)), |(_, size)| (*size, 0));
+                self.file = opened.ok().map(|(file, _)| file);
+                report(socket, &Report::Opened { size, error }, None)
+            }
+            Order::Block { offset, length } => {
+                let mut block = vec![0; (*length).min(BLOCK)];
+                let read = self.file.as_ref().map_or(Ok(0), |file| file.read_at(&mut block, *offset));
+                let (size, error) = read.map_or_else(|e| (0, number(&e)), |size| (size, 0));
+                let bytes = block.get(..size).unwrap_or_default();
+                passing::send(socket, &[&error.to_ne_bytes(), bytes], &[], true)
+            }
+        }
+    }
+}
+
+/// One event a read, so that nobody's event waits for another's server.
+fn read(socket: BorrowedFd<'_>, group: BorrowedFd<'_>) -> io::Result<()> {
+    let mut events = Vec::new();
+    for _ in 0..EVENTS {
+        if let Err(e) = fanotify::read::<1>(group, &mut events) {
+            return report(socket, &Report::Read { error: number(&e), more: true }, None);
+        }
+        let Some(event) = events.pop() else {
+            return report(socket, &Report::Read { error: 0, more: false }, None);
+        };
+        report(socket, &Report::Event { mask: event.mask, pid: event.pid }, event.file.as_ref())?;
+    }
+    report(socket, &Report::Read { error: 0, more: true }, None)
+}
+
+/// The file, open for reading, and its size. What an event brought is open already.
+fn open(file: OwnedFd) -> io::Result<(File, u64)> {
+    let is_open = !OFlag::from_bits_retain(fcntl(&file, FcntlArg::F_GETFL)?).contains(OFlag::O_PATH);
+    let opened = if is_open { File::from(file) } else { reopen(&file)? };
+    let status = opened.metadata()?;
+    Ok((opened, if status.is_file() { status.len() } else { 0 }))
+}
+
+fn reopen(file: &OwnedFd) -> io::Result<File> {
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
+    let open = |flags| OpenOptions::new().read(true).custom_flags(flags).open(&path);
+    open(flags | libc::O_NOATIME).or_else(|_| open(flags))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    /// Does one errand, and takes what is reported.
+    fn send(errands: &mut Errands, order: &Order, file: Option<OwnedFd>) -> Vec<u8> {
+        let (here, there) = passing::pair().unwrap();
+        errands.run(there.as_fd(), order, file.into_iter().collect()).unwrap();
+        let mut buffer = vec![0; FRAME];
+        passing::receive(here.as_fd(), &mut buffer, false).unwrap().0.to_vec()
+    }
+
+    fn report(bytes: &[u8]) -> Report {
+        serde_json::from_slice(bytes).unwrap()
+    }
+
+    #[test]
+    fn a_file_is_read_in_blocks_whether_it_is_open_or_not() {
+        let path = tempfile::NamedTempFile::new().unwrap().into_temp_path();
+        std::fs::write(&path, [b"x".repeat(BLOCK), b"end".to_vec()].concat()).unwrap();
+        let place = OpenOptions::new().read(true).custom_flags(libc::O_PATH).open(&path).unwrap();
+        for file in [File::open(&path).unwrap(), place] {
+            let mut errands = Errands::default();
+            let opened = report(&send(&mut errands, &Order::Open, Some(file.into())));
+            assert!(matches!(opened, Report::Opened { size, error: 0 } if size == BLOCK as u64 + 3), "{opened:?}");
+            let mut block = |offset, length| send(&mut errands, &Order::Block { offset, length }, None);
+            assert_eq!(block(0, usize::MAX).len(), FRAME);
+            assert_eq!(block(BLOCK as u64, 100), b"\0\0\0\0end");
+            assert_eq!(block(BLOCK as u64 + 3, 100), [0; 4], "its end");
+        }
+        let directory = File::open("/").unwrap();
+        let opened = report(&send(&mut Errands::default(), &Order::Open, Some(directory.into())));
+        assert!(matches!(opened, Report::Opened { size: 0, .. }), "{opened:?}");
+    }
+
+    #[test]
+    fn a_mount_is_reached_by_its_number() {
+        let root = || OwnedFd::from(File::open("/").unwrap());
+        let all = crate::sensor::mounts::mountinfo::parse(&std::fs::read("/proc/self/mountinfo").unwrap());
+        let proc = all.iter().rfind(|mount| mount.point == b"/proc").unwrap();
+        let reach = |id| Order::Reach { id, dev: proc.dev, point: proc.point.clone() };
+        let mut errands = Errands::default();
+        let reached = report(&send(&mut errands, &reach(proc.id), Some(root())));
+        assert!(matches!(reached, Report::Reached { error: 0, .. }) && errands.place.is_some(), "{reached:?}");
+        let other = report(&send(&mut errands, &reach(proc.id + 100_000), Some(root())));
+        assert!(matches!(other, Report::Reached { error: libc::ESTALE, .. }) && errands.place.is_none(), "{other:?}");
+        // What was reached is not there any more.
+        let (here, there) = passing::pair().unwrap();
+        assert!(errands.run(there.as_fd(), &Order::Mark, vec![root()]).is_err());
+        drop(here);
+    }
+}

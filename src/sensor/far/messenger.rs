@@ -1,0 +1,103 @@
+//! Sends a process of our own on errands and hears what it reports. It may never come back: then it is left to itself, and
+//! another one goes.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use super::errand::{ERRAND, FRAME, Order, Report};
+use crate::sys::passing;
+
+/// Processes that were ended and may not have come to their end: each is to be waited for, and none is waited on.
+static ENDED: Mutex<Vec<Child>> = Mutex::new(Vec::new());
+/// So many may be held by a server beyond their end before no more are started.
+const STUCK: usize = 16;
+
+/// The process, and the way to it. Dropped, it is ended; one that a server holds ends when that lets go of it.
+#[derive(Debug)]
+pub struct Messenger {
+    socket: OwnedFd,
+    child: Option<Child>,
+}
+
+impl Messenger {
+    /// Starts the process.
+    ///
+    /// # Errors
+    /// The system's; `EAGAIN` where servers hold too many already.
+    pub fn start() -> io::Result<Self> {
+        if bury(None) >= STUCK {
+            return Err(io::Error::from_raw_os_error(libc::EAGAIN));
+        }
+        let (socket, theirs) = passing::pair()?;
+        let quiet = Stdio::null;
+        let mut command = Command::new("/proc/self/exe");
+        // As people look for it.
+        command.arg0("ccwatch").arg(ERRAND).stdin(Stdio::from(theirs)).stdout(quiet()).stderr(quiet());
+        Ok(Self { socket, child: Some(command.spawn()?) })
+    }
+
+    /// To be polled for reports.
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+
+    /// Sends it on an errand with these files.
+    ///
+    /// # Errors
+    /// It has ended, or does not take orders.
+    pub fn send(&self, order: &Order, files: &[BorrowedFd<'_>]) -> io::Result<()> {
+        passing::send(self.fd(), &[&serde_json::to_vec(order)?], files, false)
+    }
+
+    /// A report, and the file that came along; `None` where there is none yet.
+    ///
+    /// # Errors
+    /// It has ended.
+    pub fn report(&self) -> io::Result<Option<(Report, Option<OwnedFd>)>> {
+        let mut buffer = [0; FRAME];
+        match passing::receive(self.fd(), &mut buffer, false) {
+            Ok(([], _)) => Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok((bytes, mut files)) => Ok(Some((serde_json::from_slice(bytes)?, files.pop()))),
+            Err(e) if [io::ErrorKind::WouldBlock, io::ErrorKind::Interrupted].contains(&e.kind()) => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Waits for a message of bytes, at most for `timeout`.
+    ///
+    /// # Errors
+    /// `TimedOut`, or it has ended.
+    pub fn bytes<'b>(&self, buffer: &'b mut [u8], timeout: Duration) -> io::Result<&'b [u8]> {
+        let mut fds = [PollFd::new(self.fd(), PollFlags::POLLIN)];
+        if poll(&mut fds, PollTimeout::try_from(timeout).unwrap_or(PollTimeout::MAX))? == 0 {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        match passing::receive(self.fd(), buffer, false)?.0 {
+            [] => Err(io::ErrorKind::UnexpectedEof.into()),
+            bytes => Ok(bytes),
+        }
+    }
+}
+
+impl Drop for Messenger {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            bury(Some(child));
+        }
+    }
+}
+
+/// Takes note of those that have come to their end by now; how many have not.
+fn bury(child: Option<Child>) -> usize {
+    let mut ended = ENDED.lock().unwrap_or_else(PoisonError::into_inner);
+    ended.extend(child);
+    ended.retain_mut(|child| matches!(child.try_wait(), Ok(None)));
+    ended.len()
+}

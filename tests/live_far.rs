@@ -1,0 +1,200 @@
+//! Programs on a FUSE filesystem: seen by a fanotify group of their own, and whoever answers for them, or does not, holds up
+//! nobody else.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+mod common;
+
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use common::docker::{Container, Plan};
+use common::watcher::Setup;
+use common::{Alert, Lines, image, program};
+use nix::fcntl::{Flock, FlockArg};
+use nix::mount::{MntFlags, umount2};
+
+const STORM: u64 = 2000;
+
+/// A FUSE mount on the host that shows one program under any short name. Dropped, its server ends and it is unmounted. One
+/// at a time: a server that answers no watcher holds that of another test, too.
+struct Far {
+    _alone: Flock<fs::File>,
+    directory: tempfile::TempDir,
+    server: Child,
+    said: Lines,
+}
+
+impl Far {
+    fn mount(file: &Path) -> Self {
+        Self::with(file, &[])
+    }
+
+    fn with(file: &Path, options: &[&str]) -> Self {
+        let lock = fs::File::create(Path::new(env!("CARGO_TARGET_TMPDIR")).join("far.lock")).unwrap();
+        let alone = Flock::lock(lock, FlockArg::LockExclusive).unwrap();
+        let directory = tempfile::Builder::new().prefix("ccwatch-test-").tempdir().unwrap();
+        let mut command = Command::new(program::far());
+        command.arg(directory.path()).arg(file).args(options).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut server = command.spawn().unwrap();
+        let said = Lines::of(server.stdout.take().unwrap());
+        said.await_line("mounted");
+        Self { _alone: alone, directory, server, said }
+    }
+
+    fn order(&mut self, order: u8, answer: &str) {
+        self.server.stdin.as_mut().unwrap().write_all(&[order]).unwrap();
+        self.said.await_line(answer);
+    }
+
+    /// A container that waits, with the mount at /far.
+    fn container(&self) -> Container {
+        let options = vec!["-v".to_owned(), format!("{}:/far", self.directory.path().display())];
+        container(options)
+    }
+}
+
+impl Drop for Far {
+    fn drop(&mut self) {
+        // The server first: whoever waits for it gets an error then, and the unmount cannot hang.
+        let _ = self.server.kill();
+        let _ = self.server.wait();
+        let _ = umount2(self.directory.path(), MntFlags::MNT_DETACH);
+    }
+}
+
+fn container(options: Vec<String>) -> Container {
+    let command = &["/usr/bin/storm", "1000000", "/none", "999000"];
+    Container::run(&Plan { options, image: image::tiny(), command })
+}
+
+fn closed(alerts: &[Alert], container: &str) -> u64 {
+    let of = alerts.iter().filter(|a| a.is_of(container) && a.state() == "closed");
+    of.map(|a| a.number("ccwatch.session.execs")).sum()
+}
+
+/// What doctor says of the container, once it says `what`.
+fn await_coverage(setup: &Setup, container: &Container, what: &str) -> String {
+    let is_it = |line: &String| line.contains(&container.id) && line.contains(what);
+    common::eventually(what, || setup.coverage().into_iter().find(is_it))
+}
+
+const MARKED: &str = "by a group of its own on 1 that a server answers for";
+
+fn said(alert: &Alert, what: &str) -> bool {
+    alert.text("event.action") == what && alert.0.to_string().contains("fanotify")
+}
+
+/// Without the connector, whose looks might find what its server makes live longer.
+#[test]
+fn a_storm_on_a_fuse_volume_seen_by_fanotify_alone() {
+    let far = Far::mount(program::tiny());
+    let container = far.container();
+    let setup = Setup::new().set("sensors", "proc-connector", "off").set("sensors", "procfs-poll", "off");
+    let watcher = setup.start();
+    await_coverage(&setup, &container, MARKED);
+    container.exec(&["/usr/bin/storm", "2000", "/far/gcc"]);
+    watcher.await_alerts("all execs", |alerts| closed(alerts, &container.id) >= STORM);
+    let alerts = watcher.stop();
+    assert_eq!(closed(&alerts, &container.id), STORM);
+    assert!(alerts.iter().filter(|a| a.state() == "closed").all(|a| a.at("ccwatch.known_by")[0] == "fanotify"));
+}
+
+#[test]
+fn a_storm_on_a_fuse_volume() {
+    let far = Far::mount(program::tiny());
+    let container = far.container();
+    let setup = Setup::new();
+    let watcher = setup.start();
+    let line = await_coverage(&setup, &container, MARKED);
+    assert!(!line.contains("by the connector alone"), "{line}");
+    common::eventually("the connector may rest", || {
+        setup.coverage().first().filter(|line| line.contains("rests in a storm (lazy)")).cloned()
+    });
+    container.exec(&["/usr/bin/storm", "2000", "/far/gcc"]);
+    watcher.await_alerts("all execs", |alerts| closed(alerts, &container.id) >= STORM);
+    assert_eq!(closed(&watcher.stop(), &container.id), STORM);
+}
+
+/// A compiler by its content, under a name that says nothing: read anew at each exec, by somebody who may hang.
+#[test]
+fn a_disguised_compiler_on_a_fuse_volume() {
+    let far = Far::mount(&program::disguised(0));
+    let container = far.container();
+    let setup = Setup::new();
+    let watcher = setup.start();
+    await_coverage(&setup, &container, MARKED);
+    container.exec(&["/usr/bin/storm", "1", "/far/tool"]);
+    watcher.await_closed(&container.id);
+    container.exec(&["/usr/bin/storm", "1", "/far/tool"]);
+    watcher.await_alerts("both", |alerts| closed(alerts, &container.id) >= 2);
+    watcher.stop();
+}
+
+/// The server answers everybody but the watcher.
+#[test]
+fn a_server_that_never_answers_holds_nobody_else() {
+    let mut far = Far::mount(program::tiny());
+    let container = far.container();
+    let other = self::container(vec![]);
+    let setup = Setup::new();
+    let watcher = setup.start();
+    await_coverage(&setup, &container, MARKED);
+    far.order(b'h', "holding");
+    container.exec(&["/usr/bin/storm", "5", "/far/gcc"]);
+    far.said.await_line("held");
+    other.exec(&["/usr/bin/storm", "2000", "/usr/bin/gcc"]);
+    watcher.await_alerts("the other's execs", |alerts| closed(alerts, &other.id) >= STORM);
+    watcher.await_alert("that it is held", |alert| said(alert, "sensor-degraded"));
+    let held = "by the connector alone: /far (fuse: a server holds up what reads of such filesystems)";
+    let line = await_coverage(&setup, &container, held);
+    assert!(line.contains("connector (eager)"), "{line}");
+    far.order(b'r', "released");
+    watcher.await_alert("that it is free again", |alert| said(alert, "sensor-recovered"));
+    // Its EXEC is forgotten by then, so that it is told as an attempt.
+    let late = |alert: &Alert| alert.is_of(&container.id) && alert.at("ccwatch.known_by")[0] == "fanotify";
+    watcher.await_alert("what was held", late);
+    await_coverage(&setup, &container, MARKED);
+    watcher.stop();
+}
+
+/// The server does not even answer whoever marks its mount: that is left, and everything else marked.
+#[test]
+fn a_server_that_never_answers_holds_no_mark_of_others() {
+    let mut far = Far::with(program::tiny(), &["strict"]);
+    far.order(b'h', "holding");
+    let container = far.container();
+    let other = self::container(vec!["--tmpfs".to_owned(), "/memory:exec".to_owned()]);
+    let setup = Setup::new();
+    let watcher = setup.start();
+    far.said.await_line("held");
+    await_coverage(&setup, &other, "fanotify on");
+    let line = await_coverage(&setup, &container, "by the connector alone: /far (fuse: its server does not answer)");
+    assert!(line.contains("connector (eager)"), "{line}");
+    watcher.stop();
+    far.order(b'r', "released");
+    let again = setup.start();
+    await_coverage(&setup, &container, MARKED);
+    again.stop();
+}
+
+/// It ends in time while a server holds its event, and while one holds the content of a compiler that lives.
+#[test]
+fn a_watcher_ends_though_a_server_never_answers() {
+    let mut far = Far::mount(&program::disguised(60_000));
+    let container = far.container();
+    let setup = Setup::new();
+    let watcher = setup.start();
+    await_coverage(&setup, &container, MARKED);
+    far.order(b'h', "holding");
+    let held = container.hold(&["/far/tool"]);
+    far.said.await_line("held");
+    watcher.await_alert("that it is held", |alert| said(alert, "sensor-degraded"));
+    watcher.stop();
+    // The next one finds all as if there had been none before, and the process that hangs holds no place of its.
+    let again = setup.start();
+    again.stop();
+    drop(far);
+    drop(held);
+}
