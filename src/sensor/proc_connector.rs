@@ -102,7 +102,7 @@ impl Reader {
             counters,
             ledger,
             pace: Pace::new(mode, now),
-            urgency: Urgency::default(),
+            urgency: Urgency::new(now),
             coverage: Coverage::new(mode),
             mode,
             undrained: 0,
@@ -149,6 +149,7 @@ impl Reader {
         if let Err(e) = run_early() {
             log::warn!("the connector's reader runs like any other thread: {e}");
         }
+        self.hasten();
         while !self.turn() {
             self.hasten();
         }

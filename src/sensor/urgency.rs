@@ -12,13 +12,18 @@ const LATE: Duration = Duration::from_millis(1);
 const LASTS: Duration = Duration::from_secs(60);
 
 /// Decides it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Urgency {
     until: Monotonic,
     at_once: bool,
 }
 
 impl Urgency {
+    /// Begins with haste: what ran before the start may be a build.
+    pub fn new(now: Monotonic) -> Self {
+        Self { until: now.plus(LASTS), at_once: false }
+    }
+
     /// Something was executed that somebody wants to see.
     pub fn wanted(&mut self, now: Monotonic) {
         self.until = now.plus(LASTS);
@@ -43,15 +48,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_lasts_a_while_after_what_was_wanted_or_late() {
+    fn it_lasts_a_while_after_the_start_and_what_was_wanted_or_late() {
         let at = |ms: u64| Monotonic(3_600_000_000_000 + ms * 1_000_000);
-        let mut urgency = Urgency::default();
-        urgency.woke_after(Duration::from_micros(200), at(0));
-        assert_eq!(urgency.change(at(0)), None);
-        urgency.woke_after(Duration::from_millis(2), at(1));
+        let mut urgency = Urgency::new(at(0));
         assert_eq!(urgency.change(at(1)), Some(true));
-        urgency.wanted(at(30_000));
-        assert_eq!(urgency.change(at(89_000)), None);
-        assert_eq!(urgency.change(at(90_001)), Some(false));
+        assert_eq!(urgency.change(at(60_001)), Some(false));
+        urgency.woke_after(Duration::from_micros(200), at(70_000));
+        assert_eq!(urgency.change(at(70_000)), None);
+        urgency.woke_after(Duration::from_millis(2), at(70_001));
+        assert_eq!(urgency.change(at(70_001)), Some(true));
+        urgency.wanted(at(100_000));
+        assert_eq!(urgency.change(at(159_000)), None);
+        assert_eq!(urgency.change(at(160_001)), Some(false));
     }
 }

@@ -113,6 +113,9 @@ check "what is disabled stays disabled" sh -c '! systemctl is-enabled ccwatch.se
 check "dpkg removes it" dpkg -r ccwatch
 check "it is stopped" sh -c '! pgrep -x ccwatch'
 check "configuration and state are kept" test -e /etc/ccwatch/ccwatch.toml -a -e /var/lib/ccwatch/sequence
+systemctl daemon-reload
+systemctl start ccwatch 2>/dev/null
+check "what is left of it is no unit that fails" sh -c '! systemctl is-failed ccwatch.service'
 check "dpkg purges it" dpkg -P ccwatch
 rm -f /run/systemd/system/ccwatch.service.d/test.conf
 check "nothing of it is left" left
