@@ -9,7 +9,7 @@ use crate::container::{ContainerKey, Metadata};
 use crate::detect::enrich::{Facts, Memory, Slate};
 use crate::detect::root_command;
 use crate::event::{Attempt, Exe, FileId, Look, Missing, Monotonic, MountNumber, Pid, SensorKind, Sighting, StartTime};
-use crate::fingerprint::{Content, Invocation, Judgement, Request};
+use crate::fingerprint::{Content, Invocation, Judgement, Request, plain_name};
 use crate::host::ancestry::Kin;
 use crate::host::clock::{self, Ticks};
 use crate::host::worker::Ticket;
@@ -237,7 +237,7 @@ impl Pending {
 
     /// comm, else what its file is called by.
     pub fn name(&self) -> String {
-        let base = || self.look.exe.as_ref().ok().and_then(|e| e.path.rsplit(|b| *b == b'/').next()).map(plain);
+        let base = || self.look.exe.as_ref().ok().and_then(|e| e.path.rsplit(|b| *b == b'/').next()).map(plain_name);
         text(self.comm().or_else(base).unwrap_or_default())
     }
 
@@ -322,34 +322,10 @@ fn relative(kin: &Kin) -> Relative {
     Relative { pid: kin.pid, name: Some(text(&kin.comm)), command_line }
 }
 
-/// A compiler of the machine's own kind is mostly called without the triplet and the version of its file's name.
-fn plain(base: &[u8]) -> &[u8] {
-    let native = [std::env::consts::ARCH.as_bytes(), b"-linux-gnu-"].concat();
-    let Some(name) = base.strip_prefix(native.as_slice()) else { return base };
-    let version = name.iter().rposition(|b| !(b.is_ascii_digit() || *b == b'.')).map(|last| name.split_at(last + 1));
-    version.and_then(|(name, _)| name.strip_suffix(b"-")).filter(|name| !name.is_empty()).unwrap_or(name)
-}
-
 fn nameless(pid: Pid) -> Relative {
     Relative { pid, name: None, command_line: None }
 }
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::plain;
-
-    #[test]
-    fn a_native_file_loses_triplet_and_version() {
-        let native = |rest: &str| format!("{}-linux-gnu-{rest}", std::env::consts::ARCH);
-        for (rest, want) in [("as", "as"), ("gcc-12", "gcc"), ("ld.bfd", "ld.bfd"), ("g++-4.8", "g++"), ("12", "12")] {
-            assert_eq!(plain(native(rest).as_bytes()), want.as_bytes());
-        }
-        for name in ["as", "gcc-12", "riscv64-linux-gnu-gcc-12", ""] {
-            assert_eq!(plain(name.as_bytes()), name.as_bytes());
-        }
-    }
 }

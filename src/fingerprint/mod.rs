@@ -51,6 +51,7 @@ use arc_swap::ArcSwap;
 use serde::Deserialize;
 
 pub use database::Database;
+pub use name::plain_name;
 
 /// The database in use: replaced when it was read again.
 pub type SharedDatabase = Arc<ArcSwap<Database>>;

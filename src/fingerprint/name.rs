@@ -208,6 +208,18 @@ fn split_version(whole: Parts<'_>) -> Option<Parts<'_>> {
     }
 }
 
+/// A file's name as a compiler of the machine's own kind is mostly called: without this machine's triplet, and without the
+/// version after that.
+pub fn plain_name(name: &[u8]) -> &[u8] {
+    let native = [std::env::consts::ARCH.as_bytes(), b"-linux-gnu-"].concat();
+    let Some(called) = name.strip_prefix(native.as_slice()) else { return name };
+    let core = match version_at_end(called) {
+        Some((range, Joint::Dash)) => called.get(..range.start - 1),
+        _ => None,
+    };
+    core.filter(|core| !core.is_empty()).unwrap_or(called)
+}
+
 /// Where a version stands at the end of a name: digits and dots, beginning and ending with a digit.
 fn version_at_end(name: &[u8]) -> Option<(Range<usize>, Joint)> {
     if !name.last()?.is_ascii_digit() {
@@ -267,4 +279,20 @@ pub(super) fn check_literal(text: &str) -> Result<(), String> {
 pub(super) fn first_of(pattern: &str) -> Result<String, String> {
     let first = NamePattern::parse(pattern)?.into_iter().next().ok_or("it stands for no name")?;
     Ok(String::from_utf8_lossy(&first.core).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::plain_name;
+
+    #[test]
+    fn a_native_file_loses_triplet_and_version() {
+        let native = |rest: &str| format!("{}-linux-gnu-{rest}", std::env::consts::ARCH);
+        for (rest, want) in [("as", "as"), ("gcc-12", "gcc"), ("ld.bfd", "ld.bfd"), ("g++-4.8", "g++"), ("12", "12")] {
+            assert_eq!(plain_name(native(rest).as_bytes()), want.as_bytes());
+        }
+        for name in ["as", "gcc-12", "riscv64-linux-gnu-gcc-12", ""] {
+            assert_eq!(plain_name(name.as_bytes()), name.as_bytes());
+        }
+    }
 }

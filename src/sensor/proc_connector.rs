@@ -149,9 +149,11 @@ impl Reader {
         if let Err(e) = run_early() {
             log::warn!("the connector's reader runs like any other thread: {e}");
         }
-        self.hasten();
-        while !self.turn() {
+        loop {
             self.hasten();
+            if self.turn() {
+                return;
+            }
         }
     }
 

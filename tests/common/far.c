@@ -1,36 +1,23 @@
 /* far DIRECTORY FILE [strict]: a FUSE server that shows FILE as every name of five letters or less in DIRECTORY, for all
  * users. After 'h' on its standard input it holds each open, read and question for attributes of a process that runs ccwatch,
- * says "held", and answers it after 'r'; ends at the input's end. Strict, it is asked for attributes at each access. Speaks the kernel's protocol itself (linux/fuse.h). Says "mounted" when the mount stands,
- * which is the caller's to remove. */
-#include <errno.h>
+ * says "held", and answers it after 'r'; ends at the input's end. Strict, it is asked for attributes at each access. Says
+ * "mounted" when the mount stands, which is the caller's to remove. */
 #include <fcntl.h>
-#include <linux/fuse.h>
 #include <poll.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
-#include <sys/stat.h>
-#include <sys/uio.h>
-#include <unistd.h>
 
-static int device, file, holds;
+#include "fuse.h"
+
+static int file, holds;
 static unsigned valid = 1000;
 static struct stat status;
 static struct fuse_in_header held[64];
 static struct fuse_read_in held_reads[64];
 static int held_count;
 
-static void reply(const struct fuse_in_header *to, int error, const void *body, size_t size) {
-    struct fuse_out_header head = {.len = (unsigned)(sizeof head + size), .error = -error, .unique = to->unique};
-    struct iovec parts[2] = {{&head, sizeof head}, {(void *)body, size}};
-    if (writev(device, parts, size ? 2 : 1) < 0 && errno != ENOENT)
-        perror("reply");
-}
-
 static struct fuse_attr attributes(uint64_t node) {
-    struct fuse_attr a = {.ino = node, .nlink = 1, .blksize = 4096};
-    a.mode = node == FUSE_ROOT_ID ? S_IFDIR | 0755 : S_IFREG | 0755;
-    a.size = node == FUSE_ROOT_ID ? 0 : (uint64_t)status.st_size;
+    struct fuse_attr a = attributes_of(node, (uint64_t)status.st_size);
     a.mtime = a.ctime = (uint64_t)status.st_mtime;
     return a;
 }
@@ -87,16 +74,9 @@ static void release(void) {
 
 static void answer(const struct fuse_in_header *in, const void *body) {
     switch (in->opcode) {
-    case FUSE_INIT: {
-        const struct fuse_init_in *asked = body;
-        struct fuse_init_out out = {.major = FUSE_KERNEL_VERSION, .minor = asked->minor, .max_write = 4096};
-        out.max_readahead = asked->max_readahead;
-        if (out.minor > FUSE_KERNEL_MINOR_VERSION)
-            out.minor = FUSE_KERNEL_MINOR_VERSION;
-        /* Before 7.23 the answer was shorter: fuse_init_out ended after max_write. */
-        reply(in, 0, &out, out.minor < 23 ? FUSE_COMPAT_22_INIT_OUT_SIZE : sizeof out);
+    case FUSE_INIT:
+        answer_init(in, body, ((const struct fuse_init_in *)body)->max_readahead);
         break;
-    }
     case FUSE_LOOKUP: {
         uint64_t node = 2;
         for (const char *c = body; *c; c++)
@@ -123,17 +103,8 @@ static void answer(const struct fuse_in_header *in, const void *body) {
         if (!hold(in, body))
             answer_read(in, body);
         break;
-    case FUSE_FORGET:
-    case FUSE_BATCH_FORGET:
-    case FUSE_INTERRUPT:
-        break;
-    case FUSE_RELEASE:
-    case FUSE_RELEASEDIR:
-    case FUSE_FLUSH:
-        reply(in, 0, 0, 0);
-        break;
     default:
-        reply(in, ENOSYS, 0, 0);
+        answer_rest(in);
     }
 }
 

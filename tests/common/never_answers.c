@@ -1,49 +1,25 @@
 /* never_answers DIRECTORY [FIFO [PROGRAM]]: a FUSE server with one file, DIRECTORY/file of 16 MiB, whose reads never get an
- * answer. Speaks the kernel's protocol itself (linux/fuse.h), so no library is needed. Says "mounted" when the mount stands
- * and "read" when somebody waits for an answer. The mount is the caller's to remove. With a FIFO it mounts when somebody
- * opens that to write, and for a user alone who is not root (no allow_other); with a PROGRAM the file begins with that, whose
- * reads are answered: it can be executed. */
-#include <errno.h>
+ * answer. Says "mounted" when the mount stands and "read" when somebody waits for an answer. The mount is the caller's to
+ * remove. With a FIFO it mounts when somebody opens that to write, and for a user alone who is not root (no allow_other);
+ * with a PROGRAM the file begins with that, whose reads are answered: it can be executed. */
 #include <fcntl.h>
-#include <linux/fuse.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
-#include <sys/stat.h>
-#include <sys/uio.h>
-#include <unistd.h>
 
-static int device;
+#include "fuse.h"
+
+#define SIZE (16 << 20)
+
 static char program[8 << 20];
 static size_t program_size;
 
-static void reply(const struct fuse_in_header *to, int error, const void *body, size_t size) {
-    struct fuse_out_header head = {.len = (unsigned)(sizeof head + size), .error = -error, .unique = to->unique};
-    struct iovec parts[2] = {{&head, sizeof head}, {(void *)body, size}};
-    if (writev(device, parts, size ? 2 : 1) < 0 && errno != ENOENT)
-        perror("reply");
-}
-
-static struct fuse_attr attributes(uint64_t node) {
-    struct fuse_attr a = {.ino = node, .nlink = 1, .blksize = 4096};
-    a.mode = node == FUSE_ROOT_ID ? S_IFDIR | 0755 : S_IFREG | 0755;
-    a.size = node == FUSE_ROOT_ID ? 0 : 16 << 20;
-    return a;
-}
-
 static void answer(const struct fuse_in_header *in, const void *body) {
     switch (in->opcode) {
-    case FUSE_INIT: {
-        const struct fuse_init_in *asked = body;
-        struct fuse_init_out out = {.major = FUSE_KERNEL_VERSION, .minor = asked->minor, .max_write = 4096};
-        if (out.minor > FUSE_KERNEL_MINOR_VERSION)
-            out.minor = FUSE_KERNEL_MINOR_VERSION;
-        /* Before 7.23 the answer was shorter: fuse_init_out ended after max_write. */
-        reply(in, 0, &out, out.minor < 23 ? FUSE_COMPAT_22_INIT_OUT_SIZE : sizeof out);
+    case FUSE_INIT:
+        answer_init(in, body, 0);
         break;
-    }
     case FUSE_LOOKUP: {
-        struct fuse_entry_out out = {.nodeid = 2, .entry_valid = 1000, .attr_valid = 1000, .attr = attributes(2)};
+        struct fuse_entry_out out = {.nodeid = 2, .entry_valid = 1000, .attr_valid = 1000, .attr = attributes_of(2, SIZE)};
         if (strcmp(body, "file") == 0)
             reply(in, 0, &out, sizeof out);
         else
@@ -51,7 +27,7 @@ static void answer(const struct fuse_in_header *in, const void *body) {
         break;
     }
     case FUSE_GETATTR: {
-        struct fuse_attr_out out = {.attr_valid = 1000, .attr = attributes(in->nodeid)};
+        struct fuse_attr_out out = {.attr_valid = 1000, .attr = attributes_of(in->nodeid, SIZE)};
         reply(in, 0, &out, sizeof out);
         break;
     }
@@ -69,17 +45,8 @@ static void answer(const struct fuse_in_header *in, const void *body) {
             puts("read");
         break;
     }
-    case FUSE_FORGET:
-    case FUSE_BATCH_FORGET:
-    case FUSE_INTERRUPT:
-        break;
-    case FUSE_RELEASE:
-    case FUSE_RELEASEDIR:
-    case FUSE_FLUSH:
-        reply(in, 0, 0, 0);
-        break;
     default:
-        reply(in, ENOSYS, 0, 0);
+        answer_rest(in);
     }
 }
 

@@ -98,7 +98,7 @@ impl Reader {
         let now = clock::now();
         self.hear_held();
         self.hear_reading(now);
-        if readable && self.reading.is_none() && self.held.len() < HELD && now >= self.rest {
+        if readable && self.may_send(now) {
             self.send(now);
         }
         self.tell(now);
@@ -106,13 +106,16 @@ impl Reader {
         false
     }
 
+    fn may_send(&self, now: Monotonic) -> bool {
+        self.reading.is_none() && self.held.len() < HELD && now >= self.rest
+    }
+
     /// Whether there are orders, and events.
     fn wait(&self) -> (bool, bool) {
         let now = clock::now();
         let mut fds = vec![PollFd::new(self.control.wake.as_fd(), PollFlags::POLLIN)];
-        let wants = self.reading.is_none() && self.held.len() < HELD && now >= self.rest;
         // Asked for nothing it still tells of errors, of which it has none.
-        fds.push(PollFd::new(self.group.fd(), if wants { PollFlags::POLLIN } else { PollFlags::empty() }));
+        fds.push(PollFd::new(self.group.fd(), if self.may_send(now) { PollFlags::POLLIN } else { PollFlags::empty() }));
         let messengers = self.reading.iter().chain(&self.held);
         fds.extend(messengers.map(|reading| PollFd::new(reading.messenger.fd(), PollFlags::POLLIN)));
         let due = self.reading.as_ref().map(|reading| reading.since.plus(PATIENCE));
