@@ -33,15 +33,10 @@ tests() {
     cargo test --no-fail-fast "$@"
 }
 
-# By their names: what starts a watcher, containers or servers.
+# What starts a watcher, containers or servers lies in folders, what needs no root does not.
 privileged=() free=()
-for file in tests/*.rs; do
-    name=$(basename "$file" .rs)
-    case $name in
-    live_* | faults_*) privileged+=("$name") ;;
-    *) free+=(--test "$name") ;;
-    esac
-done
+for file in tests/*/main.rs; do privileged+=("$(basename "$(dirname "$file")")"); done
+for file in tests/*.rs; do free+=(--test "$(basename "$file" .rs)"); done
 
 if [ "$unprivileged" = yes ]; then
     say "left out, because they need root: ${privileged[*]}"
@@ -143,5 +138,7 @@ if ! docker version >/dev/null 2>&1; then
 fi
 
 # --- Tests ------------------------------------------------------------------------------------------------------------
+# They wait more than they work.
+export RUST_TEST_THREADS=${RUST_TEST_THREADS:-4}
 [ $# -gt 0 ] || set -- --all-targets
 tests "$@"

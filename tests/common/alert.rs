@@ -104,3 +104,9 @@ impl std::fmt::Debug for Alert {
         write!(f, "{} [{}]", fields.join(" "), programs.join(", "))
     }
 }
+
+/// Execs of the closed sessions of a container.
+pub(crate) fn closed_execs(alerts: &[Alert], container: &str) -> u64 {
+    let of = alerts.iter().filter(|a| a.is_of(container) && a.state() == "closed");
+    of.map(|a| a.number("ccwatch.session.execs")).sum()
+}

@@ -14,6 +14,9 @@ use super::{Lines, image, run, said};
 /// Every container carries it; its value is `tests/run.sh`'s pid, which removes what a killed test left behind.
 const LABEL: &str = "ccwatch.test";
 
+/// What waits in a container of `image::tiny`.
+pub(crate) const IDLE: &[&str] = &["/usr/bin/storm", "1000000", "/none", "999000"];
+
 /// `docker`, once it is known that an engine answers.
 pub(crate) fn docker() -> Command {
     static ANSWERS: OnceLock<bool> = OnceLock::new();
@@ -59,6 +62,12 @@ impl Container {
     pub(crate) fn with(options: &[&str]) -> Self {
         let options = options.iter().map(|o| (*o).to_owned()).collect();
         Self::run(&Plan { options, image: image::gcc(), command: &["sleep", "1000000"] })
+    }
+
+    /// A container of `image::tiny` that waits in `storm`, whose program does not exist.
+    pub(crate) fn idle(options: &[&str]) -> Self {
+        let options = options.iter().map(|o| (*o).to_owned()).collect();
+        Self::run(&Plan { options, image: image::tiny(), command: IDLE })
     }
 
     /// Any container, in the background. Its working directory /work is a directory of the test's.

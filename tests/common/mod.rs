@@ -25,7 +25,7 @@ pub(crate) use watcher::Watcher;
 pub(crate) const DEADLINE: Duration = Duration::from_secs(90);
 
 /// Fails where the test is not root's: a test that is left out must be left out by name (`tests/run.sh --unprivileged`
-/// leaves out tests/live_*.rs and tests/faults_*.rs), never by itself.
+/// leaves out tests/live, tests/alone and tests/evasion), never by itself.
 pub(crate) fn need_root() {
     assert!(nix::unistd::geteuid().is_root(), "this test needs root: run tests/run.sh as root, or with --unprivileged");
 }

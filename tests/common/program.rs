@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use sha2::{Digest, Sha256};
 
@@ -86,8 +87,10 @@ pub(crate) fn disguised(milliseconds: u32) -> PathBuf {
 fn compile(name: &str, options: &[&str], source: &str) -> PathBuf {
     let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(source);
-    // Renamed when whole: several test programs may compile it at the same time.
-    let unfinished = program.with_extension(std::process::id().to_string());
+    // Renamed when whole: several tests, and test programs, may compile it at the same time.
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    let unfinished = program.with_extension(format!("{}-{count}", std::process::id()));
     run(Command::new("gcc").args(["-Wall", "-Wextra", "-Werror"]).args(options).arg("-o").arg(&unfinished).arg(source));
     std::fs::rename(&unfinished, &program).unwrap();
     program

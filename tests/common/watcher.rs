@@ -12,6 +12,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
+use super::alert::closed_execs;
 use super::{Alert, Shared};
 
 /// The program under test.
@@ -191,6 +192,11 @@ impl Watcher {
         // Its last words may be read after its end is known.
         let found = found.flatten().or_else(|| self.heard.look(find));
         found.unwrap_or_else(|| panic!("not said: {what}\n{}", self.story()))
+    }
+
+    /// Waits until the closed sessions of a container have counted so many execs.
+    pub(crate) fn await_counted(&self, container: &str, count: u64) {
+        self.await_alerts("all execs", |alerts| closed_execs(alerts, container) >= count);
     }
 
     /// Waits for the container's `opened`.

@@ -1,12 +1,9 @@
 //! Arguments made to break whoever reads or prints them: the alert comes, in time, as one valid line.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
-mod common;
-
-use common::docker::Held;
-use common::fuse::NeverAnswers;
-use common::watcher::Setup;
-use common::{Alert, Container, Watcher, program};
+use crate::common::docker::Held;
+use crate::common::fuse::NeverAnswers;
+use crate::common::watcher::Setup;
+use crate::common::{Alert, Container, Watcher, program};
 use nix::sys::signal::Signal;
 
 /// A container whose /work/gcc lives until released, so that its arguments can be read however late the reader comes.

@@ -1,14 +1,10 @@
 //! The process connector fails while the watcher runs: a stream that falls silent is told and opened anew, messages
 //! that the kernel drops are counted and told, and what happened meanwhile and still runs is found.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
-
-mod common;
 
 use std::process::Command;
 
-use common::docker::Plan;
-use common::watcher::Setup;
-use common::{Alert, Container, Watcher, image, program};
+use crate::common::watcher::Setup;
+use crate::common::{self, Alert, Container, Watcher, program};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -65,7 +61,8 @@ fn what_fanotify_saw_meanwhile_is_counted() {
     container.exec(&["./storm", "20", "/work/gcc"]);
     watcher.await_alert("sensor-degraded", is("sensor-degraded"));
     watcher.await_alert("sensor-recovered", is("sensor-recovered"));
-    let closed: Vec<Alert> = watcher.stop().into_iter().filter(|a| a.state() == "closed").collect();
+    let is_closed = |a: &Alert| a.is_of(&container.id) && a.state() == "closed";
+    let closed: Vec<Alert> = watcher.stop().into_iter().filter(is_closed).collect();
     // Those count by which it is found out.
     let execs: u64 = closed.iter().map(|a| a.number("ccwatch.session.execs")).sum();
     assert!((17..=21).contains(&execs), "{closed:?}");
@@ -75,9 +72,7 @@ fn what_fanotify_saw_meanwhile_is_counted() {
 /// Without a random stack two images of one process differ by their files alone.
 #[test]
 fn a_process_that_becomes_a_compiler_without_a_random_stack() {
-    let options = ["--security-opt", "seccomp=unconfined"].map(str::to_owned).to_vec();
-    let command = &["/usr/bin/storm", "1000000", "/none", "999000"];
-    let container = Container::run(&Plan { options, image: image::tiny(), command });
+    let container = Container::idle(&["--security-opt", "seccomp=unconfined"]);
     std::fs::copy(program::inside(), container.work().join("inside")).unwrap();
     std::fs::copy(program::disguised(400), container.work().join("tooled")).unwrap();
     let watcher = start();

@@ -1,16 +1,13 @@
 //! The watcher's own life: what ran before it, signals, a kill and the start after it, sensors switched off, and a
 //! storm of execs beside the one that matters.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
-
-mod common;
 
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use common::docker::Held;
-use common::watcher::Setup;
-use common::{Alert, Container, Watcher, eventually, program};
+use crate::common::docker::Held;
+use crate::common::watcher::Setup;
+use crate::common::{Alert, Container, Watcher, eventually, program};
 use nix::sys::signal::Signal;
 
 const ONE_OBJECT: &[(&str, u64)] = &[("gcc", 1), ("cc1", 1), ("as", 1)];

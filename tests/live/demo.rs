@@ -1,7 +1,5 @@
 //! The demo's container: it is made, it compiles, and nothing of it is left, however it ends. All of it needs root.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::PermissionsExt;

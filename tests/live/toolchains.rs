@@ -1,13 +1,10 @@
 //! Compilers of many languages, each the real one of this machine, shown to a container read-only: each is seen, with
 //! its family and toolchain.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
-
-mod common;
 
 use std::process::Command;
 
-use common::docker::Plan;
-use common::{Alert, Container, Watcher, image, run};
+use crate::common::docker::Plan;
+use crate::common::{Alert, Container, Watcher, image, run};
 
 const C: &str = "int main(void) { return 0; }\n";
 

@@ -1,13 +1,10 @@
 //! The watcher as a service: what it gives up, what it tells the service manager, what the alert stream tells of its own
 //! life.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
-
-mod common;
 
 use std::os::unix::net::UnixDatagram;
 
-use common::Alert;
-use common::watcher::Setup;
+use crate::common::watcher::Setup;
+use crate::common::{self, Alert};
 use nix::sys::signal::Signal;
 
 /// A line of every thread's /proc status, without its key.

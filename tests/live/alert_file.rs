@@ -1,12 +1,9 @@
 //! The alert file on a disk that is full: counted, told, and written again when there is room.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
-
-mod common;
 
 use std::path::Path;
 
-use common::watcher::Setup;
-use common::{Alert, Container, eventually};
+use crate::common::watcher::Setup;
+use crate::common::{self, Alert, Container, eventually};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 /// A small tmpfs, unmounted when dropped.

@@ -1,15 +1,12 @@
 //! Privileges and namespaces that are missing: the watcher says which, and does what is left to do.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
-
-mod common;
 
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-use common::docker::{Plan, docker};
-use common::watcher::{BINARY, Setup};
-use common::{Container, eventually, image, run, said};
+use crate::common::docker::{Plan, docker};
+use crate::common::watcher::{BINARY, Setup};
+use crate::common::{self, Container, eventually, image, run, said};
 
 const NOBODY: u32 = 65534;
 

@@ -1,11 +1,8 @@
 //! Delivery to a real rsyslog over its unix socket: what arrives, and that nothing is lost while it is away.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
-mod common;
-
-use common::rsyslog::{Line, Rsyslog};
-use common::watcher::Setup;
-use common::{Alert, Container};
+use crate::common::rsyslog::{Line, Rsyslog};
+use crate::common::watcher::Setup;
+use crate::common::{self, Alert, Container};
 
 fn setup(rsyslog: &Rsyslog) -> Setup {
     let target = format!("unix:{}", rsyslog.socket().display());
@@ -51,7 +48,7 @@ fn facility_tag_and_cookie_are_configured() {
     let ours = |line: &Line| line.message.contains("\"closed\"") && line.message.contains(&container.id);
     let line = rsyslog.await_line("closed", ours);
     assert_eq!((line.facility.as_str(), line.tag.as_str()), ("local3", "builds"));
-    let json = line.message.trim_start().strip_prefix("@cee:").expect("the cookie");
+    let json = line.message.trim_start().strip_prefix("@cee:").unwrap();
     assert!(Alert::parse(json).is_of(&container.id));
     watcher.stop();
 }

@@ -1,16 +1,13 @@
 //! Compilers under other names, and other programs under a compiler's: content tells, whatever they are called, on every
 //! kind of filesystem that a container has.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
-
-mod common;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use common::docker::Plan;
-use common::docker::put;
-use common::watcher::{BINARY, Setup};
-use common::{Alert, Container, Watcher, image, program, run};
+use crate::common::docker::Plan;
+use crate::common::docker::put;
+use crate::common::watcher::{BINARY, Setup};
+use crate::common::{Alert, Container, Watcher, image, program, run};
 
 const C: &str = "int main(void) { return 0; }\n";
 

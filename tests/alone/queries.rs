@@ -1,21 +1,11 @@
 //! Calls that only ask a compiler who it is: a liveness probe that runs `gcc --version` may not fill the log.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
-mod common;
-
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
-use common::{Alert, Container, Watcher};
-
-/// A question is answered within a millisecond: beside another test's builds the look at it may come too late.
-fn alone() -> MutexGuard<'static, ()> {
-    static ALONE: Mutex<()> = Mutex::new(());
-    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
-}
+use crate::alone;
+use crate::common::{Alert, Container, Watcher};
 
 #[test]
 fn a_liveness_probe_is_one_pair_and_a_sum_at_the_end() {
-    let _alone = alone();
+    let _turn = alone();
     let container = Container::start();
     let watcher = Watcher::start();
     let probe = || container.exec(&["gcc", "--version"]);
@@ -38,7 +28,7 @@ fn a_liveness_probe_is_one_pair_and_a_sum_at_the_end() {
 /// A question cannot cover the compile that follows it: in the same session the pair is about the compile.
 #[test]
 fn a_compile_after_a_query_is_graded_as_a_compile() {
-    let _alone = alone();
+    let _turn = alone();
     let container = Container::start();
     container.put("f.c", "int f;\n");
     let watcher = Watcher::start();
@@ -51,7 +41,7 @@ fn a_compile_after_a_query_is_graded_as_a_compile() {
 /// `-v` beside a source compiles, whatever else it looks like.
 #[test]
 fn a_verbose_compile_is_no_query() {
-    let _alone = alone();
+    let _turn = alone();
     let container = Container::start();
     container.put("f.c", "int f;\n");
     let watcher = Watcher::start();

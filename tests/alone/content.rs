@@ -1,11 +1,9 @@
 //! Files that are slow to read, or that are many: whose content is judged, nobody else waits for it.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
-mod common;
-
-use common::docker::Plan;
-use common::fuse::NeverAnswers;
-use common::{Container, Watcher, image, program, run};
+use crate::alone;
+use crate::common::docker::Plan;
+use crate::common::fuse::NeverAnswers;
+use crate::common::{Container, Watcher, image, program, run};
 
 /// This machine's compilers in a container.
 fn container() -> Container {
@@ -16,6 +14,7 @@ fn container() -> Container {
 /// Meanwhile a third executes a compiler, as new as those and under another name: its content is read, its alert comes.
 #[test]
 fn a_file_that_hangs_and_a_thousand_new_ones_delay_nobody() {
+    let _turn = alone();
     // Declared first, dropped after the server: a process that waits for it cannot be killed.
     let slow;
     let fuse = NeverAnswers::mount_program(program::hold());

@@ -1,26 +1,20 @@
 //! Programs on a FUSE filesystem: seen by a fanotify group of their own, and whoever answers for them, or does not, holds up
 //! nobody else.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
-mod common;
-
-use std::fs;
 use std::io::Write;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use common::docker::{Container, Plan};
-use common::watcher::Setup;
-use common::{Alert, Lines, image, program};
-use nix::fcntl::{Flock, FlockArg};
+use crate::alone;
+use crate::common::docker::Container;
+use crate::common::watcher::Setup;
+use crate::common::{self, Alert, Lines, alert, program};
 use nix::mount::{MntFlags, umount2};
 
 const STORM: u64 = 2000;
 
-/// A FUSE mount on the host that shows one program under any short name. Dropped, its server ends and it is unmounted. One
-/// at a time: a server that answers no watcher holds that of another test, too.
+/// A FUSE mount on the host that shows one program under any short name. Dropped, its server ends and it is unmounted.
 struct Far {
-    _alone: Flock<fs::File>,
     directory: tempfile::TempDir,
     server: Child,
     said: Lines,
@@ -32,15 +26,13 @@ impl Far {
     }
 
     fn with(file: &Path, options: &[&str]) -> Self {
-        let lock = fs::File::create(Path::new(env!("CARGO_TARGET_TMPDIR")).join("far.lock")).unwrap();
-        let alone = Flock::lock(lock, FlockArg::LockExclusive).unwrap();
         let directory = tempfile::Builder::new().prefix("ccwatch-test-").tempdir().unwrap();
         let mut command = Command::new(program::far());
         command.arg(directory.path()).arg(file).args(options).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut server = command.spawn().unwrap();
         let said = Lines::of(server.stdout.take().unwrap());
         said.await_line("mounted");
-        Self { _alone: alone, directory, server, said }
+        Self { directory, server, said }
     }
 
     fn order(&mut self, order: u8, answer: &str) {
@@ -50,8 +42,7 @@ impl Far {
 
     /// A container that waits, with the mount at /far.
     fn container(&self) -> Container {
-        let options = vec!["-v".to_owned(), format!("{}:/far", self.directory.path().display())];
-        container(options)
+        Container::idle(&["-v", &format!("{}:/far", self.directory.path().display())])
     }
 }
 
@@ -62,16 +53,6 @@ impl Drop for Far {
         let _ = self.server.wait();
         let _ = umount2(self.directory.path(), MntFlags::MNT_DETACH);
     }
-}
-
-fn container(options: Vec<String>) -> Container {
-    let command = &["/usr/bin/storm", "1000000", "/none", "999000"];
-    Container::run(&Plan { options, image: image::tiny(), command })
-}
-
-fn closed(alerts: &[Alert], container: &str) -> u64 {
-    let of = alerts.iter().filter(|a| a.is_of(container) && a.state() == "closed");
-    of.map(|a| a.number("ccwatch.session.execs")).sum()
 }
 
 /// What doctor says of the container, once it says `what`.
@@ -89,20 +70,22 @@ fn said(alert: &Alert, what: &str) -> bool {
 /// Without the connector, whose looks might find what its server makes live longer.
 #[test]
 fn a_storm_on_a_fuse_volume_seen_by_fanotify_alone() {
+    let _turn = alone();
     let far = Far::mount(program::tiny());
     let container = far.container();
     let setup = Setup::new().set("sensors", "proc-connector", "off").set("sensors", "procfs-poll", "off");
     let watcher = setup.start();
     await_coverage(&setup, &container, MARKED);
     container.exec(&["/usr/bin/storm", "2000", "/far/gcc"]);
-    watcher.await_alerts("all execs", |alerts| closed(alerts, &container.id) >= STORM);
+    watcher.await_counted(&container.id, STORM);
     let alerts = watcher.stop();
-    assert_eq!(closed(&alerts, &container.id), STORM);
+    assert_eq!(alert::closed_execs(&alerts, &container.id), STORM);
     assert!(alerts.iter().filter(|a| a.state() == "closed").all(|a| a.at("ccwatch.known_by")[0] == "fanotify"));
 }
 
 #[test]
 fn a_storm_on_a_fuse_volume() {
+    let _turn = alone();
     let far = Far::mount(program::tiny());
     let container = far.container();
     let setup = Setup::new();
@@ -113,13 +96,14 @@ fn a_storm_on_a_fuse_volume() {
         setup.coverage().first().filter(|line| line.contains("rests in a storm (lazy)")).cloned()
     });
     container.exec(&["/usr/bin/storm", "2000", "/far/gcc"]);
-    watcher.await_alerts("all execs", |alerts| closed(alerts, &container.id) >= STORM);
-    assert_eq!(closed(&watcher.stop(), &container.id), STORM);
+    watcher.await_counted(&container.id, STORM);
+    assert_eq!(alert::closed_execs(&watcher.stop(), &container.id), STORM);
 }
 
 /// A compiler by its content, under a name that says nothing: read anew at each exec, by somebody who may hang.
 #[test]
 fn a_disguised_compiler_on_a_fuse_volume() {
+    let _turn = alone();
     let far = Far::mount(&program::disguised(0));
     let container = far.container();
     let setup = Setup::new();
@@ -128,16 +112,17 @@ fn a_disguised_compiler_on_a_fuse_volume() {
     container.exec(&["/usr/bin/storm", "1", "/far/tool"]);
     watcher.await_closed(&container.id);
     container.exec(&["/usr/bin/storm", "1", "/far/tool"]);
-    watcher.await_alerts("both", |alerts| closed(alerts, &container.id) >= 2);
+    watcher.await_alerts("both", |alerts| alert::closed_execs(alerts, &container.id) >= 2);
     watcher.stop();
 }
 
 /// The server answers everybody but the watcher.
 #[test]
 fn a_server_that_never_answers_holds_nobody_else() {
+    let _turn = alone();
     let mut far = Far::mount(program::tiny());
     let container = far.container();
-    let other = self::container(vec![]);
+    let other = Container::idle(&[]);
     let setup = Setup::new();
     let watcher = setup.start();
     await_coverage(&setup, &container, MARKED);
@@ -145,7 +130,7 @@ fn a_server_that_never_answers_holds_nobody_else() {
     container.exec(&["/usr/bin/storm", "5", "/far/gcc"]);
     far.said.await_line("held");
     other.exec(&["/usr/bin/storm", "2000", "/usr/bin/gcc"]);
-    watcher.await_alerts("the other's execs", |alerts| closed(alerts, &other.id) >= STORM);
+    watcher.await_alerts("the other's execs", |alerts| alert::closed_execs(alerts, &other.id) >= STORM);
     watcher.await_alert("that it is held", |alert| said(alert, "sensor-degraded"));
     let held = "by the connector alone: /far (fuse: a server holds up what reads of such filesystems)";
     let line = await_coverage(&setup, &container, held);
@@ -162,10 +147,11 @@ fn a_server_that_never_answers_holds_nobody_else() {
 /// The server does not even answer whoever marks its mount: that is left, and everything else marked.
 #[test]
 fn a_server_that_never_answers_holds_no_mark_of_others() {
+    let _turn = alone();
     let mut far = Far::with(program::tiny(), &["strict"]);
     far.order(b'h', "holding");
     let container = far.container();
-    let other = self::container(vec!["--tmpfs".to_owned(), "/memory:exec".to_owned()]);
+    let other = Container::idle(&["--tmpfs", "/memory:exec"]);
     let setup = Setup::new();
     let watcher = setup.start();
     far.said.await_line("held");
@@ -182,6 +168,7 @@ fn a_server_that_never_answers_holds_no_mark_of_others() {
 /// It ends in time while a server holds its event, and while one holds the content of a compiler that lives.
 #[test]
 fn a_watcher_ends_though_a_server_never_answers() {
+    let _turn = alone();
     let mut far = Far::mount(&program::disguised(60_000));
     let container = far.container();
     let setup = Setup::new();

@@ -1,12 +1,9 @@
 //! Builds of many files in a real container: a thousand execs are two alerts, and every exec is in their counts.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
-
-mod common;
 
 use std::fmt::Write as _;
 
-use common::watcher::Setup;
-use common::{Alert, Container, Watcher};
+use crate::common::watcher::Setup;
+use crate::common::{self, Alert, Container, Watcher};
 
 /// Writes `count` small C files.
 fn sources(container: &Container, count: u32) {

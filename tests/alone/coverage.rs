@@ -1,14 +1,12 @@
 //! `ccwatch doctor` beside a running watcher: which sensors cover each container, by which mark, and what they miss.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
-
-mod common;
 
 use std::fs;
 use std::process::Command;
 
-use common::docker::{Container, Plan};
-use common::watcher::{BINARY, Setup};
-use common::{image, program, said};
+use crate::alone;
+use crate::common::docker::{Container, IDLE, Plan};
+use crate::common::watcher::{BINARY, Setup};
+use crate::common::{self, image, program, said};
 
 /// What doctor says of one container.
 fn line_of(setup: &Setup, id: &str) -> Option<String> {
@@ -17,9 +15,8 @@ fn line_of(setup: &Setup, id: &str) -> Option<String> {
 
 #[test]
 fn doctor_lists_what_covers_each_container() {
-    let options = vec!["--tmpfs".to_owned(), "/memory:exec".to_owned()];
-    let command = &["/usr/bin/storm", "1000000", "/none", "999000"];
-    let container = Container::run(&Plan { options, image: image::tiny(), command });
+    let _turn = alone();
+    let container = Container::idle(&["--tmpfs", "/memory:exec"]);
     let setup = Setup::new();
     let watcher = setup.start();
     // What was executed before the marks stood keeps the connector eager for a while.
@@ -36,6 +33,7 @@ fn doctor_lists_what_covers_each_container() {
 /// table of the container's mounts tells that the connector alone would see it.
 #[test]
 fn the_connector_does_not_rest_while_it_alone_covers_a_mount() {
+    let _turn = alone();
     let work = tempfile::Builder::new().prefix("ccwatch-test-").tempdir().unwrap();
     fs::copy(program::never_answers(), work.path().join("never_answers")).unwrap();
     fs::create_dir(work.path().join("far")).unwrap();
@@ -67,11 +65,11 @@ fn the_connector_does_not_rest_while_it_alone_covers_a_mount() {
 /// Where opens are all that the kernel reports, the container's /dev is marked too: opens of devices are not reported.
 #[test]
 fn a_program_in_dev_by_its_opens() {
+    let _turn = alone();
     let work = tempfile::Builder::new().prefix("ccwatch-test-").tempdir().unwrap();
     fs::copy(program::tiny(), work.path().join("gcc")).unwrap();
     fs::copy(program::inside(), work.path().join("inside")).unwrap();
-    let command = &["/usr/bin/storm", "1000000", "/none", "999000"];
-    let container = Container::run_in(&Plan { options: vec![], image: image::tiny(), command }, work);
+    let container = Container::run_in(&Plan { options: vec![], image: image::tiny(), command: IDLE }, work);
     container.exec(&["./inside", "load", "gcc", "put", "/dev/gcc"]);
     let setup = Setup::new().set("sensors", "fanotify", "open");
     let watcher = setup.start();

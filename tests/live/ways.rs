@@ -1,10 +1,7 @@
 //! The ways in which Linux executes a file: each is counted once, in its container, whatever path led to it.
-#![allow(clippy::unwrap_used)]
 
-mod common;
-
-use common::docker::Plan;
-use common::{Container, Watcher, image};
+use crate::common::docker::Plan;
+use crate::common::{Container, Watcher, image};
 
 /// What happens in the container's shell.
 const WAYS: [(&str, &str); 9] = [

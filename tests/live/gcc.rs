@@ -1,11 +1,8 @@
 //! One `gcc hello.c -o hello` in a real container, by every way it can come there: two alerts, every program counted,
-//! every fact of the contract that a process' short life allows. Builds of many files are live_builds.rs's.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+//! every fact of the contract that a process' short life allows. Builds of many files are builds.rs's.
 
-mod common;
-
-use common::docker::{Plan, put};
-use common::{Alert, Container, Watcher, image};
+use crate::common::docker::{Plan, put};
+use crate::common::{self, Alert, Container, Watcher, image};
 
 const HELLO: &str = "#include <stdio.h>\nint main(void) { return puts(\"hello\") < 0; }\n";
 

@@ -3,6 +3,7 @@
 //! against it (src/sensor/without.rs), and then it is missed: so that is what it was.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::print_stdout)]
 
+#[path = "../common/mod.rs"]
 mod common;
 
 use std::fs;
@@ -10,11 +11,11 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use common::docker::{Container, Plan, docker};
+use common::docker::{Container, docker};
 use common::watcher::{Setup, Watcher};
-use common::{Alert, image, program};
+use common::{Alert, program};
 
-/// Every watcher sees every container.
+/// One watcher's marks and leases would stand against what another one is tried without.
 fn alone() -> MutexGuard<'static, ()> {
     static TURN: Mutex<()> = Mutex::new(());
     TURN.lock().unwrap_or_else(PoisonError::into_inner)
@@ -34,9 +35,7 @@ impl Stage {
         let mut all = vec!["--cap-add", "SYS_ADMIN", "--security-opt", "seccomp=unconfined"];
         all.extend(["--tmpfs", "/memory:exec"]);
         all.extend(options);
-        let options = all.into_iter().map(str::to_owned).collect();
-        let command = &["/usr/bin/storm", "1000000", "/none", "999000"];
-        let container = Container::run(&Plan { options, image: image::tiny(), command });
+        let container = Container::idle(&all);
         let copy = |from: &Path, name: &str| fs::copy(from, container.work().join(name)).unwrap();
         copy(program::inside(), "inside");
         copy(program::storm(), "storm");
@@ -44,7 +43,7 @@ impl Stage {
         for milliseconds in [0, 1, 20] {
             copy(&program::disguised(milliseconds), &format!("compile-{milliseconds}"));
         }
-        let watcher = Setup::new().without(without).start();
+        let watcher = Setup::new().set("session", "gap", "1s").without(without).start();
         Self { container, watcher }
     }
 
@@ -54,6 +53,11 @@ impl Stage {
 
     fn storm(&self, count: u64, program: &str) {
         self.container.exec(&["./storm", &count.to_string(), program]);
+    }
+
+    /// Executes a file often enough for it to be read, and ignored where that is allowed.
+    fn use_for_a_while(&self, program: &str) {
+        self.container.exec(&["./storm", "100", program, "5000"]);
     }
 
     /// Executes a file until its execs are ignored.
@@ -69,7 +73,7 @@ impl Stage {
             lines.iter().any(|line| line.starts_with(&mark) && line.contains("ignored_mask:1000"))
         };
         common::eventually("its execs are ignored", || {
-            self.storm(10, path);
+            self.use_for_a_while(path);
             is_ignored().then_some(())
         });
     }
@@ -147,9 +151,7 @@ fn overwritten_through_a_mapping_that_was_kept() {
         let acts = ["./inside", "load", "compile-0", "map", "/usr/bin/tool", "say", "mapped", "wait", "store", "say"];
         let mut held = stage.container.hold(&[&acts[..], &["stored", "wait"]].concat());
         held.await_line("mapped");
-        for _ in 0..20 {
-            stage.storm(10, "/usr/bin/tool");
-        }
+        stage.use_for_a_while("/usr/bin/tool");
         held.write(b"x");
         held.await_line("stored");
         stage.storm(EXECS, "/usr/bin/tool");
@@ -166,9 +168,7 @@ fn overwritten_after_it_was_read_through_a_mapping() {
         let acts = ["./inside", "load", "compile-0", "map", "/usr/bin/tool", "touch", "say", "mapped", "wait"];
         let mut held = stage.container.hold(&[&acts[..], &["store", "say", "stored", "wait"]].concat());
         held.await_line("mapped");
-        for _ in 0..20 {
-            stage.storm(10, "/usr/bin/tool");
-        }
+        stage.use_for_a_while("/usr/bin/tool");
         held.write(b"x");
         held.await_line("stored");
         stage.storm(EXECS, "/usr/bin/tool");
@@ -187,18 +187,14 @@ fn overwritten_in_an_inode_that_was_another_files() {
     common::eventually("a new file has the old one's inode", || {
         stage.inside(&["load", "tool", "put", "/file"]);
         let before = inode();
-        for _ in 0..20 {
-            stage.storm(10, "/file");
-        }
+        stage.use_for_a_while("/file");
         stage.inside(&["load", "tool", "put", "/file"]);
         (inode() == before).then_some(())
     });
     let acts = ["./inside", "load", "compile-0", "map", "/file", "touch", "say", "mapped", "wait"];
     let mut held = stage.container.hold(&[&acts[..], &["store", "say", "stored", "wait"]].concat());
     held.await_line("mapped");
-    for _ in 0..20 {
-        stage.storm(10, "/file");
-    }
+    stage.use_for_a_while("/file");
     held.write(b"x");
     held.await_line("stored");
     stage.storm(EXECS, "/file");
@@ -248,9 +244,7 @@ fn a_hard_link_of_a_compilers_name() {
     assert_seen("a hard link", "links", EXECS, |stage| {
         // It has two names before it is first executed: an ignored file cannot be told from its copy afterwards.
         stage.inside(&["load", "tool", "put", "/memory/tool", "link", "/memory/tool", "/memory/cc"]);
-        for _ in 0..20 {
-            stage.storm(10, "/memory/tool");
-        }
+        stage.use_for_a_while("/memory/tool");
         stage.storm(EXECS, "/memory/cc");
     });
 }
@@ -285,9 +279,7 @@ fn copied_up() {
     assert_seen("a copy-up", "write-marks,layers", EXECS, |stage| {
         stage.warm("/usr/bin/tool");
         stage.inside(&["chmod", "/usr/bin/tool"]);
-        for _ in 0..5 {
-            stage.storm(10, "/usr/bin/tool");
-        }
+        stage.use_for_a_while("/usr/bin/tool");
         stage.inside(&["load", "compile-0", "overwrite", "mapping", "/usr/bin/tool"]);
         stage.storm(EXECS, "/usr/bin/tool");
     });

@@ -1,16 +1,13 @@
 //! What a container mounts beside its image: programs on volumes, bind mounts and tmpfs, in its own mount namespace and
 //! in those made below it, are counted to the last, and nothing of it is kept alive.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
-
-mod common;
 
 use std::fs;
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-use common::docker::{Container, Plan, docker};
-use common::watcher::{Setup, Watcher};
-use common::{Alert, Lines, image, program};
+use crate::common::docker::{Container, Plan, docker};
+use crate::common::watcher::{Setup, Watcher};
+use crate::common::{self, Alert, Lines, alert, image, program};
 
 /// Long enough for what is awaited to be a matter of marks and not of luck.
 const STORM: u64 = 2000;
@@ -20,25 +17,23 @@ const PRIVILEGES: &[&str] = &["--cap-add", "SYS_ADMIN", "--security-opt", "secco
 
 /// A container that waits, with the programs of these tests in /work, which is a bind mount.
 fn container(options: &[&str]) -> Container {
-    let options = options.iter().map(|o| (*o).to_owned()).collect();
-    let command = &["/usr/bin/storm", "1000000", "/none", "999000"];
-    let container = Container::run(&Plan { options, image: image::tiny(), command });
+    let container = Container::idle(options);
     for (name, file) in [("inside", program::inside()), ("storm", program::storm()), ("gcc", program::tiny())] {
         fs::copy(file, container.work().join(name)).unwrap();
     }
     container
 }
 
-fn closed(alerts: &[Alert], container: &str) -> u64 {
-    let of = alerts.iter().filter(|a| a.is_of(container) && a.state() == "closed");
-    of.map(|a| a.number("ccwatch.session.execs")).sum()
-}
-
 /// Runs a storm of a program: all of it is counted, and fanotify has seen it.
 fn assert_counted(watcher: &Watcher, container: &Container, before: u64, command: &[&str]) {
     container.exec(command);
-    watcher.await_alerts("all execs", |alerts| closed(alerts, &container.id) >= before + STORM);
-    assert_eq!(closed(&watcher.alerts(), &container.id), before + STORM, "{command:?}\n{}", watcher.story());
+    watcher.await_counted(&container.id, before + STORM);
+    assert_eq!(
+        alert::closed_execs(&watcher.alerts(), &container.id),
+        before + STORM,
+        "{command:?}\n{}",
+        watcher.story()
+    );
 }
 
 /// Whether the watcher sees a mount namespace through this process.
@@ -85,7 +80,7 @@ fn an_entrypoint_on_a_volume() {
         })
         .collect();
     for container in &containers {
-        watcher.await_alerts("one exec", |alerts| closed(alerts, &container.id) >= 1);
+        watcher.await_alerts("one exec", |alerts| alert::closed_execs(alerts, &container.id) >= 1);
     }
     watcher.stop();
 }
@@ -132,8 +127,8 @@ fn a_cloned_namespace_with_a_tmpfs_of_its_own() {
     });
     held.write(b"x");
     assert!(held.release());
-    watcher.await_alerts("all execs", |alerts| closed(alerts, &container.id) >= STORM);
-    assert_eq!(closed(&watcher.stop(), &container.id), STORM);
+    watcher.await_alerts("all execs", |alerts| alert::closed_execs(alerts, &container.id) >= STORM);
+    assert_eq!(alert::closed_execs(&watcher.stop(), &container.id), STORM);
 }
 
 /// Its first process has the host's root directory, as monitors have that are given the host's files: what that sees, and
@@ -278,8 +273,8 @@ fn a_bare_sandbox() {
     });
     child.stdin.take().unwrap().write_all(b"x").unwrap();
     assert!(child.wait().unwrap().success());
-    watcher.await_alerts("all execs", |alerts| closed(alerts, &id) >= STORM);
-    assert_eq!(closed(&watcher.stop(), &id), STORM);
+    watcher.await_alerts("all execs", |alerts| alert::closed_execs(alerts, &id) >= STORM);
+    assert_eq!(alert::closed_execs(&watcher.stop(), &id), STORM);
 }
 
 /// What a container mounted is gone with it, and no namespace of it outlives it.
@@ -289,7 +284,7 @@ fn nothing_is_kept_alive() {
     let watcher = Watcher::start();
     container.exec(&["./inside", "load", "gcc", "tmpfs", "/fresh", "put", "/fresh/gcc"]);
     container.exec(&["./storm", "10", "/fresh/gcc"]);
-    watcher.await_alerts("its execs", |alerts| closed(alerts, &container.id) >= 10);
+    watcher.await_alerts("its execs", |alerts| alert::closed_execs(alerts, &container.id) >= 10);
     let id = container.id.clone();
     let pid = common::run(docker().args(["inspect", "-f", "{{.State.Pid}}", &id]));
     assert!(is_held(&watcher, &pid), "its mounts are watched through its first process");

@@ -1,0 +1,21 @@
+//! The live tests that need the machine for themselves, one after another: every watcher sees every container, so the
+//! storm of one would be all others' too. As root, with a real Docker Engine; `tests/run.sh` starts one.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod content;
+mod coverage;
+mod far;
+mod queries;
+mod queue;
+mod storms;
+
+/// The turn of one test, until it is dropped.
+fn alone() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}

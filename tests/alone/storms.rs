@@ -1,0 +1,168 @@
+//! Programs that live 30 microseconds: each is counted, and with the right container, in a real Docker container. In
+//! each of the ways in which kernels let fanotify see execs; those of older ones are forced on this one.
+
+use crate::alone;
+use crate::common::docker::{Container, Plan, docker};
+use crate::common::watcher::{Setup, Watcher};
+use crate::common::{alert, image, run};
+
+/// Exec events with mount marks, as on RHEL 8's 4.18.
+fn by_mount() -> Setup {
+    Setup::new().without("filesystem-marks")
+}
+
+/// Open events with mount marks, as before 5.0.
+fn by_open() -> Setup {
+    Setup::new().set("sensors", "fanotify", "open")
+}
+
+fn tiny(command: &[&str]) -> Container {
+    Container::run(&Plan { options: vec![], image: image::tiny(), command })
+}
+
+fn storm(container: &Container, count: u64, program: &str) {
+    container.exec_with(&["-w", "/"], &["/usr/bin/storm", &count.to_string(), program]);
+}
+
+/// Storms in a container that ran before, innocent ones in between.
+fn storms(setup: &Setup) {
+    let _turn = alone();
+    let container = Container::idle(&[]);
+    let watcher = setup.start();
+    for _ in 0..5 {
+        storm(&container, 5000, "/usr/bin/tool");
+        storm(&container, 20_000, "/usr/bin/gcc");
+    }
+    watcher.await_counted(&container.id, 100_000);
+    let alerts = watcher.stop();
+    assert_eq!(alert::closed_execs(&alerts, &container.id), 100_000);
+    let lost = alerts.iter().find(|a| a.text("event.action") == "events-lost");
+    assert!(lost.is_none(), "{lost:?}");
+}
+
+/// Containers that live some milliseconds, one after another and fifty at once, and one that is removed in its storm.
+fn short_lives(setup: &Setup) {
+    let _turn = alone();
+    // Made before, as the image is made but once.
+    image::tiny();
+    let watcher = setup.start();
+    let mut containers = Vec::new();
+    for _ in 0..5 {
+        let one = tiny(&["/usr/bin/gcc"]);
+        // On a busy machine its EXEC may come after the alert has gone; it is counted all the same.
+        watcher.await_opened(&one.id);
+        containers.push(one);
+    }
+    containers.extend(std::thread::scope(|scope| {
+        let runs: Vec<_> = (0..50).map(|_| scope.spawn(|| tiny(&["/usr/bin/gcc"]))).collect();
+        runs.into_iter().map(|run| run.join().unwrap()).collect::<Vec<_>>()
+    }));
+    let stormy = Container::idle(&[]);
+    storm(&stormy, 5000, "/usr/bin/gcc");
+    let id = stormy.id.clone();
+    drop(stormy);
+    watcher.await_counted(&id, 5000);
+    for container in &containers {
+        watcher.await_counted(&container.id, 1);
+    }
+    let alerts = watcher.stop();
+    assert_eq!(alert::closed_execs(&alerts, &id), 5000);
+    for container in &containers {
+        assert_eq!(alert::closed_execs(&alerts, &container.id), 1, "{}", container.id);
+    }
+}
+
+#[test]
+fn storms_by_filesystem() {
+    storms(&Setup::new());
+}
+
+#[test]
+fn storms_by_mount() {
+    storms(&by_mount());
+}
+
+#[test]
+fn storms_by_open() {
+    storms(&by_open());
+}
+
+#[test]
+fn short_lives_by_filesystem() {
+    short_lives(&Setup::new());
+}
+
+#[test]
+fn short_lives_by_mount() {
+    short_lives(&by_mount());
+}
+
+#[test]
+fn short_lives_by_open() {
+    short_lives(&by_open());
+}
+
+/// A compiler that is opened, copied and searched is not executed.
+#[test]
+fn an_opened_compiler_is_no_exec() {
+    let _turn = alone();
+    let container = Container::start();
+    let watcher = by_open().start();
+    for command in ["exec 3</usr/bin/gcc; exec /bin/ls /", "cp /usr/bin/gcc /tmp/other", "grep -q x /usr/bin/gcc; true"]
+    {
+        let again = format!("for i in 1 2 3 4 5 6 7 8 9 10; do ({command}); done");
+        container.exec(&["sh", "-c", &again]);
+        container.exec(&["sh", "-c", command]);
+    }
+    container.put("a.c", "int a;\n");
+    container.exec(&["gcc", "-c", "a.c"]);
+    let closed = watcher.await_closed(&container.id);
+    closed.assert_counts(&[("gcc", 1), ("cc1", 1), ("as", 1)]);
+    let alerts = watcher.stop();
+    let alerts: Vec<_> = alerts.iter().filter(|a| a.is_of(&container.id)).collect();
+    assert_eq!(alerts.len(), 2, "{alerts:#?}");
+}
+
+/// What is no compiler is silent, however often it runs.
+#[test]
+fn a_storm_of_tools_is_silent() {
+    let _turn = alone();
+    let container = Container::idle(&[]);
+    let watcher = Watcher::start();
+    storm(&container, 5000, "/usr/bin/tool");
+    storm(&container, 10, "/usr/bin/gcc");
+    watcher.await_counted(&container.id, 10);
+    assert_eq!(alert::closed_execs(&watcher.stop(), &container.id), 10);
+}
+
+/// A container can be removed, and its filesystem unmounted, while it is watched.
+#[test]
+fn nothing_is_kept_alive() {
+    let _turn = alone();
+    let watcher = Watcher::start();
+    let container = Container::idle(&[]);
+    storm(&container, 100, "/usr/bin/gcc");
+    let merged = run(docker().args(["inspect", "-f", "{{.GraphDriver.Data.MergedDir}}", &container.id]));
+    let id = container.id.clone();
+    run(docker().args(["stop", "-t", "0", &id]));
+    run(docker().args(["rm", &id]));
+    assert!(!std::path::Path::new(&merged).exists(), "{merged}");
+    watcher.await_counted(&id, 100);
+    watcher.stop();
+}
+
+/// Without the connector nothing tells whether an exec succeeded: it is counted, and says so.
+#[test]
+fn without_the_connector_execs_are_attempts() {
+    let _turn = alone();
+    let container = Container::idle(&[]);
+    let watcher = Setup::new().set("sensors", "proc-connector", "off").set("sensors", "procfs-poll", "off").start();
+    storm(&container, 1000, "/usr/bin/gcc");
+    watcher.await_counted(&container.id, 1000);
+    let alerts = watcher.stop();
+    let last = alerts.iter().rfind(|a| a.is_of(&container.id)).unwrap();
+    assert_eq!(last.number("ccwatch.session.execs"), 1000);
+    assert_eq!(last.at("ccwatch.session.exact"), false);
+    assert_eq!(last.at("ccwatch.confirmed"), false);
+    assert_eq!(last.list("ccwatch.known_by"), ["fanotify"]);
+}
