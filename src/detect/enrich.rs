@@ -22,7 +22,8 @@ use crate::fingerprint::{
     Content, ContentSays, Database, Invocation, Recognition, SharedDatabase, argfile, loaded, memory,
 };
 use crate::host::ancestry::{Kin, climb};
-use crate::host::process::{Arguments, Proc, ProcessDir, file_id, file_status, mount_number};
+use crate::host::file::{file_id, file_status, mount_number};
+use crate::host::process::{Arguments, Proc, ProcessDir};
 use crate::host::rooted::Resolver;
 use crate::host::stat::Status;
 use crate::host::worker::Ticket;

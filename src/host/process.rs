@@ -4,20 +4,19 @@
 use std::ffi::CStr;
 use std::io::{self, BufRead, BufReader, Read};
 use std::ops::Range;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::fcntl::{OFlag, openat, readlinkat};
 use nix::sys::stat::Mode;
 
 use crate::error::{Error, Result};
-use crate::event::{Field, FileId, Missing, MountNumber, Namespace, Pid, RootId, Stat};
+use crate::event::{Field, FileId, Missing, Namespace, Pid, RootId, Stat};
+use crate::host::file::{file_id, file_status};
 use crate::host::maps;
 use crate::host::stat::{Status, parse_stat, parse_status};
-use crate::sys::file::{self, FileStatus};
 
 /// Larger than any stat, status, cgroup or uid_map that a sane system shows.
 const SMALL_FILE: usize = 64 << 10;
@@ -62,25 +61,6 @@ fn path_flags() -> OFlag {
 
 pub(super) fn os(error: nix::Error) -> Missing {
     Missing::from_os(&io::Error::from(error))
-}
-
-static HAS_STATX: AtomicBool = AtomicBool::new(true);
-
-/// The state of `path` below `dir` without waiting for a file server, where the kernel can.
-///
-/// # Errors
-/// The kernel's.
-pub fn file_status(dir: BorrowedFd<'_>, path: &CStr) -> io::Result<FileStatus> {
-    if HAS_STATX.load(Ordering::Relaxed) {
-        match file::status_cached(dir, path) {
-            // ENOSYS: older than 4.11; EPERM: a seccomp filter that does not know the call.
-            Err(e) if matches!(e.raw_os_error(), Some(libc::ENOSYS | libc::EPERM)) => {
-                HAS_STATX.store(false, Ordering::Relaxed);
-            }
-            other => return other,
-        }
-    }
-    file::status(dir, path)
 }
 
 impl Proc {
@@ -153,28 +133,6 @@ impl Proc {
 }
 
 pub(super) const DELETED: &[u8] = b" (deleted)";
-
-/// The part of a file's state that tells one content from another.
-pub fn file_id(s: FileStatus) -> FileId {
-    FileId { dev: s.dev, ino: s.ino, size: s.size, mtime_ns: s.mtime_ns, ctime_ns: s.ctime_ns }
-}
-
-/// The mount through which a file was reached, where the kernel says that with its state.
-pub fn mount_number(s: FileStatus) -> Option<MountNumber> {
-    s.mount.map(MountNumber)
-}
-
-/// The number of an open file's mount as mountinfo has it, from /proc/self/fdinfo; `None` before 3.15.
-pub fn mount_of_descriptor(file: BorrowedFd<'_>) -> Option<u64> {
-    let text = std::fs::read(format!("/proc/self/fdinfo/{}", file.as_raw_fd())).ok()?;
-    mountinfo_number(&text)
-}
-
-/// In the text of /proc/self/fdinfo/N.
-fn mountinfo_number(fdinfo: &[u8]) -> Option<u64> {
-    let line = fdinfo.split(|b| *b == b'\n').find_map(|line| line.strip_prefix(b"mnt_id:"))?;
-    std::str::from_utf8(line).ok()?.trim().parse().ok()
-}
 
 /// The name of a process' file: its number and `file`.
 pub(super) fn below<'b>(pid: Pid, file: &[u8], buffer: &'b mut [u8; NAME]) -> Field<&'b CStr> {
@@ -401,17 +359,6 @@ mod tests {
     }
 
     #[test]
-    fn a_descriptor_tells_its_mount() {
-        assert_eq!(mountinfo_number(b"pos:\t0\nflags:\t010000000\nmnt_id:\t47\nino:\t2\n"), Some(47));
-        assert_eq!(mountinfo_number(b"pos:\t0\nflags:\t0100000\n"), None, "before 3.15");
-        let root = std::fs::File::open("/").unwrap();
-        let table = procfs::process::Process::myself().unwrap().mountinfo().unwrap();
-        let number = mount_of_descriptor(root.as_fd()).unwrap();
-        let at = table.into_iter().find(|mount| mount.mnt_id.cast_unsigned() == u32::try_from(number).unwrap());
-        assert_eq!(at.unwrap().mount_point, Path::new("/"));
-    }
-
-    #[test]
     fn pids_are_given_to_processes_and_threads() {
         let proc = Proc::open(Path::new("/proc")).unwrap();
         let thread = || (Pid(nix::unistd::gettid().as_raw()), proc.newest_pid().unwrap());
@@ -521,15 +468,5 @@ mod tests {
         assert_eq!(read(&vec![b'B'; 8 << 20]), None);
         std::fs::remove_file(dir.join("environ")).unwrap();
         assert_eq!(proc.process(Pid(7)).unwrap().variable(b"B="), Err(Missing::Gone));
-    }
-
-    #[test]
-    fn both_kinds_of_stat_serve() {
-        let root = std::fs::File::open("/").unwrap();
-        let by_statx = file_status(root.as_fd(), c"").unwrap();
-        HAS_STATX.store(false, Ordering::Relaxed);
-        let by_fstatat = file_status(root.as_fd(), c"").unwrap();
-        HAS_STATX.store(true, Ordering::Relaxed);
-        assert_eq!((by_statx.dev, by_statx.ino), (by_fstatat.dev, by_fstatat.ino));
     }
 }

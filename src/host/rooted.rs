@@ -12,7 +12,7 @@ use nix::sys::stat::{Mode, SFlag, fstat};
 
 use crate::event::{Field, Missing};
 use crate::host::bounded;
-use crate::host::process::mount_of_descriptor;
+use crate::host::file::mount_of_descriptor;
 
 /// Links followed in one path, as the kernel has it (MAXSYMLINKS, include/linux/namei.h).
 const MAX_LINKS: usize = 40;

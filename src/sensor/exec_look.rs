@@ -12,7 +12,8 @@ use crate::event::{
     Stat,
 };
 use crate::host::clock::{self, Ticks};
-use crate::host::process::{Proc, ProcessDir, file_id, mount_number, mount_of_descriptor};
+use crate::host::file::{file_id, mount_number, mount_of_descriptor};
+use crate::host::process::{Proc, ProcessDir};
 use crate::sensor::Triage;
 use crate::sensor::ledger::Image;
 use crate::sensor::mounts::Mounts;

@@ -18,7 +18,7 @@ use super::{Mounted, reach};
 use crate::error::{Error, Result};
 use crate::event::MountNumber;
 use crate::host::clock;
-use crate::host::process::mount_number;
+use crate::host::file::mount_number;
 use crate::sensor::fanotify::group::{Group, Way};
 
 /// A table of 100,000 mounts.

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use nix::sys::stat::fstat;
 
 use crate::event::{FileId, Missing};
-use crate::host::process::{file_id, file_status};
+use crate::host::file::{file_id, file_status};
 use crate::host::{bounded, rooted};
 use crate::sensor::mounts::mountinfo::{Mount, lower_directories};
 use crate::sys::file::{FileStatus, has_no_writer};

@@ -10,7 +10,7 @@ use super::mountinfo::Mount;
 use super::space::Tools;
 use crate::event::{Look, MountNumber, MountedId};
 use crate::host::clock;
-use crate::host::process::mount_number;
+use crate::host::file::mount_number;
 use crate::sensor::fanotify::group::Way;
 use crate::sys::file::FileStatus;
 

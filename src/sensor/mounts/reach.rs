@@ -12,7 +12,7 @@ use nix::sys::stat::Mode;
 
 use super::mountinfo::Mount;
 use crate::event::Missing;
-use crate::host::process::{file_status, mount_number, mount_of_descriptor};
+use crate::host::file::{file_status, mount_number, mount_of_descriptor};
 use crate::host::rooted;
 use crate::sensor::without::{Part, without};
 use crate::sys::file::FileStatus;
