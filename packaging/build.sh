@@ -154,6 +154,7 @@ d
 }" packaging/deb/copyright >"$work/copyright"
 put "$work/copyright" /usr/share/doc/ccwatch/copyright
 for script in postinst prerm postrm; do install -m 755 "packaging/deb/$script" "$tree/DEBIAN/$script"; done
+install -m 644 packaging/deb/triggers "$tree/DEBIAN/triggers"
 (cd "$tree" && find etc -type f | LC_ALL=C sort | sed 's,^,/,') >"$tree/DEBIAN/conffiles"
 (cd "$tree" && find . -path ./DEBIAN -prune -o -path ./etc -prune -o -type f -print0 | LC_ALL=C sort -z |
     xargs -0 md5sum | sed 's,  \./,  ,') >"$tree/DEBIAN/md5sums"

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::{fs, io};
 
-use clap::{Command, CommandFactory};
+use clap::{ArgAction, Command, CommandFactory};
 use clap_complete::Shell;
 use clap_complete::aot::generate;
 
@@ -96,7 +96,7 @@ fn leaves<'a>(path: &str, command: &'a Command) -> Vec<(String, &'a Command)> {
     all
 }
 
-/// Its options and operands in one line.
+/// Its options and operands in one line: what can be left out in brackets, what can be given again with dots.
 fn usage(command: &Command) -> String {
     let mut line = String::new();
     for argument in command.get_arguments().filter(|argument| !matches!(argument.get_id().as_str(), "help" | "version"))
@@ -104,13 +104,16 @@ fn usage(command: &Command) -> String {
         let value = argument.get_value_names().and_then(|names| names.first()).map(|name| name.to_string());
         let takes = argument.get_num_args().is_none_or(|number| number.takes_values());
         let value = value.filter(|_| takes);
+        let again = if matches!(argument.get_action(), ArgAction::Append) { "..." } else { "" };
         let text = match (argument.get_long(), value) {
-            (Some(long), Some(value)) => format!("--{long} {value}"),
+            (Some(long), Some(value)) => format!("--{long} {value}{again}"),
             (Some(long), None) => format!("--{long}"),
-            (None, Some(value)) => value,
+            (None, Some(value)) if argument.is_last_set() => format!("-- {value}{again}"),
+            (None, Some(value)) => format!("{value}{again}"),
             (None, None) => argument.get_id().to_string(),
         };
-        let _ = write!(line, " [{}]", escape(&text));
+        let text = if argument.is_required_set() { text } else { format!("[{text}]") };
+        let _ = write!(line, " {}", escape(&text));
     }
     line
 }

@@ -31,7 +31,7 @@ PATH=$PATH:/usr/sbin:/sbin
 export LC_ALL=C
 
 missing=''
-for entry in lintian:lintian rpmlint:rpmlint man:man-db debootstrap:debootstrap mke2fs:e2fsprogs \
+for entry in lintian:lintian rpmlint:rpmlint man:man-db zsh:zsh fish:fish debootstrap:debootstrap mke2fs:e2fsprogs \
     qemu-system-x86_64:qemu-system-x86 systemd-nspawn:systemd-container; do
     command -v "${entry%%:*}" >/dev/null || missing+=" ${entry#*:}"
 done
@@ -70,57 +70,7 @@ trap 'exit 130' INT
 trap 'exit 143' TERM
 
 # --- Roots ------------------------------------------------------------------------------------------------------------
-# A root of its own: this machine's, without what runs in it. The upper directory is in memory.
-open_root() {
-    close_root
-    mkdir -p "$home/upper" "$root"
-    mount -t tmpfs -o mode=755 none "$home/upper"
-    mkdir "$home/upper/files" "$home/upper/work"
-    mount -t overlay -o "lowerdir=/,upperdir=$home/upper/files,workdir=$home/upper/work" none "$root"
-    mount -t proc proc "$root/proc"
-    local directory device
-    for directory in dev run; do mount -t tmpfs -o mode=755 none "$root/$directory"; done
-    for device in null zero urandom random tty; do cp -a "/dev/$device" "$root/dev/$device"; done
-    # A machine that starts no services would forbid it here too.
-    rm -f "$root/usr/sbin/policy-rc.d"
-    # Booted by SysV's init; without a runlevel nothing would be started, as in a chroot.
-    rm -f "$root/usr/sbin/runlevel"
-    printf '#!/bin/sh\necho N 2\n' >"$root/usr/sbin/runlevel"
-    chmod 755 "$root/usr/sbin/runlevel"
-    # Not what this machine has of ccwatch.
-    rm -rf "$root/etc/ccwatch" "$root/var/lib/ccwatch" "$root/var/log/ccwatch"
-    mkdir -p "$root/packages"
-    cp "$home"/old/*.deb "$home"/old/*.rpm "$home"/new/*.deb "$home"/new/*.rpm "$root/packages"
-}
-close_root() {
-    if [ -r "$root/run/ccwatch.pid" ]; then kill -KILL "$(cat "$root/run/ccwatch.pid")" 2>/dev/null; fi
-    local directory
-    for directory in proc dev run ''; do
-        if mountpoint -q "$root/$directory"; then umount "$root/$directory" || umount -l "$root/$directory"; fi
-    done
-    if mountpoint -q "$home/upper"; then umount -l "$home/upper"; fi
-}
-in_root() { chroot "$root" /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin DEBIAN_FRONTEND=noninteractive "$@" </dev/null; }
-# What was written in this root, without what package managers and their triggers keep for themselves.
-listing() {
-    (cd "$home/upper/files" && find . \( -path ./packages -o -path ./var/lib/dpkg -o -path ./var/lib/rpm-of-test \
-        -o -path ./var/cache -o -path ./var/log/dpkg.log -o -path ./var/log/alternatives.log \) -prune \
-        -o ! -type d -print -o -name '*ccwatch*' -print | sort)
-}
-has() { [ -e "$root$1" ] || [ -L "$root$1" ] || fail "$2: $1 is missing"; }
-has_not() { if [ -e "$root$1" ] || [ -L "$root$1" ]; then fail "$2: $1 is there"; fi; }
-mode() { [ "$(stat -c '%a %U:%G' "$root$2")" = "$1 root:root" ] || fail "$2 is $(stat -c '%a %U:%G' "$root$2"), not $1"; }
-alerts() { cat "$root/var/log/ccwatch/alerts.json" 2>/dev/null || true; }
-# await TEXT: an alert with it, within 20 s.
-await() {
-    local i
-    for i in $(seq 200); do
-        grep -qsF -- "$1" "$root/var/log/ccwatch/alerts.json" && return
-        sleep 0.1
-    done
-    fail "no alert with $1 in $i rounds: $(alerts | tail -n 3)"
-}
-same() { [ "$1" = "$2" ] || fail "$3: $(diff <(echo "$1") <(echo "$2"))"; }
+. tests/packages/root.sh
 
 # --- Contents ---------------------------------------------------------------------------------------------------------
 # shellcheck disable=SC2086 # an option or none
@@ -149,12 +99,14 @@ compare() {
 {
     dpkg-deb --ctrl-tarfile "$deb" | tar -t | sort
     dpkg-deb --info "$deb" conffiles
+    dpkg-deb --info "$deb" triggers
     dpkg-deb --contents "$deb" | awk '{ print $1, $2, $6 }' | sort -k 3
 } | compare tests/packages/deb.txt
 {
     rpm -qp --qf '[%{FILEMODES:perms} %{FILEUSERNAME}:%{FILEGROUPNAME} %{FILENAMES} %{FILEFLAGS:fflags}\n]' "$rpm"
     rpm -qp --requires "$rpm" | sort
     rpm -qp --scripts "$rpm"
+    rpm -qp --triggers "$rpm"
 } | compare tests/packages/rpm.txt
 
 say "lintian, rpmlint, man pages, scripts, completions"
@@ -169,15 +121,35 @@ for script in packaging/deb/p* packaging/sysv/ccwatch packaging/systemd/drop-ins
     sh -n "$script" || fail "$script"
 done
 bash -n "$home/files/usr/share/bash-completion/completions/ccwatch" || fail "completion for bash"
+zsh -n "$home/files/usr/share/zsh/vendor-completions/_ccwatch" || fail "completion for zsh"
+HOME=$home fish --no-execute "$home/files/usr/share/fish/vendor_completions.d/ccwatch.fish" || fail "completion for fish"
 "$home/files/usr/sbin/ccwatch" config check --config "$home/files/etc/ccwatch/ccwatch.toml" || fail "the shipped configuration"
 zcat "$home/files/usr/share/man/man8/ccwatch.8.gz" | sed 's/\\-/-/g' >"$home/page"
-for option in $("$home/files/usr/sbin/ccwatch" run --help | grep -o -- '--[a-z-]*' | sort -u); do
-    [ "$option" = --help ] || grep -qF -- "$option" "$home/page" || fail "ccwatch(8) has no $option"
-done
+# shellcheck disable=SC2086 # a command's words
+help_of() { "$home/files/usr/sbin/ccwatch" $1 --help; }
+# leaves WORDS: the commands below it that do something.
+leaves() {
+    local below name
+    below=$(help_of "$1" | sed -n '/^Commands:$/,/^$/s/^  \([a-z]\{1,\}\) .*/\1/p')
+    if [ -z "$below" ]; then echo "$1"; fi
+    for name in $below; do leaves "${1:+$1 }$name"; done
+}
+leaves '' >"$home/commands"
+[ "$(wc -l <"$home/commands")" -ge 5 ] || fail "--help lists these alone: $(cat "$home/commands")"
+while read -r command; do
+    sed -n "/^\.SS ccwatch $command\$/,/^\.S[SH] /p" "$home/page" | sed '$d' >"$home/section"
+    [ -s "$home/section" ] || fail "ccwatch(8) has no section on ccwatch $command"
+    for option in $(help_of "$command" | grep -oE -- '--[a-z][a-z-]*' | sort -u); do
+        grep -qF -- "$option" "$home/section" || fail "ccwatch(8) has no $option of ccwatch $command"
+    done
+done <"$home/commands"
+grep -qF 'ccwatch fingerprint FILE...' "$home/page" || fail "ccwatch(8) does not say that fingerprint takes files"
 
 # --- The .deb: install, reload, upgrade, kill, remove, purge ----------------------------------------------------------
 say "life of the .deb, where process 1 is not systemd"
 open_root
+# Not every host has procps.
+rm -f "$root/usr/bin/pkill" "$root/usr/bin/pgrep"
 empty=$(listing)
 in_root dpkg -i "/packages/$deb_name" >"$home/log" 2>&1 || fail "install: $(cat "$home/log")"
 mode 700 /var/lib/ccwatch
@@ -196,6 +168,8 @@ in_root systemd-analyze security --offline=true ccwatch.service | tail -n 1
 sed -i 's/^#*\[session\]/[session]\ngap = "7s"/' "$root/etc/ccwatch/ccwatch.toml"
 in_root /etc/init.d/ccwatch reload || fail "reload"
 await '"reason":"configuration-changed"'
+code 4 setpriv --reuid=65534 --clear-groups /etc/init.d/ccwatch status
+in_root dpkg-statoverride --update --add root adm 0770 /var/log/ccwatch || fail "dpkg-statoverride"
 changed=$(cat "$root/etc/ccwatch/ccwatch.toml")
 first=$(cat "$root/run/ccwatch.pid")
 in_root dpkg -i "/packages/$new_deb" >"$home/log" 2>&1 || fail "upgrade: $(cat "$home/log")"
@@ -204,6 +178,13 @@ await '"reason":"stopped"'
 in_root /etc/init.d/ccwatch status || fail "does not run after the upgrade: $(cat "$home/log")"
 [ "$(cat "$root/run/ccwatch.pid")" != "$first" ] || fail "the upgrade did not restart it"
 same "$changed" "$(cat "$root/etc/ccwatch/ccwatch.toml")" "the upgrade changed the configuration"
+mode 770 /var/log/ccwatch root:adm
+# Rotated as logrotate does it.
+sed -n '/postrotate/,/endscript/p; /endscript/q' packaging/logrotate/ccwatch | sed '1d; $d' >"$root/packages/postrotate"
+mv "$root/var/log/ccwatch/alerts.json" "$root/var/log/ccwatch/alerts.json.1"
+in_root sh /packages/postrotate || fail "the script of logrotate"
+for _ in $(seq 100); do [ ! -e "$root/var/log/ccwatch/alerts.json" ] || break; sleep 0.1; done
+has /var/log/ccwatch/alerts.json "after its rotation"
 kill -KILL "$(cat "$root/run/ccwatch.pid")"
 for _ in $(seq 100); do in_root /etc/init.d/ccwatch status >/dev/null || break; sleep 0.1; done
 in_root /etc/init.d/ccwatch status >/dev/null && fail "a killed one runs"
@@ -212,7 +193,22 @@ await '"reason":"after-kill"'
 numbers=$(alerts | grep -o '"sequence":[0-9]*' | cut -d : -f 2)
 same "$(echo "$numbers" | sort -nu)" "$numbers" "event.sequence does not go on"
 
+# Somebody has cleaned /run.
+lose() {
+    lost=$(cat "$root/run/ccwatch.pid")
+    rm "$root/run/ccwatch.pid"
+}
+lose
+code 0 /etc/init.d/ccwatch status
+grep -q "process $lost\$" "$home/log" || fail "status without a pid file: $(cat "$home/log")"
+code 0 /etc/init.d/ccwatch start
+grep -q 'runs already' "$home/log" || fail "start without a pid file: $(cat "$home/log")"
+code 0 /etc/init.d/ccwatch reload
+code 0 /etc/init.d/ccwatch restart
+[ ! -e "/proc/$lost" ] || fail "a restart left the one without a pid file"
+lose
 in_root dpkg -r ccwatch >"$home/log" 2>&1 || fail "remove: $(cat "$home/log")"
+[ ! -e "/proc/$lost" ] || fail "without its pid file it runs after its removal"
 in_root sh -c '! test -e /var/run/ccwatch.pid' || fail "it runs after its removal"
 has /etc/ccwatch/ccwatch.toml "removed and not purged"
 has_not /lib/systemd/system/ccwatch.service.d "removed"
@@ -237,10 +233,14 @@ in_root dpkg --force-confold -i "/packages/$deb_name" >"$home/log" 2>&1 || fail 
 grep -q 'exit code 78' "$home/log" || fail "it does not say why: $(cat "$home/log")"
 in_root dpkg -s ccwatch >"$home/log"
 grep -qx 'Status: install ok installed' "$home/log" || fail "not configured"
+in_root mount -t tmpfs none /var/log/ccwatch
+touch "$root/var/log/ccwatch/alerts.json"
 in_root dpkg --purge ccwatch >"$home/log" 2>&1 || fail "purge: $(cat "$home/log")"
+in_root dpkg -s ccwatch >"$home/log" 2>&1 && fail "it is there after a purge: $(cat "$home/log")"
+[ -z "$(ls -A "$root/var/log/ccwatch")" ] || fail "a purge left what is on a mount of its own: $(ls -A "$root/var/log/ccwatch")"
+in_root umount /var/log/ccwatch
 
 # --- The .rpm ---------------------------------------------------------------------------------------------------------
-in_rpm() { in_root rpm --dbpath /var/lib/rpm-of-test "$@" 2> >(grep -v "^rpm: " >&2); }
 say "life of the .rpm, with systemctl"
 open_root
 empty=$(listing)
@@ -273,6 +273,9 @@ in_root sh -c '! test -e /var/run/ccwatch.pid' || fail "it runs after it was era
 left=$(comm -13 <(echo "$empty") <(listing) | tr '\n' ' ')
 say "left after rpm -e: $left"
 if echo "$left" | tr ' ' '\n' | grep -v '^$' | grep -qv '^./var/l[io][bg]/ccwatch'; then fail "left after rpm -e: $left"; fi
+
+# --- Another systemd --------------------------------------------------------------------------------------------------
+. tests/packages/systemd.sh
 
 # --- Machines ---------------------------------------------------------------------------------------------------------
 before_machines=$SECONDS

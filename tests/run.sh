@@ -52,7 +52,7 @@ fi
 # --- What is missing --------------------------------------------------------------------------------------------------
 # command:package of Debian and Ubuntu.
 needed="dockerd:docker.io docker:docker-cli rsyslogd:rsyslog gcc:gcc g++:g++ make:make clang:clang tcc:tcc
-go:golang-go javac:default-jdk-headless tar:tar ldd:libc-bin sed:sed setsid:util-linux expr:coreutils pkill:procps readelf:binutils"
+go:golang-go javac:default-jdk-headless tar:tar ldd:libc-bin sed:sed setsid:util-linux expr:coreutils readelf:binutils"
 missing() {
     local entry
     for entry in $needed; do

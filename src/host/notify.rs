@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError};
+use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
 
 /// Signs of life where no manager asks for them: they date the watcher's end if it is killed.
 const UNASKED: Duration = Duration::from_secs(60);
@@ -73,22 +73,24 @@ impl Notifier {
 }
 
 /// Gives a sign of life at each interval until `stop` is disconnected, as long as `pulse` finds that the watcher moves
-/// and says what it watches. `pulse` gets the time that it may take.
-pub fn keep_alive(notifier: &Notifier, stop: &Receiver<()>, mut pulse: impl FnMut(Duration) -> Option<String>) {
+/// and says what it watches; else it says what does not move. `pulse` gets the time that it may take.
+pub fn keep_alive(notifier: &Notifier, stop: &Receiver<()>, mut pulse: impl FnMut(Duration) -> Result<String, String>) {
     let interval = notifier.interval();
-    let mut silent = false;
+    let mut said = None;
     while stop.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
         match pulse(interval) {
-            Some(status) => {
+            Ok(status) => {
                 notifier.alive(&status);
-                silent = false;
+                said = None;
             }
+            // What is being stopped does not answer.
+            Err(_) if stop.try_recv() == Err(TryRecvError::Disconnected) => return,
             // Without a sign of life the manager's watchdog restarts the service.
-            None if !silent => {
-                log::error!("detection has not moved for {} s", interval.as_secs_f32());
-                silent = true;
+            Err(why) if said.as_ref() != Some(&why) => {
+                log::error!("no sign of life is given: {why}");
+                said = Some(why);
             }
-            None => {}
+            Err(_) => {}
         }
     }
 }
@@ -168,14 +170,14 @@ mod tests {
         let (_directory, socket, path) = manager();
         let notifier = Notifier::new(Some(path), Some("300000".into()), None, 1);
         let (running, stop) = bounded::<()>(0);
-        let mut beats = [Some("one".to_owned()), None, Some("two".to_owned())].into_iter();
+        let mut beats = [Ok("one"), Err("detection"), Ok("two")].into_iter();
         let mut running = Some(running);
         keep_alive(&notifier, &stop, |_| {
-            let beat = beats.next().flatten();
+            let beat = beats.next().unwrap();
             if beats.len() == 0 {
                 running = None;
             }
-            beat
+            beat.map(str::to_owned).map_err(str::to_owned)
         });
         assert_eq!([heard(&socket), heard(&socket)], ["WATCHDOG=1\nSTATUS=one", "WATCHDOG=1\nSTATUS=two"]);
         socket.set_nonblocking(true).unwrap();

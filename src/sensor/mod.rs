@@ -20,7 +20,9 @@ pub mod urgency;
 pub mod without;
 
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use nix::sys::eventfd::{EfdFlags, EventFd};
@@ -105,6 +107,8 @@ pub enum Control {
     Lazy,
     /// Walk over all processes once, to repair a loss of this sensor.
     Sweep(SensorKind),
+    /// Nothing: that it is taken is the sign of life.
+    Pulse,
     /// End.
     Stop,
 }
@@ -156,6 +160,7 @@ impl Outlet {
 pub struct Controls {
     sender: Sender<Control>,
     wake: Arc<EventFd>,
+    asked: Weak<AtomicBool>,
 }
 
 /// A sensor's end of it: `wake` becomes readable when there is something to obey.
@@ -164,6 +169,19 @@ pub struct ControlInlet {
     receiver: Receiver<Control>,
     /// To be polled.
     pub wake: Arc<EventFd>,
+    /// A sign of life is asked for.
+    asked: Arc<AtomicBool>,
+}
+
+/// Whether a thread takes its orders.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Moves {
+    /// It has answered the last question.
+    Yes,
+    /// It has not.
+    No,
+    /// It has ended: its end of the channel is gone.
+    Ended,
 }
 
 /// Makes a control channel.
@@ -173,8 +191,9 @@ pub struct ControlInlet {
 pub fn controls() -> Result<(Controls, ControlInlet)> {
     let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
     let wake = EventFd::from_value_and_flags(0, flags).map_err(|e| Error::os("create", "eventfd", e))?;
-    let (wake, (sender, receiver)) = (Arc::new(wake), bounded(1024));
-    Ok((Controls { sender, wake: Arc::clone(&wake) }, ControlInlet { receiver, wake }))
+    let (wake, asked, (sender, receiver)) = (Arc::new(wake), Arc::<AtomicBool>::default(), bounded(1024));
+    let controls = Controls { sender, wake: Arc::clone(&wake), asked: Arc::downgrade(&asked) };
+    Ok((controls, ControlInlet { receiver, wake, asked }))
 }
 
 impl Controls {
@@ -182,27 +201,61 @@ impl Controls {
     pub fn send(&self, control: Control) -> bool {
         self.sender.try_send(control).is_ok() && self.wake.write(1).is_ok()
     }
+
+    /// Whether there was a sign of life since the last call; asks for the next one, which wakes the thread once.
+    pub fn pulse(&self) -> Moves {
+        let Some(asked) = self.asked.upgrade() else { return Moves::Ended };
+        if asked.swap(true, Ordering::AcqRel) {
+            return Moves::No;
+        }
+        // Where there is no room for it, the orders that wait have woken the thread.
+        self.send(Control::Pulse);
+        Moves::Yes
+    }
 }
 
 impl ControlInlet {
     /// All orders that are there.
     pub fn drain(&self) -> Vec<Control> {
+        self.answer();
         let _ = self.wake.read();
         self.receiver.try_iter().collect()
     }
 
     /// Waits for the next order, at most for `timeout`.
-    pub fn wait(&self, timeout: Option<std::time::Duration>) -> Option<Control> {
-        match timeout {
+    pub fn wait(&self, timeout: Option<Duration>) -> Option<Control> {
+        let order = match timeout {
             Some(t) => self.receiver.recv_timeout(t).ok(),
             None => Some(self.receiver.recv().unwrap_or(Control::Stop)),
-        }
+        };
+        self.answer();
+        order
+    }
+
+    /// Gives the sign of life that is asked for, before the next order is taken.
+    pub fn answer(&self) {
+        self.asked.store(false, Ordering::Release);
     }
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn to_take_orders_is_the_sign_of_life() {
+        let (orders, inlet) = controls().unwrap();
+        assert_eq!([orders.pulse(), orders.pulse(), orders.pulse()], [Moves::Yes, Moves::No, Moves::No]);
+        assert_eq!(inlet.drain(), [Control::Pulse], "one that hangs is asked once");
+        assert_eq!(orders.pulse(), Moves::Yes);
+        assert_eq!(inlet.wait(None), Some(Control::Pulse));
+        while orders.send(Control::Forget) {}
+        assert_eq!([orders.pulse(), orders.pulse()], [Moves::Yes, Moves::No], "no order was taken");
+        inlet.answer();
+        drop(inlet);
+        assert_eq!([orders.pulse(), orders.pulse()], [Moves::Ended; 2]);
+    }
 
     /// Wants all.
     pub(crate) struct Everything;

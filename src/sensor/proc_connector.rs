@@ -165,7 +165,7 @@ impl Reader {
                 Control::Lazy => self.coverage.set_base(Mode::Lazy),
                 Control::Prove if self.canary.is_none() => self.release_canary(clock::now()),
                 Control::Stop => return true,
-                Control::Prove | Control::Forget | Control::Sweep(_) => {}
+                Control::Prove | Control::Forget | Control::Sweep(_) | Control::Pulse => {}
             }
         }
         false

@@ -92,7 +92,7 @@ impl Walker {
                     self.known = HashMap::new();
                 }
                 Some(Control::Sweep(sensor)) => self.sweep(Some(sensor)),
-                Some(Control::Forget | Control::Prove) => {}
+                Some(Control::Forget | Control::Prove | Control::Pulse) => {}
                 None => self.round(),
             }
         }
@@ -100,6 +100,8 @@ impl Walker {
 
     /// What of it detection wants: nothing of the dead, who may lie unreaped for ever.
     fn look(&self, pid: Pid) -> Field<Option<Sighting>> {
+        // A walk over very many takes its orders late.
+        self.control.answer();
         let at = clock::now();
         let mut look = self.proc.begin_look(pid, at);
         if let Err(why) = &look.dir {

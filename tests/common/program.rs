@@ -2,13 +2,13 @@
 //! run in any container.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use sha2::{Digest, Sha256};
 
-use super::run;
+use super::{Lines, run};
 
 /// Stays until its standard input is closed.
 pub(crate) fn hold() -> &'static Path {
@@ -54,10 +54,28 @@ pub(crate) fn far() -> &'static Path {
     BUILT.get_or_init(|| compile("far", &["-O2", "-static"], "tests/common/far.c"))
 }
 
-/// Holds one thread of a process until its standard input is closed.
-pub(crate) fn freeze() -> &'static Path {
-    static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    BUILT.get_or_init(|| compile("freeze", &["-O2"], "tests/common/freeze.c"))
+/// One thread of a process, held until this is released or dropped.
+pub(crate) struct Frozen(Child);
+
+impl Frozen {
+    /// Holds the thread of this name.
+    pub(crate) fn thread(pid: i32, name: &str) -> Self {
+        static BUILT: OnceLock<PathBuf> = OnceLock::new();
+        let program = BUILT.get_or_init(|| compile("freeze", &["-O2"], "tests/common/freeze.c"));
+        let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten();
+        let comm = |task: &std::fs::DirEntry| std::fs::read_to_string(task.path().join("comm")).unwrap();
+        let thread = tasks.into_iter().find(|task| comm(task).trim() == name).expect("no such thread").file_name();
+        let mut freezer = Command::new(program);
+        let mut freezer = freezer.arg(thread).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        Lines::of(freezer.stdout.take().unwrap()).await_line("frozen");
+        Self(freezer)
+    }
+
+    /// Lets it go on.
+    pub(crate) fn release(mut self) {
+        drop(self.0.stdin.take());
+        assert!(self.0.wait().unwrap().success());
+    }
 }
 
 /// Runs a program many times, one after another.

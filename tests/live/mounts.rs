@@ -222,18 +222,12 @@ fn a_watch_over_mounts_that_hangs_is_told() {
     // Signs of life every 100 ms.
     let watcher = setup.spawn(command.env("WATCHDOG_USEC", "300000"));
     watcher.await_stderr("watching", |line| line.starts_with("watching"));
-    let tasks = fs::read_dir(format!("/proc/{}/task", watcher.pid())).unwrap().flatten();
-    let is_it = |task: &fs::DirEntry| fs::read_to_string(task.path().join("comm")).unwrap().trim() == "mounts";
-    let thread = tasks.into_iter().find(is_it).unwrap().file_name();
-    let mut freezer = Command::new(program::freeze());
-    let mut freezer = freezer.arg(thread).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-    Lines::of(freezer.stdout.take().unwrap()).await_line("frozen");
+    let frozen = program::Frozen::thread(watcher.pid(), "mounts");
     let said =
         |alert: &Alert, what: &str| alert.text("event.action") == what && alert.0.to_string().contains("fanotify");
     let told = watcher.await_alert("that it hangs", |alert| said(alert, "sensor-degraded"));
     assert!(told.0.to_string().contains("has not moved for"), "{:?}", told.0);
-    drop(freezer.stdin.take());
-    assert!(freezer.wait().unwrap().success());
+    frozen.release();
     watcher.await_alert("that it goes on", |alert| said(alert, "sensor-recovered"));
     watcher.stop();
 }

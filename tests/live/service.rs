@@ -2,7 +2,9 @@
 //! life.
 
 use std::os::unix::net::UnixDatagram;
+use std::time::Duration;
 
+use crate::common::program::Frozen;
 use crate::common::watcher::Setup;
 use crate::common::{self, Alert};
 use nix::sys::signal::Signal;
@@ -72,6 +74,45 @@ fn the_service_manager_hears_of_it() {
     watcher.signal(Signal::SIGTERM);
     after("STOPPING=1");
     watcher.end();
+}
+
+/// A thread that is held gives no sign of life, and so nobody does, until it is let go.
+#[test]
+fn no_sign_of_life_from_a_thread_that_is_stuck() {
+    common::need_root();
+    let watchdog = Duration::from_millis(900);
+    let setup = Setup::new();
+    let socket = UnixDatagram::bind(setup.home().join("notify")).unwrap();
+    let mut command = setup.command();
+    command.env("NOTIFY_SOCKET", setup.home().join("notify")).env("WATCHDOG_USEC", watchdog.as_micros().to_string());
+    let watcher = setup.spawn(command.env_remove("WATCHDOG_PID"));
+    let await_beat = || while heard(&socket)[0] != "WATCHDOG=1" {};
+    for (thread, told) in [
+        ("detection", "detection does not answer"),
+        ("connector", "the thread connector does not answer"),
+        ("fanotify", "the thread fanotify does not answer"),
+        ("procfs-poll", "the thread procfs-poll does not answer"),
+    ] {
+        await_beat();
+        let is_told = |line: &&String| line.contains("no sign of life is given") && line.contains(told);
+        let times = || watcher.stderr().iter().filter(is_told).count();
+        // A busy machine may have had it silent for a moment.
+        let before = times();
+        let frozen = Frozen::thread(watcher.pid(), thread);
+        common::eventually(told, || (times() > before).then_some(()));
+        // What was given before.
+        socket.set_nonblocking(true).unwrap();
+        while socket.recv(&mut [0; 1024]).is_ok() {}
+        socket.set_nonblocking(false).unwrap();
+        // The manager would restart it now.
+        socket.set_read_timeout(Some(watchdog)).unwrap();
+        let beat = socket.recv(&mut [0; 1024]);
+        assert!(beat.is_err(), "a sign of life while {thread} is held: {:#?}", watcher.stderr());
+        socket.set_read_timeout(None).unwrap();
+        frozen.release();
+        await_beat();
+    }
+    watcher.stop();
 }
 
 /// The watcher's own alerts, in their order: action and reason.

@@ -2,6 +2,7 @@
 
 mod sensors;
 mod service;
+mod vitals;
 mod watcher;
 
 use std::io::IsTerminal as _;

@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use crossbeam_channel::{Sender, bounded};
 
-use super::watcher::{Vitals, spawn};
+use super::vitals::Vitals;
+use super::watcher::spawn;
 use crate::error::{Error, Result};
 use crate::host::notify::{Notifier, keep_alive};
 

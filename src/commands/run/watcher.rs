@@ -4,12 +4,13 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use crossbeam_channel::{Sender, bounded, unbounded};
 
 use super::sensors::Shared;
+use super::vitals::{MarkingPulse, Vitals};
 use crate::alert::id::IdSource;
 use crate::cli::RunOptions;
 use crate::config::{Config, Switch};
@@ -19,7 +20,7 @@ use crate::detect::enrich::{Job, Outcome, Reads};
 use crate::detect::judged::Judged;
 use crate::detect::telling::{Telling, Walks};
 use crate::detect::triage::Screen;
-use crate::detect::{Command, Detection, Inlets, Parts, Pulse, Share};
+use crate::detect::{Command, Detection, Inlets, Parts, Share};
 use crate::error::{Error, Result};
 use crate::event::SensorKind;
 use crate::fingerprint::{Database, SharedDatabase};
@@ -43,8 +44,6 @@ const READS: Limits = Limits { threads: 3, threads_per_share: 2, stuck: 16, queu
 const CONTENTS: Limits = Limits { threads: 2, threads_per_share: 1, stuck: 8, queue: 64, early: false };
 /// What is still under way at the stop has so long to leave.
 const FLUSH: Duration = Duration::from_secs(5);
-/// The thread that marks mounts reads nothing for so long.
-const MARKING_HANGS: Duration = Duration::from_secs(10);
 
 /// A watcher at work.
 pub(super) struct Watcher {
@@ -191,6 +190,7 @@ impl Watcher {
             commands: self.commands.clone(),
             dispatch: Arc::clone(&self.dispatch),
             sensors: self.sensors(),
+            readers: self.readers().map(|(name, orders)| (name.to_owned(), orders.clone())).collect(),
             marking: MarkingPulse {
                 mounts: Arc::clone(&self.mounts),
                 outlet: self.outlet.clone(),
@@ -201,15 +201,18 @@ impl Watcher {
 
     /// The sensors that run, for people.
     pub(super) fn sensors(&self) -> String {
-        let mut names: Vec<&str> = Vec::new();
-        for (_, thread) in &self.sensors {
-            match thread.thread().name() {
-                // No sensors of their own: one keeps fanotify's marks where they belong, one reads its second group.
-                Some("mounts" | "far") | None => {}
-                Some(name) => names.push(name),
-            }
-        }
+        let names: Vec<&str> = self.readers().map(|(name, _)| name).collect();
         format!("sensors {}", names.join(", "))
+    }
+
+    /// The sensors' threads, by name.
+    fn readers(&self) -> impl Iterator<Item = (&str, &Controls)> {
+        self.sensors.iter().filter_map(|(orders, thread)| match thread.thread().name() {
+            // No sensors of their own: one keeps fanotify's marks where they belong, one reads its second group. Both may
+            // have to wait for a server, and tell of that themselves.
+            Some("mounts" | "far") | None => None,
+            Some(name) => Some((name, orders)),
+        })
     }
 
     /// Reopens the files that log rotation moves.
@@ -249,60 +252,6 @@ impl Watcher {
         self.dispatch.flush_and_stop(FLUSH);
         let (execs, dead) = (self.counters.execs(), self.counters.unexamined(clock::now()).total);
         log::info!("{execs} execs of the host were counted, {dead} of them had ended before they could be looked at");
-    }
-}
-
-/// Asks detection and dispatch for a sign of life.
-pub(super) struct Vitals {
-    commands: Sender<Command>,
-    dispatch: Arc<Dispatch>,
-    sensors: String,
-    marking: MarkingPulse,
-}
-
-/// Asks the thread that marks mounts for a sign of life, and tells where there is none: nothing new is marked then.
-struct MarkingPulse {
-    mounts: Arc<Mounts>,
-    outlet: Outlet,
-    health: Arc<Health>,
-}
-
-impl MarkingPulse {
-    fn ask(&mut self) {
-        let silent = self.mounts.requests.pulse(clock::now());
-        let hangs = silent >= MARKING_HANGS;
-        let seconds = silent.as_secs();
-        let degraded =
-            hangs.then(|| format!("the thread that marks mounts has not moved for {seconds} s: nothing new is marked"));
-        // What finds no room is told at the next pulse.
-        self.health.set("mounts", degraded, &self.outlet);
-    }
-}
-
-impl Vitals {
-    /// What is watched, as a line for people, before anything was counted.
-    pub(super) fn first(&self) -> String {
-        format!("Watching, {}", self.sensors)
-    }
-
-    /// The same with numbers; `None` where one of the two does not answer within `within`: the watcher is stuck.
-    pub(super) fn pulse(&mut self, within: Duration) -> Option<String> {
-        self.marking.ask();
-        let deadline = Instant::now() + within / 2;
-        let (answer, asked) = bounded(1);
-        self.commands.send_deadline(Command::Pulse(answer), deadline).ok()?;
-        let pulse = asked.recv_deadline(deadline).ok()?;
-        let alerts = self.dispatch.pulse(within / 2)?;
-        Some(self.line(&pulse, alerts))
-    }
-
-    fn line(&self, pulse: &Pulse, alerts: u64) -> String {
-        let Pulse { containers, sessions, degraded } = pulse;
-        let degraded: Vec<&str> = degraded.iter().map(|sensor| sensor.as_str()).collect();
-        let degraded =
-            if degraded.is_empty() { String::new() } else { format!(" (degraded: {})", degraded.join(", ")) };
-        let sensors = &self.sensors;
-        format!("Watching, {sensors}{degraded}; {containers} containers met, {sessions} builds open, {alerts} alerts")
     }
 }
 

@@ -118,7 +118,7 @@ impl Reader {
                 match order {
                     Control::Stop => return true,
                     Control::Forget => self.regard_all(),
-                    Control::Eager | Control::Lazy | Control::Prove | Control::Sweep(_) => {}
+                    Control::Eager | Control::Lazy | Control::Prove | Control::Sweep(_) | Control::Pulse => {}
                 }
             }
         }

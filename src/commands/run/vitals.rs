@@ -1,0 +1,95 @@
+//! Whether the running watcher moves: what is asked for it, and what the service manager is told.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Sender, bounded};
+
+use crate::detect::{Command, Pulse};
+use crate::host::clock;
+use crate::sensor::health::Health;
+use crate::sensor::mounts::Mounts;
+use crate::sensor::{Controls, Moves, Outlet};
+use crate::sink::dispatch::Dispatch;
+
+/// The thread that marks mounts reads nothing for so long.
+const MARKING_HANGS: Duration = Duration::from_secs(10);
+
+/// Asks detection, dispatch and the sensors' threads for a sign of life.
+pub(super) struct Vitals {
+    pub(super) commands: Sender<Command>,
+    pub(super) dispatch: Arc<Dispatch>,
+    /// For people.
+    pub(super) sensors: String,
+    /// The sensors' threads, by name.
+    pub(super) readers: Vec<(String, Controls)>,
+    pub(super) marking: MarkingPulse,
+}
+
+/// Asks the thread that marks mounts for a sign of life, and tells where there is none: nothing new is marked then.
+pub(super) struct MarkingPulse {
+    pub(super) mounts: Arc<Mounts>,
+    pub(super) outlet: Outlet,
+    pub(super) health: Arc<Health>,
+}
+
+impl MarkingPulse {
+    fn ask(&mut self) {
+        let silent = self.mounts.requests.pulse(clock::now());
+        let hangs = silent >= MARKING_HANGS;
+        let seconds = silent.as_secs();
+        let degraded =
+            hangs.then(|| format!("the thread that marks mounts has not moved for {seconds} s: nothing new is marked"));
+        // What finds no room is told at the next pulse.
+        self.health.set("mounts", degraded, &self.outlet);
+    }
+}
+
+impl Vitals {
+    /// What is watched, as a line for people, before anything was counted.
+    pub(super) fn first(&self) -> String {
+        format!("Watching, {}", self.sensors)
+    }
+
+    /// The same with numbers. Detection and dispatch have `within` for their answer, a sensor's thread until the next call.
+    ///
+    /// # Errors
+    /// What does not move, for people: the watcher is stuck.
+    pub(super) fn pulse(&mut self, within: Duration) -> Result<String, String> {
+        self.marking.ask();
+        let mut stuck = self.stuck_readers();
+        let detection = self.detection(within / 2);
+        if detection.is_none() {
+            stuck.push("detection does not answer".to_owned());
+        }
+        let Some(pulse) = detection.filter(|_| stuck.is_empty()) else { return Err(stuck.join(", ")) };
+        // Last, as it keeps for the next watcher that this one still watches.
+        let alerts = self.dispatch.pulse(within / 2).ok_or("dispatch does not answer")?;
+        Ok(self.line(&pulse, alerts))
+    }
+
+    fn detection(&self, within: Duration) -> Option<Pulse> {
+        let deadline = Instant::now() + within;
+        let (answer, asked) = bounded(1);
+        self.commands.send_deadline(Command::Pulse(answer), deadline).ok()?;
+        asked.recv_deadline(deadline).ok()
+    }
+
+    fn stuck_readers(&self) -> Vec<String> {
+        let stuck = self.readers.iter().filter_map(|(name, orders)| match orders.pulse() {
+            Moves::Yes => None,
+            Moves::No => Some(format!("the thread {name} does not answer")),
+            Moves::Ended => Some(format!("the thread {name} has ended")),
+        });
+        stuck.collect()
+    }
+
+    fn line(&self, pulse: &Pulse, alerts: u64) -> String {
+        let Pulse { containers, sessions, degraded } = pulse;
+        let degraded: Vec<&str> = degraded.iter().map(|sensor| sensor.as_str()).collect();
+        let degraded =
+            if degraded.is_empty() { String::new() } else { format!(" (degraded: {})", degraded.join(", ")) };
+        let sensors = &self.sensors;
+        format!("Watching, {sensors}{degraded}; {containers} containers met, {sessions} builds open, {alerts} alerts")
+    }
+}
