@@ -1,5 +1,6 @@
 //! Known pages of code: a compiler some of whose code was changed is still that compiler. Of a file the 64 pages are
-//! asked for whose hashes are least, which are much the same pages for all copies, whatever their size.
+//! asked for whose hashes are least, which are much the same pages for all copies, whatever their size. A launcher of a few
+//! pages is asked for by its code as a whole, and by the libraries that do the work: its code alone may be any launcher's.
 //!
 //! config/code-pages is made by tests/corpus/build-pages, which tells its format.
 
@@ -11,16 +12,20 @@ use sha2::{Digest, Sha256};
 /// The table that is compiled in.
 const BUILTIN: &[u8] = include_bytes!("../../config/code-pages");
 /// Its first line.
-const HEADER: &str = "code-pages 1\n";
+const HEADER: &str = "code-pages 2\n";
 /// Bytes of a page.
 const PAGE: u64 = 4096;
 /// How many pages of a file are asked for.
 const KEPT: usize = 64;
-/// Bytes of a record: a page's hash, and its family's number.
+/// Bytes of a record: a hash, and its family's number.
 const RECORD: usize = 10;
 /// Fewer known pages say nothing where others are not known: two programs may share a library's.
 const MIN_KNOWN: usize = 8;
-/// Nor do fewer where all are known.
+/// Nor do fewer, but where nearly all are known,
+const MIN_NEARLY_ALL: usize = 4;
+/// so many of a hundred,
+const MIN_SHARE_OF_FEW: usize = 80;
+/// or all.
 const MIN_ALL: usize = 2;
 /// Of a hundred pages that were asked for, so many must be one family's.
 const MIN_SHARE: usize = 60;
@@ -67,13 +72,25 @@ impl Pages {
             }
         }
         let (family, known) = counts.into_iter().max_by_key(|&(family, known)| (known, std::cmp::Reverse(family)))?;
-        let many = known >= MIN_KNOWN || (known >= MIN_ALL && known == pages.len());
-        let enough = many && known * 100 >= pages.len() * MIN_SHARE;
+        let is_share = |percent| known * 100 >= pages.len() * percent;
+        let enough = known >= MIN_KNOWN && is_share(MIN_SHARE)
+            || known >= MIN_NEARLY_ALL && is_share(MIN_SHARE_OF_FEW)
+            || known >= MIN_ALL && is_share(100);
         let share = u32::try_from(known * 1000 / pages.len().max(1)).unwrap_or(0);
         enough.then_some((family, share))
     }
 
-    /// The families that have a page.
+    /// The family whose program this is, by the SHA-256 of its code and the libraries that it needs, in their order.
+    pub(super) fn program(&self, code_hash: &[u8; 32], needed: &[String]) -> Option<usize> {
+        let mut hash = Sha256::new_with_prefix(code_hash);
+        for library in needed {
+            hash.update(library);
+            hash.update([0]);
+        }
+        self.of(first_bytes(hash)).next()
+    }
+
+    /// The families that have a page, or a program.
     fn of(&self, page: u64) -> impl Iterator<Item = usize> {
         let (records, _) = self.records.as_chunks::<RECORD>();
         let hash = |record: &[u8; RECORD]| record.first_chunk().map_or(0, |hash| u64::from_be_bytes(*hash));
@@ -132,7 +149,7 @@ impl<'p> Sampler<'p> {
             if bytes.len() == left
                 && let Some(page) = self.page.take()
             {
-                let hash = page.finalize().first_chunk().map_or(u64::MAX, |hash| u64::from_be_bytes(*hash));
+                let hash = first_bytes(page);
                 let start = offset - into;
                 let first = self.code.partition_point(|range| range.end < start + PAGE);
                 if self.code.get(first).is_some_and(|range| range.start <= start) {
@@ -150,6 +167,11 @@ impl<'p> Sampler<'p> {
     pub(super) fn finish(self) -> Sample {
         Sample { whole: self.whole.into_iter().collect(), mapped: self.mapped.into_iter().collect() }
     }
+}
+
+/// What a record has of a hash.
+fn first_bytes(hash: Sha256) -> u64 {
+    hash.finalize().first_chunk().map_or(u64::MAX, |hash| u64::from_be_bytes(*hash))
 }
 
 fn keep(least: &mut BTreeSet<u64>, hash: u64) {
@@ -237,13 +259,27 @@ mod tests {
         assert_eq!(of(&pages, &mut known(0..20), 0), Some((7, 1000)));
         assert_eq!(of(&pages, &mut known(0..12), 8), Some((7, 600)));
         assert_eq!(of(&pages, &mut known(0..12), 9), None);
-        assert_eq!(of(&pages, &mut known(0..7), 1), None, "too few");
+        assert_eq!(of(&pages, &mut known(0..7), 2), None, "too few");
+        assert_eq!(of(&pages, &mut known(0..4), 1), Some((7, 800)), "all but one");
+        assert_eq!(of(&pages, &mut known(0..3), 1), None);
         assert_eq!(of(&pages, &mut known(0..2), 0), Some((7, 1000)), "all of them");
         assert_eq!(of(&pages, &mut known(0..1), 0), None);
         assert_eq!(of(&pages, &mut known(40..80), 0), Some((8, 750)));
         assert_eq!(of(&pages, &mut known(0..0), 0), None);
         let disabled = Pages::parse(pages_of(&records), |name| (name == "two").then_some(8)).unwrap();
         assert_eq!(of(&disabled, &mut known(0..20), 0), None);
+    }
+
+    #[test]
+    fn a_program_is_its_code_and_its_libraries() {
+        let code: [u8; 32] = Sha256::digest(b"code").into();
+        let libraries = ["liba.so", "libc.so.6"].map(str::to_owned);
+        let hash = Sha256::digest([&code[..], b"liba.so\0libc.so.6\0"].concat());
+        let table = [HEADER.as_bytes(), b"one\n\n", &hash[..8], &[0, 0]].concat();
+        let pages = Pages::parse(table.leak(), |_| Some(7)).unwrap();
+        assert_eq!(pages.program(&code, &libraries), Some(7));
+        assert_eq!(pages.program(&code, &libraries[1..]), None);
+        assert_eq!(pages.program(&[0; 32], &libraries), None);
     }
 
     fn pages_of(records: &[u8]) -> &'static [u8] {
@@ -254,8 +290,8 @@ mod tests {
     fn a_wrong_table_is_refused_with_the_reason() {
         for (table, reason) in [
             (&b""[..], "no empty line"),
-            (b"code-pages 2\n\n", "does not begin"),
-            (b"code-pages 1\none\n\n123456789", "fewer than 10"),
+            (b"code-pages 1\n\n", "does not begin"),
+            (b"code-pages 2\none\n\n123456789", "fewer than 10"),
         ] {
             assert!(Pages::parse(table, |_| None).unwrap_err().contains(reason));
         }

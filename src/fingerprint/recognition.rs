@@ -298,7 +298,9 @@ impl Contents {
             Some(claim(entry.family, rank, share, count, index))
         });
         let by_pages = self.pages.family(pages).map(|(family, share)| claim(family, Rank::CodePages, share, 0, 0));
-        by_hash.chain(by_pages).chain(by_entry)
+        let by_program = content.code_hash.as_ref().and_then(|hash| self.pages.program(hash, &content.needed));
+        let by_program = by_program.map(|family| claim(family, Rank::CodeHash, 0, 0, 0));
+        by_hash.chain(by_program).chain(by_pages).chain(by_entry)
     }
 
     /// The version that stands after one of a family's strings.

@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
-# Measures how well ccwatch recognises compilers by their content, on the executables of Debian's packages.
+# Measures how well ccwatch recognises compilers by their content, on the executables of Debian's and others' packages.
 #
 #   tests/corpus/run.sh [--install] [--small] [SUITE...]
 #
-# Fetches the packages of each suite's list (bookworm.tsv.xz; also bullseye, trixie, sid, trixie-arm64, trixie-others)
-# and prints one table a suite: recall by kind and family, false alarms, and what is left of the recall when the
-# files are stripped, lengthened, robbed of their build-id, section headers, identification or marks, cut into pages, or
-# packed. Needs apt, a release build of ccwatch (CCWATCH: another program), some 10 GB a suite in CORPUS (default
-# /var/tmp/ccwatch-corpus), which is kept, strip and, for the last row, upx.
+# Fetches the packages of each suite's list (bookworm.tsv.xz; also bullseye, trixie, sid, trixie-arm64, trixie-others;
+# and registries and registries-others, of PyPI and npm, which need pip and npm) and prints one table a suite: recall by
+# kind and family, false alarms, and what is left of the recall when the files are stripped, lengthened, robbed of their
+# build-id, section headers, identification or marks, cut into pages, or packed. Needs apt, a release build of ccwatch
+# (CCWATCH: another program), some 10 GB a suite in CORPUS (default /var/tmp/ccwatch-corpus), which is kept, strip and,
+# for the last row, upx.
 # --small: a dozen families and as many other packages of bookworm, which is what CI runs; removes what it fetched.
 # --install: what is missing of python3 (3.11), strip, xz and Debian's keyring, by apt.
 # Exit code 1 where too few compilers were found, or too much else: tests/corpus/evaluate says how many that is.
@@ -48,7 +49,7 @@ if [ "$small" = yes ]; then
     nice "$here/fetch" bookworm "$work" cpp-12 gcc-12 binutils-x86-64-linux-gnu clang-14 lld-14 llvm-14 tcc nasm \
         yasm golang-1.19-go rustc lua5.4 openjdk-17-jdk-headless mold \
         coreutils bash perl-base git-man gdb strace busybox clang-format-14 make ninja-build bison ccache
-    "$here/evaluate" --ccwatch "$ccwatch" --labels "$here/bookworm.tsv.xz" --files "$work" --transformations --entries \
+    "$here/evaluate" --ccwatch "$ccwatch" --labels "$here/bookworm.tsv.xz" --files "$work" --transformations --entries --code \
         --at-least 33 238 --only tcc --only 'ga*' --only 'gcc-[dcl]*' --only 'go-*' --only nasm --only luac --only javac
     exit
 fi
@@ -60,7 +61,10 @@ for list in "${suites[@]}"; do
     work=${CORPUS:-/var/tmp/ccwatch-corpus}/$list
     mkdir -p "$work"
     xzcat "$here/$list.tsv.xz" | awk -F '\t' 'NR > 1 && !seen[$1]++ { print $1 }' >"$work/packages"
-    nice "$here/fetch" "$suite" "$work" --architecture "$architecture" --packages "$work/packages"
+    case $list in
+    registries*) nice "$here/fetch-registries" "$work" --packages "$work/packages" ;;
+    *) nice "$here/fetch" "$suite" "$work" --architecture "$architecture" --packages "$work/packages" ;;
+    esac
     "$here/evaluate" --ccwatch "$ccwatch" --labels "$here/$list.tsv.xz" --files "$work" --transformations --families --left-out \
         --entries ||
         worst=1
