@@ -1,6 +1,8 @@
 //! The system calls that the watcher makes, in groups with what for: what `privilege`'s filter lets through. A call and
 //! what stands in for it on older kernels are both here: which of the two runs is the kernel's affair.
 
+use crate::sys;
+
 /// A call's number and its name.
 pub type Call = (i64, &'static str);
 
@@ -32,6 +34,9 @@ const FILES: &[Call] = &calls! {
 const MARKS: &[Call] = &calls! {
     SYS_fanotify_init SYS_fanotify_mark SYS_name_to_handle_at SYS_inotify_init1 SYS_inotify_add_watch SYS_inotify_rm_watch
 };
+
+/// Mounts by number; the C library's crate has no names for them yet.
+const MOUNTS: &[Call] = &[(sys::mounts::STATMOUNT, "SYS_statmount"), (sys::mounts::LISTMOUNT, "SYS_listmount")];
 
 /// The connector, syslog, the service manager; names of hosts are looked up by the C library. The one socket that is
 /// listened to is doctor's, in the state directory.
@@ -70,5 +75,5 @@ const FACTS: &[Call] = &calls! {
 
 /// All of them.
 pub fn allowed() -> impl Iterator<Item = Call> {
-    [OLD, FILES, MARKS, SOCKETS, WAITING, MEMORY, PROCESSES, FACTS].into_iter().flatten().copied()
+    [OLD, FILES, MARKS, MOUNTS, SOCKETS, WAITING, MEMORY, PROCESSES, FACTS].into_iter().flatten().copied()
 }

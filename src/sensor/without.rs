@@ -29,10 +29,12 @@ pub enum Part {
     Pidfds,
     /// Ways that the kernel finds in its memory alone: as before 5.12.
     CachedWalks,
+    /// Mounts by number: as before 6.11.
+    ListedMounts,
 }
 
 impl Part {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::FilesystemMarks,
         Self::Namespaces,
         Self::Looks,
@@ -43,6 +45,7 @@ impl Part {
         Self::HostMarks,
         Self::Pidfds,
         Self::CachedWalks,
+        Self::ListedMounts,
     ];
 
     fn bit(self) -> u16 {
@@ -61,6 +64,7 @@ impl Part {
             Self::HostMarks => "host-marks",
             Self::Pidfds => "pidfds",
             Self::CachedWalks => "cached-walks",
+            Self::ListedMounts => "listed-mounts",
         }
     }
 }

@@ -4,6 +4,7 @@
 
 pub mod fanotify;
 pub mod file;
+pub mod mounts;
 pub mod netlink;
 pub mod passing;
 pub mod privilege;

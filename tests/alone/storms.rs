@@ -8,7 +8,7 @@ use crate::common::{alert, image, run};
 
 /// Exec events with mount marks, as on RHEL 8's 4.18.
 fn by_mount() -> Setup {
-    Setup::new().without("filesystem-marks")
+    Setup::new().without("filesystem-marks,listed-mounts")
 }
 
 /// Open events with mount marks, as before 5.0.

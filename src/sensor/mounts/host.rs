@@ -2,40 +2,34 @@
 //! and marked where the kernel marks filesystems, before the first exec in it.
 
 use std::collections::{HashMap, HashSet};
-use std::fs::File;
-use std::io::{Read, Seek};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::book::{Book, Key};
 use super::layers::Layers;
+use super::listing::Listing;
 use super::marking::Place;
 use super::mountinfo::{self, Mount};
 use super::{Mounted, reach};
-use crate::error::{Error, Result};
-use crate::event::MountNumber;
+use crate::error::Result;
+use crate::event::{Monotonic, MountNumber};
 use crate::host::clock;
 use crate::host::file::mount_number;
 use crate::sensor::fanotify::group::{Group, Way};
 
-/// A table of 100,000 mounts.
-const MAX_TABLE: u64 = 64 << 20;
-
 /// Process 1's table.
 pub struct HostTable {
-    table: File,
+    listing: Listing,
     known: HashMap<Place, Arc<Mounted>>,
     /// Devices of everything that is mounted on the host.
     devices: HashSet<u64>,
-    /// All mounts, as they were last seen: device by number.
-    seen: HashMap<u64, u64>,
     /// What lies below another mount: device, and directory of the filesystem.
     hidden: HashSet<(u64, Vec<u8>)>,
     /// Mounts that are no containers', from which something can be executed.
-    own: Vec<Mount>,
+    own: Vec<Arc<Mount>>,
     /// Those of them that are marked.
     marked: HashMap<Place, (Key, Arc<Mounted>)>,
 }
@@ -46,16 +40,19 @@ impl HostTable {
     /// # Errors
     /// It cannot be opened.
     pub fn open(proc_root: &Path) -> Result<Self> {
-        let open = |who: &str| File::open(proc_root.join(who).join("mountinfo"));
-        let path: PathBuf = proc_root.join("1/mountinfo");
-        let table = open("1").or_else(|_| open("self")).map_err(|e| Error::file("open", &path, e))?;
-        let (known, marked, seen) = Default::default();
-        Ok(Self { table, known, devices: HashSet::new(), seen, hidden: HashSet::new(), own: Vec::new(), marked })
+        let listing = Listing::open(proc_root)?;
+        let (known, marked) = Default::default();
+        Ok(Self { listing, known, devices: HashSet::new(), hidden: HashSet::new(), own: Vec::new(), marked })
     }
 
     /// To be polled for what is mounted and unmounted.
     pub fn fd(&self) -> BorrowedFd<'_> {
-        self.table.as_fd()
+        self.listing.fd()
+    }
+
+    /// When it is to be read again although nothing tells of a change.
+    pub fn next_due(&self) -> Option<Monotonic> {
+        self.listing.due()
     }
 
     /// Whether a filesystem is mounted on the host too.
@@ -79,27 +76,22 @@ impl HostTable {
     /// # Errors
     /// It cannot be read.
     pub fn read(&mut self, book: &mut Book, group: &Group) -> std::io::Result<Vec<u64>> {
-        let mut text = Vec::new();
-        self.table.rewind()?;
-        (&self.table).take(MAX_TABLE).read_to_end(&mut text)?;
-        let all = mountinfo::parse(&text);
+        let (stayed, all): (Vec<bool>, Vec<Arc<Mount>>) = self.listing.read(clock::now())?.into_iter().unzip();
         self.devices = all.iter().map(|mount| mount.dev).collect();
-        let settled = settled(&all, &self.seen);
-        self.seen = all.iter().map(|mount| (mount.id, mount.dev)).collect();
         let hidden = mountinfo::hidden(&all);
         let places = all.iter().filter(|mount| hidden.contains(&mount.id));
         self.hidden = places.map(|mount| (mount.dev, mount.root.clone())).collect();
         let hanging = mountinfo::hanging(&all);
         let mut now_known = HashMap::new();
         let (mut fresh, mut own) = (Vec::new(), Vec::new());
-        for (n, mount) in all.into_iter().enumerate() {
+        for (stayed, mount) in stayed.into_iter().zip(all) {
             if !is_containers(&mount) {
                 own.push(mount);
                 continue;
             }
             let place = (mount.id, mount.dev, mount.point.clone());
             if let Some(known) = self.known.remove(&place) {
-                if n < settled || mark(group, &mount) == known.is_covered() {
+                if stayed || mark(group, &mount) == known.is_covered() {
                     now_known.insert(place, known);
                     continue;
                 }
@@ -174,18 +166,6 @@ fn mark_own(mount: &Mount, book: &mut Book, group: &Group) -> nix::Result<(Key, 
     Ok((key, mounted))
 }
 
-/// So many of a table's last mounts, of those that were there before, may be others that took the place, the number and
-/// the device of a mount that went: all of them would have been made since.
-const TAIL: usize = 16;
-
-/// How many of the first mounts are those that were there before. A table is in the order of making (`commit_tree` of
-/// fs/namespace.c; by number from 6.8 on), so whatever was made since stands behind all that stayed. A mount that is gone
-/// and was made again, of which nothing tells by itself, is not followed by any that stayed.
-fn settled(all: &[Mount], before: &HashMap<u64, u64>) -> usize {
-    let known = all.iter().enumerate().rev().filter(|(_, mount)| before.get(&mount.id) == Some(&mount.dev));
-    known.map(|(n, _)| n).nth(TAIL).map_or(0, |last| last + 1)
-}
-
 /// Marks its filesystem; false where that cannot be done.
 fn mark(group: &Group, mount: &Mount) -> bool {
     if group.way != Way::Filesystem {
@@ -201,23 +181,4 @@ fn mark(group: &Group, mount: &Mount) -> bool {
 /// Whether containers may run from it.
 fn is_containers(mount: &Mount) -> bool {
     mount.fs_type == b"overlay" && !mount.noexec
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_stands_before_enough_that_stayed_has_stayed() {
-        let line = |id: usize| format!("{id} 1 0:{id} / /m{id} rw - overlay overlay rw\n");
-        let table = |ids: &[usize]| mountinfo::parse(ids.iter().map(|id| line(*id)).collect::<String>().as_bytes());
-        let first: Vec<usize> = (10..40).collect();
-        let before = table(&first).iter().map(|mount| (mount.id, mount.dev)).collect();
-        assert_eq!(settled(&table(&first), &before), 30 - TAIL);
-        assert_eq!(settled(&table(&first), &HashMap::new()), 0, "nothing was known");
-        let few: Vec<usize> = first.iter().copied().take(TAIL).collect();
-        let more: Vec<usize> = first.iter().copied().chain([1, 2, 3]).collect();
-        assert_eq!(settled(&table(&few), &before), 0);
-        assert_eq!(settled(&table(&more), &before), 30 - TAIL, "what is new says nothing of those before it");
-    }
 }

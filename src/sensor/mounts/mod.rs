@@ -5,6 +5,7 @@ pub mod book;
 pub mod far_mounts;
 pub mod host;
 pub mod layers;
+pub mod listing;
 pub mod marking;
 pub mod mountinfo;
 pub mod reach;

@@ -1,5 +1,6 @@
 //! The lines of /proc/PID/mountinfo (proc(5), Documentation/filesystems/proc.rst 3.5). Pure.
 
+use std::borrow::Borrow;
 use std::collections::{HashMap, HashSet};
 
 /// One mount, as one process' namespace shows it.
@@ -73,13 +74,14 @@ impl Mount {
 }
 
 /// The numbers of mounts whose path cannot be walked without asking a server: those that may hang, and all below them.
-pub fn hanging(all: &[Mount]) -> HashSet<u64> {
+pub fn hanging(all: &[impl Borrow<Mount>]) -> HashSet<u64> {
+    let all = all.iter().map(Borrow::borrow);
     let mut below: HashMap<u64, Vec<u64>> = HashMap::new();
-    for mount in all {
+    for mount in all.clone() {
         below.entry(mount.parent).or_default().push(mount.id);
     }
     let mut hanging = HashSet::new();
-    let mut found: Vec<u64> = all.iter().filter(|m| m.may_hang()).map(|m| m.id).collect();
+    let mut found: Vec<u64> = all.filter(|m: &&Mount| m.may_hang()).map(|m| m.id).collect();
     while let Some(id) = found.pop() {
         if hanging.insert(id) {
             found.extend(below.remove(&id).unwrap_or_default());
@@ -89,9 +91,10 @@ pub fn hanging(all: &[Mount]) -> HashSet<u64> {
 }
 
 /// The numbers of mounts over whose whole another is mounted: no path leads to them.
-pub fn hidden(all: &[Mount]) -> HashSet<u64> {
-    let points: HashMap<u64, &[u8]> = all.iter().map(|mount| (mount.id, mount.point.as_slice())).collect();
-    let over = all.iter().filter(|mount| points.get(&mount.parent) == Some(&mount.point.as_slice()));
+pub fn hidden(all: &[impl Borrow<Mount>]) -> HashSet<u64> {
+    let all = all.iter().map(Borrow::borrow);
+    let points: HashMap<u64, &[u8]> = all.clone().map(|mount: &Mount| (mount.id, mount.point.as_slice())).collect();
+    let over = all.filter(|mount| points.get(&mount.parent) == Some(&mount.point.as_slice()));
     over.map(|mount| mount.parent).collect()
 }
 
@@ -131,7 +134,7 @@ fn number(text: &[u8]) -> Option<u64> {
 }
 
 /// `\040` for a space and so on (fs/seq_file.c, `mangle_path`).
-fn unescape(text: &[u8]) -> Vec<u8> {
+pub(super) fn unescape(text: &[u8]) -> Vec<u8> {
     let mut plain = Vec::with_capacity(text.len());
     let mut rest = text;
     while let Some((first, after)) = rest.split_first() {

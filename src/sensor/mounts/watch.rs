@@ -162,7 +162,7 @@ impl Watcher {
                 return;
             }
             // The host's first: it tells whose the others are.
-            if ready.iter().any(|e| e.data() == HOST) {
+            if ready.iter().any(|e| e.data() == HOST) || self.host.next_due().is_some_and(|due| due <= clock::now()) {
                 self.read_host();
             }
             for event in ready {
@@ -204,7 +204,7 @@ impl Watcher {
     /// Wakes up by itself only where something is due.
     fn timeout(&self) -> EpollTimeout {
         let due = [self.sweeps.due, self.young.due, self.book.next_due(), self.spaces.next_due(), self.far.next_due()];
-        let due = due.into_iter().flatten().min();
+        let due = due.into_iter().chain([self.host.next_due()]).flatten().min();
         let Some(due) = due else { return EpollTimeout::NONE };
         let wait = due.since(clock::now()) + Duration::from_millis(1);
         EpollTimeout::try_from(wait).unwrap_or(EpollTimeout::MAX)

@@ -1,0 +1,110 @@
+#!/usr/bin/env python3
+"""Measure what the watcher spends when a container is started and stopped beside others that only stand there.
+
+    cargo build --release
+    tests/bench/mounts.py [--ccwatch target/release/ccwatch] [--others 10,200] [--rounds 3]
+
+Needs root. For a container stands its overlay of twelve layers, mounted and unmounted a hundred times; printed is the CPU
+of the thread that watches mounts, for each time. In pairs: mounts listed by number, where the kernel does (6.11), and all
+of mountinfo read each time, as on older ones. It is no test: it judges nothing.
+"""
+import argparse, os, subprocess, tempfile, time
+from pathlib import Path
+
+TIMES = 100
+# Longer than the watcher waits for what else changes.
+APART = 0.012
+
+
+def run(*command):
+    subprocess.run(command, check=True)
+
+
+class Overlays:
+    """Mounts in a directory of their own."""
+
+    def __init__(self, base):
+        self.base = base
+        run("mount", "-t", "tmpfs", "none", base)
+        self.layers = [base / f"layer{n}" for n in range(12)]
+        for layer in self.layers:
+            layer.mkdir()
+
+    def mount(self, name):
+        upper, work, merged = (self.base / f"{name}-{part}" for part in ("upper", "work", "merged"))
+        for directory in (upper, work, merged):
+            directory.mkdir(exist_ok=True)
+        lower = ":".join(map(str, self.layers))
+        run("mount", "-t", "overlay", "none", merged, "-o", f"lowerdir={lower},upperdir={upper},workdir={work}")
+
+    def unmount(self, name):
+        # As container runtimes do it.
+        run("umount", "-l", self.base / f"{name}-merged")
+
+
+class Watched:
+    """A watcher with what is taken away from it."""
+
+    def __init__(self, ccwatch, without, home):
+        config = home / "ccwatch.toml"
+        config.write_text(f'[state]\ndirectory = "{home}/state"\n[alert-file]\nenabled = false\n[syslog]\nenabled = false\n')
+        environment = dict(os.environ, CCWATCH_TEST_WITHOUT=without)
+        command = [ccwatch, "run", "--config", config]
+        self.process = subprocess.Popen(
+            command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        )
+        if not any(line.startswith("watching") for line in self.process.stderr):
+            raise SystemExit("the watcher did not start")
+
+    def cpu(self):
+        """Nanoseconds of its thread that watches mounts."""
+        tasks = Path(f"/proc/{self.process.pid}/task").iterdir()
+        [task] = [task for task in tasks if (task / "comm").read_text() == "mounts\n"]
+        return int((task / "schedstat").read_text().split()[0])
+
+    def stop(self):
+        self.process.terminate()
+        self.process.wait()
+
+
+def measure(ccwatch, overlays, without):
+    with tempfile.TemporaryDirectory() as home:
+        watched = Watched(ccwatch, without, Path(home))
+        try:
+            before = watched.cpu()
+            for _ in range(TIMES):
+                overlays.mount("one")
+                time.sleep(APART)
+                overlays.unmount("one")
+                time.sleep(APART)
+            # What it believes for a second is asked for again.
+            time.sleep(1.5)
+            return (watched.cpu() - before) / TIMES / 1e6
+        finally:
+            watched.stop()
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--ccwatch", default="target/release/ccwatch")
+    parser.add_argument("--others", default="10,200")
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as base:
+        overlays = Overlays(Path(base))
+        count = 0
+        try:
+            for others in map(int, options.others.split(",")):
+                for count in range(count, others):
+                    overlays.mount(count)
+                count = others
+                for _ in range(options.rounds):
+                    listed, read = (measure(options.ccwatch, overlays, without) for without in ("", "listed-mounts"))
+                    print(f"{others} others: {listed:.2f} ms a start and stop, {read:.2f} with mountinfo", flush=True)
+        finally:
+            for name in range(count):
+                overlays.unmount(name)
+            run("umount", "-l", base)
+
+
+main()
