@@ -27,8 +27,9 @@ done
 command -v cargo >/dev/null || PATH=$PATH:${CARGO_HOME:-$HOME/.cargo}/bin
 command -v cargo >/dev/null || { say "needs a Rust toolchain: no cargo in PATH"; exit 1; }
 
-# Doc tests first: the closing lines of this script are those of the tests that count.
+# All is built at once, on all cores. Doc tests first: the closing lines of this script are those of the tests that count.
 tests() {
+    cargo test --no-run "$@"
     cargo test --doc
     cargo test --no-fail-fast "$@"
 }
@@ -139,6 +140,6 @@ fi
 
 # --- Tests ------------------------------------------------------------------------------------------------------------
 # They wait more than they work.
-export RUST_TEST_THREADS=${RUST_TEST_THREADS:-4}
+export RUST_TEST_THREADS=${RUST_TEST_THREADS:-3}
 [ $# -gt 0 ] || set -- --all-targets
 tests "$@"

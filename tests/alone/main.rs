@@ -1,5 +1,6 @@
 //! The live tests that need the machine for themselves, one after another: every watcher sees every container, so the
-//! storm of one would be all others' too. As root, with a real Docker Engine; `tests/run.sh` starts one.
+//! storm of one would be all others' too; and where each fact of an exec that is over in a millisecond is asked for, nothing
+//! else may keep the watcher from its look. As root, with a real Docker Engine; `tests/run.sh` starts one.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -10,8 +11,10 @@ mod common;
 mod content;
 mod coverage;
 mod far;
+mod gcc;
 mod queries;
 mod queue;
+mod renamed;
 mod storms;
 
 /// The turn of one test, until it is dropped.

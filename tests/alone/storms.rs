@@ -25,23 +25,23 @@ fn storm(container: &Container, count: u64, program: &str) {
 }
 
 /// Storms in a container that ran before, innocent ones in between.
-fn storms(setup: &Setup) {
+fn storms(setup: &Setup, rounds: u64) {
     let _turn = alone();
     let container = Container::idle(&[]);
     let watcher = setup.start();
-    for _ in 0..5 {
+    for _ in 0..rounds {
         storm(&container, 5000, "/usr/bin/tool");
         storm(&container, 20_000, "/usr/bin/gcc");
     }
-    watcher.await_counted(&container.id, 100_000);
+    watcher.await_counted(&container.id, rounds * 20_000);
     let alerts = watcher.stop();
-    assert_eq!(alert::closed_execs(&alerts, &container.id), 100_000);
+    assert_eq!(alert::closed_execs(&alerts, &container.id), rounds * 20_000);
     let lost = alerts.iter().find(|a| a.text("event.action") == "events-lost");
     assert!(lost.is_none(), "{lost:?}");
 }
 
-/// Containers that live some milliseconds, one after another and fifty at once, and one that is removed in its storm.
-fn short_lives(setup: &Setup) {
+/// Containers that live some milliseconds, one after another and many at once, and one that is removed in its storm.
+fn short_lives(setup: &Setup, at_once: usize) {
     let _turn = alone();
     // Made before, as the image is made but once.
     image::tiny();
@@ -54,7 +54,7 @@ fn short_lives(setup: &Setup) {
         containers.push(one);
     }
     containers.extend(std::thread::scope(|scope| {
-        let runs: Vec<_> = (0..50).map(|_| scope.spawn(|| tiny(&["/usr/bin/gcc"]))).collect();
+        let runs: Vec<_> = (0..at_once).map(|_| scope.spawn(|| tiny(&["/usr/bin/gcc"]))).collect();
         runs.into_iter().map(|run| run.join().unwrap()).collect::<Vec<_>>()
     }));
     let stormy = Container::idle(&[]);
@@ -74,32 +74,32 @@ fn short_lives(setup: &Setup) {
 
 #[test]
 fn storms_by_filesystem() {
-    storms(&Setup::new());
+    storms(&Setup::new(), 5);
 }
 
 #[test]
 fn storms_by_mount() {
-    storms(&by_mount());
+    storms(&by_mount(), 2);
 }
 
 #[test]
 fn storms_by_open() {
-    storms(&by_open());
+    storms(&by_open(), 2);
 }
 
 #[test]
 fn short_lives_by_filesystem() {
-    short_lives(&Setup::new());
+    short_lives(&Setup::new(), 50);
 }
 
 #[test]
 fn short_lives_by_mount() {
-    short_lives(&by_mount());
+    short_lives(&by_mount(), 20);
 }
 
 #[test]
 fn short_lives_by_open() {
-    short_lives(&by_open());
+    short_lives(&by_open(), 20);
 }
 
 /// A compiler that is opened, copied and searched is not executed.

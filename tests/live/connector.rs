@@ -63,9 +63,9 @@ fn what_fanotify_saw_meanwhile_is_counted() {
     watcher.await_alert("sensor-recovered", is("sensor-recovered"));
     let is_closed = |a: &Alert| a.is_of(&container.id) && a.state() == "closed";
     let closed: Vec<Alert> = watcher.stop().into_iter().filter(is_closed).collect();
-    // Those count by which it is found out.
+    // Five and no more run in the tenth of a second in which it might be late and not deaf.
     let execs: u64 = closed.iter().map(|a| a.number("ccwatch.session.execs")).sum();
-    assert!((17..=21).contains(&execs), "{closed:?}");
+    assert!((15..=21).contains(&execs), "{closed:?}");
     assert!(closed.iter().any(|a| a.at("ccwatch.session.exact") == &serde_json::json!(false)), "{closed:?}");
 }
 

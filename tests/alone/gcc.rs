@@ -1,6 +1,7 @@
 //! One `gcc hello.c -o hello` in a real container, by every way it can come there: two alerts, every program counted,
 //! every fact of the contract that a process' short life allows. Builds of many files are builds.rs's.
 
+use crate::alone;
 use crate::common::docker::{Plan, put};
 use crate::common::{self, Alert, Container, Watcher, image};
 
@@ -18,6 +19,7 @@ fn assert_pair(alerts: &[Alert], container: &str, counts: &[(&str, u64)]) {
 
 #[test]
 fn docker_exec_makes_one_pair() {
+    let _turn = alone();
     let container = Container::start();
     container.put("hello.c", HELLO);
     let watcher = Watcher::start();
@@ -32,6 +34,7 @@ fn docker_exec_makes_one_pair() {
 
 #[test]
 fn labels_beyond_the_limit_are_told() {
+    let _turn = alone();
     let labels: Vec<String> = (0..400).flat_map(|n| ["--label".to_owned(), format!("k{n}=v")]).collect();
     let container = Container::with(&labels.iter().map(String::as_str).collect::<Vec<_>>());
     container.put("f.c", "int f;\n");
@@ -45,6 +48,7 @@ fn labels_beyond_the_limit_are_told() {
 /// The contract's fields, on an alert about a compiler that lives as long as the test wants.
 #[test]
 fn opened_tells_who_ran_what_where() {
+    let _turn = alone();
     let container = Container::with(&["--label", "com.example.team=blue"]);
     let watcher = Watcher::start();
     // gcc that reads its source from a pipe: gcc and cc1 live until the pipe is closed. The `:` keeps sh from exec.
@@ -123,6 +127,7 @@ fn image_of(container: &Container) -> (String, String) {
 
 #[test]
 fn an_entrypoint_is_seen_like_any_other() {
+    let _turn = alone();
     let watcher = Watcher::start();
     let work = tempfile::Builder::new().prefix("ccwatch-test-").tempdir().unwrap();
     put(work.path(), "hello.c", HELLO);
@@ -139,6 +144,7 @@ fn an_entrypoint_is_seen_like_any_other() {
 
 #[test]
 fn another_user_is_named_as_the_container_names_him() {
+    let _turn = alone();
     let container = Container::start();
     container.put("hello.c", HELLO);
     let watcher = Watcher::start();
@@ -153,6 +159,7 @@ fn another_user_is_named_as_the_container_names_him() {
 
 #[test]
 fn two_containers_at_once_do_not_mix() {
+    let _turn = alone();
     let (one, two) = (Container::start(), Container::start());
     for container in [&one, &two] {
         container.put("hello.c", HELLO);
@@ -172,6 +179,7 @@ fn two_containers_at_once_do_not_mix() {
 /// What is no compiler makes no alert, and a compiler of the host makes none either.
 #[test]
 fn innocent_programs_and_the_host_are_silent() {
+    let _turn = alone();
     let container = Container::start();
     container.put("hello.c", HELLO);
     let watcher = Watcher::start();

@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::alone;
 use crate::common::docker::Plan;
 use crate::common::docker::put;
 use crate::common::watcher::{BINARY, Setup};
@@ -40,6 +41,7 @@ fn assert_masquerade(alert: &Alert, executable: &str) {
 
 #[test]
 fn a_renamed_compiler_on_every_filesystem() {
+    let _turn = alone();
     let tcc = compiler("tcc");
     for path in ["/opt/report", "/work/report", "/fresh/report"] {
         let container = container();
@@ -55,6 +57,7 @@ fn a_renamed_compiler_on_every_filesystem() {
 
 #[test]
 fn a_renamed_compiler_without_fanotify() {
+    let _turn = alone();
     let container = container();
     container.exec(&["cp", compiler("tcc").to_str().unwrap(), "/work/report"]);
     let watcher = Setup::new().set("sensors", "fanotify", "off").start();
@@ -68,6 +71,7 @@ fn a_renamed_compiler_without_fanotify() {
 
 #[test]
 fn a_driver_and_a_compiler_proper_renamed_and_stripped() {
+    let _turn = alone();
     let container = container();
     let strip = |from: &Path, to: &str| {
         run(Command::new("objcopy")
@@ -106,12 +110,14 @@ fn a_packed_compiler(program: &Path) {
 
 #[test]
 fn a_packed_compiler_is_told_by_its_memory() {
+    let _turn = alone();
     a_packed_compiler(program::packed());
 }
 
 /// As UPX's own program runs on when its mark was overwritten.
 #[test]
 fn a_packed_compiler_without_its_packers_mark() {
+    let _turn = alone();
     a_packed_compiler(program::packed_without_mark());
 }
 
@@ -127,6 +133,7 @@ impl Drop for Stop<'_> {
 /// Whose owner changes its times as fast as it can: each read of it ends with other times than it began with.
 #[test]
 fn a_renamed_compiler_whose_times_never_stand_still() {
+    let _turn = alone();
     let container = container();
     container.exec(&["cp", compiler("tcc").to_str().unwrap(), "/work/report"]);
     let file = std::fs::File::open(container.work().join("report")).unwrap();
@@ -150,6 +157,7 @@ fn a_renamed_compiler_whose_times_never_stand_still() {
 /// A copy of node under another name runs the compiler of TypeScript: a script of this name, and nothing else is known of it.
 #[test]
 fn a_script_that_a_renamed_interpreter_runs() {
+    let _turn = alone();
     let container = container();
     container.exec(&["cp", compiler("node").to_str().unwrap(), "/work/report"]);
     container.put("tsc", "console.log('ready'); process.stdin.resume();\n");
@@ -166,6 +174,7 @@ fn a_script_that_a_renamed_interpreter_runs() {
 /// `java @FILE`: the class stands in the file.
 #[test]
 fn a_compiler_that_a_file_of_arguments_names() {
+    let _turn = alone();
     let container = container();
     container.put("java", std::fs::read(program::hold()).unwrap());
     container.put("arguments", "# of a build\n-cp \"a b\"\ncom.sun.tools.javac.Main A.java\n");
@@ -181,6 +190,7 @@ fn a_compiler_that_a_file_of_arguments_names() {
 /// `JDK_JAVA_OPTIONS=--source 17 java A`: that A is a source stands in the environment.
 #[test]
 fn a_compile_that_the_environment_asks_for() {
+    let _turn = alone();
     let container = container();
     container.put("java", std::fs::read(program::hold()).unwrap());
     let watcher = Watcher::start();
@@ -195,6 +205,7 @@ fn a_compile_that_the_environment_asks_for() {
 /// It is gone before anybody could look at its memory.
 #[test]
 fn a_packed_program_that_ends_at_once_is_a_finding_of_its_own() {
+    let _turn = alone();
     let container = container();
     container.put("report", [&std::fs::read(program::tiny()).unwrap()[..], b"UPX!"].concat());
     let watcher = Watcher::start();
@@ -214,6 +225,7 @@ fn a_packed_program_that_ends_at_once_is_a_finding_of_its_own() {
 /// The executed file is the loader's, under its own name or another; what it loads is in the arguments.
 #[test]
 fn a_renamed_compiler_that_the_loader_runs() {
+    let _turn = alone();
     let container = container();
     // Long enough to be looked at: no exec of it is reported by its file.
     container
@@ -247,6 +259,7 @@ fn a_renamed_compiler_that_the_loader_runs() {
 
 #[test]
 fn a_program_that_borrows_a_name_is_told_with_low_confidence() {
+    let _turn = alone();
     let container = container();
     container.put("gcc", std::fs::read(program::tiny()).unwrap());
     let watcher = Watcher::start();
@@ -261,6 +274,7 @@ fn a_program_that_borrows_a_name_is_told_with_low_confidence() {
 /// the name is that of the first.
 #[test]
 fn a_script_whose_interpreters_are_scripts() {
+    let _turn = alone();
     let container = container();
     container.put("one", "#!/bin/sh\nsleep 0.1\n");
     for (name, interpreter) in
@@ -283,6 +297,7 @@ fn a_script_whose_interpreters_are_scripts() {
 
 #[test]
 fn a_database_that_was_read_again_judges_anew() {
+    let _turn = alone();
     let setup = Setup::new();
     let container = container();
     let watcher = setup.start();
@@ -302,6 +317,7 @@ fn a_database_that_was_read_again_judges_anew() {
 
 #[test]
 fn innocent_programs_are_silent_under_names_that_nobody_knows() {
+    let _turn = alone();
     let container = container();
     for program in ["bash", "sed", "tar", "grep", "perl"] {
         let from = compiler(program);
