@@ -112,7 +112,7 @@ fn a_disguised_compiler_on_a_fuse_volume() {
     container.exec(&["/usr/bin/storm", "1", "/far/tool"]);
     watcher.await_closed(&container.id);
     container.exec(&["/usr/bin/storm", "1", "/far/tool"]);
-    watcher.await_alerts("both", |alerts| alert::closed_execs(alerts, &container.id) >= 2);
+    watcher.await_counted(&container.id, 2);
     watcher.stop();
 }
 
@@ -130,7 +130,7 @@ fn a_server_that_never_answers_holds_nobody_else() {
     container.exec(&["/usr/bin/storm", "5", "/far/gcc"]);
     far.said.await_line("held");
     other.exec(&["/usr/bin/storm", "2000", "/usr/bin/gcc"]);
-    watcher.await_alerts("the other's execs", |alerts| alert::closed_execs(alerts, &other.id) >= STORM);
+    watcher.await_counted(&other.id, STORM);
     watcher.await_alert("that it is held", |alert| said(alert, "sensor-degraded"));
     let held = "by the connector alone: /far (fuse: a server holds up what reads of such filesystems)";
     let line = await_coverage(&setup, &container, held);

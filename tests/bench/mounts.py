@@ -8,16 +8,14 @@ Needs root. For a container stands its overlay of twelve layers, mounted and unm
 of the thread that watches mounts, for each time. In pairs: mounts listed by number, where the kernel does (6.11), and all
 of mountinfo read each time, as on older ones. It is no test: it judges nothing.
 """
-import argparse, os, subprocess, tempfile, time
+import argparse, os, tempfile, time
 from pathlib import Path
+
+from measure import Syslog, Watcher, sh
 
 TIMES = 100
 # Longer than the watcher waits for what else changes.
 APART = 0.012
-
-
-def run(*command):
-    subprocess.run(command, check=True)
 
 
 class Overlays:
@@ -25,7 +23,7 @@ class Overlays:
 
     def __init__(self, base):
         self.base = base
-        run("mount", "-t", "tmpfs", "none", base)
+        sh("mount", "-t", "tmpfs", "none", base)
         self.layers = [base / f"layer{n}" for n in range(12)]
         for layer in self.layers:
             layer.mkdir()
@@ -35,43 +33,26 @@ class Overlays:
         for directory in (upper, work, merged):
             directory.mkdir(exist_ok=True)
         lower = ":".join(map(str, self.layers))
-        run("mount", "-t", "overlay", "none", merged, "-o", f"lowerdir={lower},upperdir={upper},workdir={work}")
+        sh("mount", "-t", "overlay", "none", merged, "-o", f"lowerdir={lower},upperdir={upper},workdir={work}")
 
     def unmount(self, name):
         # As container runtimes do it.
-        run("umount", "-l", self.base / f"{name}-merged")
+        sh("umount", "-l", self.base / f"{name}-merged")
 
 
-class Watched:
-    """A watcher with what is taken away from it."""
-
-    def __init__(self, ccwatch, without, home):
-        config = home / "ccwatch.toml"
-        config.write_text(f'[state]\ndirectory = "{home}/state"\n[alert-file]\nenabled = false\n[syslog]\nenabled = false\n')
-        environment = dict(os.environ, CCWATCH_TEST_WITHOUT=without)
-        command = [ccwatch, "run", "--config", config]
-        self.process = subprocess.Popen(
-            command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-        )
-        if not any(line.startswith("watching") for line in self.process.stderr):
-            raise SystemExit("the watcher did not start")
-
-    def cpu(self):
-        """Nanoseconds of its thread that watches mounts."""
-        tasks = Path(f"/proc/{self.process.pid}/task").iterdir()
-        [task] = [task for task in tasks if (task / "comm").read_text() == "mounts\n"]
-        return int((task / "schedstat").read_text().split()[0])
-
-    def stop(self):
-        self.process.terminate()
-        self.process.wait()
+def cpu(watcher):
+    """Nanoseconds of its thread that watches mounts."""
+    [task] = [t for t in Path(f"/proc/{watcher.pid}/task").iterdir() if (t / "comm").read_text() == "mounts\n"]
+    return int((task / "schedstat").read_text().split()[0])
 
 
 def measure(ccwatch, overlays, without):
+    """`without`: what is taken away from the watcher."""
+    os.environ["CCWATCH_TEST_WITHOUT"] = without
     with tempfile.TemporaryDirectory() as home:
-        watched = Watched(ccwatch, without, Path(home))
+        watcher = Watcher(ccwatch, Path(home), Syslog(Path(home) / "log").path, {})
         try:
-            before = watched.cpu()
+            before = cpu(watcher)
             for _ in range(TIMES):
                 overlays.mount("one")
                 time.sleep(APART)
@@ -79,9 +60,9 @@ def measure(ccwatch, overlays, without):
                 time.sleep(APART)
             # What it believes for a second is asked for again.
             time.sleep(1.5)
-            return (watched.cpu() - before) / TIMES / 1e6
+            return (cpu(watcher) - before) / TIMES / 1e6
         finally:
-            watched.stop()
+            watcher.stop()
 
 
 def main():
@@ -104,7 +85,7 @@ def main():
         finally:
             for name in range(count):
                 overlays.unmount(name)
-            run("umount", "-l", base)
+            sh("umount", "-l", base)
 
 
 main()

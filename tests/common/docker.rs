@@ -131,7 +131,7 @@ impl Container {
     /// Names (comm) of the processes that run in it, from the host's /proc: asking the engine would run `ps`, which
     /// waits for what a hostile process keeps locked.
     pub(crate) fn processes(&self) -> Vec<String> {
-        let init = run(docker().args(["inspect", "-f", "{{.State.Pid}}", &self.id]));
+        let init = self.init();
         let namespace = |pid: &str| std::fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
         let inside = namespace(&init);
         let pids =
@@ -141,6 +141,11 @@ impl Container {
             .filter_map(|pid| std::fs::read_to_string(format!("/proc/{pid}/comm")).ok())
             .map(|n| n.trim().to_owned())
             .collect()
+    }
+
+    /// The host's pid of its first process.
+    pub(crate) fn init(&self) -> String {
+        run(docker().args(["inspect", "-f", "{{.State.Pid}}", &self.id]))
     }
 
     /// Waits until its first process has ended; its exit code.

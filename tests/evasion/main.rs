@@ -11,7 +11,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use common::docker::{Container, docker};
+use common::docker::Container;
 use common::watcher::{Setup, Watcher};
 use common::{Alert, program};
 
@@ -60,9 +60,24 @@ impl Stage {
         self.container.exec(&["./storm", "100", program, "5000"]);
     }
 
+    /// Maps a file, does `first`, stores a compiler through the mapping once the file was used for a while, and executes it
+    /// while it is mapped.
+    fn store_through_a_mapping(&self, path: &str, first: &[&str]) {
+        let map = ["./inside", "load", "compile-0", "map", path];
+        let store = ["say", "mapped", "wait", "store", "say", "stored", "wait"];
+        let mut held = self.container.hold(&[&map[..], first, &store[..]].concat());
+        held.await_line("mapped");
+        self.use_for_a_while(path);
+        held.write(b"x");
+        held.await_line("stored");
+        self.storm(EXECS, path);
+        held.write(b"x");
+        assert!(held.release());
+    }
+
     /// Executes a file until its execs are ignored.
     fn warm(&self, path: &str) {
-        let pid = common::run(docker().args(["inspect", "-f", "{{.State.Pid}}", &self.container.id]));
+        let pid = self.container.init();
         let inode = fs::metadata(format!("/proc/{pid}/root{path}")).unwrap().ino();
         let mark = format!("fanotify ino:{inode:x} ");
         let is_ignored = || {
@@ -148,15 +163,7 @@ fn overwritten_by_splice() {
 fn overwritten_through_a_mapping_that_was_kept() {
     assert_seen("a kept mapping", "layers", EXECS, |stage| {
         stage.warm("/usr/bin/tool");
-        let acts = ["./inside", "load", "compile-0", "map", "/usr/bin/tool", "say", "mapped", "wait", "store", "say"];
-        let mut held = stage.container.hold(&[&acts[..], &["stored", "wait"]].concat());
-        held.await_line("mapped");
-        stage.use_for_a_while("/usr/bin/tool");
-        held.write(b"x");
-        held.await_line("stored");
-        stage.storm(EXECS, "/usr/bin/tool");
-        held.write(b"x");
-        assert!(held.release());
+        stage.store_through_a_mapping("/usr/bin/tool", &[]);
     });
 }
 
@@ -165,15 +172,7 @@ fn overwritten_through_a_mapping_that_was_kept() {
 fn overwritten_after_it_was_read_through_a_mapping() {
     assert_seen("a page that was dirty", "leases", EXECS, |stage| {
         stage.warm("/usr/bin/tool");
-        let acts = ["./inside", "load", "compile-0", "map", "/usr/bin/tool", "touch", "say", "mapped", "wait"];
-        let mut held = stage.container.hold(&[&acts[..], &["store", "say", "stored", "wait"]].concat());
-        held.await_line("mapped");
-        stage.use_for_a_while("/usr/bin/tool");
-        held.write(b"x");
-        held.await_line("stored");
-        stage.storm(EXECS, "/usr/bin/tool");
-        held.write(b"x");
-        assert!(held.release());
+        stage.store_through_a_mapping("/usr/bin/tool", &["touch"]);
     });
 }
 
@@ -182,7 +181,7 @@ fn overwritten_after_it_was_read_through_a_mapping() {
 fn overwritten_in_an_inode_that_was_another_files() {
     let _turn = alone();
     let stage = Stage::set("looks", &[]);
-    let pid = common::run(docker().args(["inspect", "-f", "{{.State.Pid}}", &stage.container.id]));
+    let pid = stage.container.init();
     let inode = || fs::metadata(format!("/proc/{pid}/root/file")).unwrap().ino();
     common::eventually("a new file has the old one's inode", || {
         stage.inside(&["load", "tool", "put", "/file"]);
@@ -191,15 +190,7 @@ fn overwritten_in_an_inode_that_was_another_files() {
         stage.inside(&["load", "tool", "put", "/file"]);
         (inode() == before).then_some(())
     });
-    let acts = ["./inside", "load", "compile-0", "map", "/file", "touch", "say", "mapped", "wait"];
-    let mut held = stage.container.hold(&[&acts[..], &["store", "say", "stored", "wait"]].concat());
-    held.await_line("mapped");
-    stage.use_for_a_while("/file");
-    held.write(b"x");
-    held.await_line("stored");
-    stage.storm(EXECS, "/file");
-    held.write(b"x");
-    assert!(held.release());
+    stage.store_through_a_mapping("/file", &["touch"]);
     assert_eq!(stage.seen().0, EXECS);
 }
 

@@ -80,7 +80,7 @@ fn an_entrypoint_on_a_volume() {
         })
         .collect();
     for container in &containers {
-        watcher.await_alerts("one exec", |alerts| alert::closed_execs(alerts, &container.id) >= 1);
+        watcher.await_counted(&container.id, 1);
     }
     watcher.stop();
 }
@@ -127,7 +127,7 @@ fn a_cloned_namespace_with_a_tmpfs_of_its_own() {
     });
     held.write(b"x");
     assert!(held.release());
-    watcher.await_alerts("all execs", |alerts| alert::closed_execs(alerts, &container.id) >= STORM);
+    watcher.await_counted(&container.id, STORM);
     assert_eq!(alert::closed_execs(&watcher.stop(), &container.id), STORM);
 }
 
@@ -172,7 +172,7 @@ fn without_pidfds() {
     container.exec(&["./inside", "load", "gcc", "put", "/memory/gcc"]);
     let watcher = Setup::new().without("pidfds").start();
     assert_counted(&watcher, &container, 0, &["./storm", "2000", "/memory/gcc"]);
-    let pid = common::run(docker().args(["inspect", "-f", "{{.State.Pid}}", &container.id]));
+    let pid = container.init();
     assert!(!is_held(&watcher, &pid));
     watcher.stop();
 }
@@ -267,7 +267,7 @@ fn a_bare_sandbox() {
     });
     child.stdin.take().unwrap().write_all(b"x").unwrap();
     assert!(child.wait().unwrap().success());
-    watcher.await_alerts("all execs", |alerts| alert::closed_execs(alerts, &id) >= STORM);
+    watcher.await_counted(&id, STORM);
     assert_eq!(alert::closed_execs(&watcher.stop(), &id), STORM);
 }
 
@@ -278,9 +278,9 @@ fn nothing_is_kept_alive() {
     let watcher = Watcher::start();
     container.exec(&["./inside", "load", "gcc", "tmpfs", "/fresh", "put", "/fresh/gcc"]);
     container.exec(&["./storm", "10", "/fresh/gcc"]);
-    watcher.await_alerts("its execs", |alerts| alert::closed_execs(alerts, &container.id) >= 10);
+    watcher.await_counted(&container.id, 10);
     let id = container.id.clone();
-    let pid = common::run(docker().args(["inspect", "-f", "{{.State.Pid}}", &id]));
+    let pid = container.init();
     assert!(is_held(&watcher, &pid), "its mounts are watched through its first process");
     common::run(docker().args(["stop", "-t", "0", &id]));
     common::run(docker().args(["rm", &id]));

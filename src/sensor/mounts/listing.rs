@@ -81,7 +81,7 @@ impl Listing {
         let numbers = mounts::list()?;
         // Something has changed: if no mount came or went, one of those that stayed.
         let same = numbers.len() == known.len() && numbers.iter().all(|number| known.contains_key(number));
-        let anew = same || self.due.is_some_and(|due| due <= now);
+        let anew = known.is_empty() || same || self.due.is_some_and(|due| due <= now);
         self.due = if anew { None } else { self.due.or(Some(now.plus(BELIEVED))) };
         let mut all = Vec::with_capacity(numbers.len());
         let mut still = HashMap::with_capacity(numbers.len());
