@@ -94,28 +94,31 @@ if [ "$mode" = vm ]; then
     exec 9>&-
 fi
 
-# --- A configuration that cannot be used ------------------------------------------------------------------------------
-cp /etc/ccwatch/ccwatch.toml "$here/kept.toml"
-echo 'nonsense = 1' >>/etc/ccwatch/ccwatch.toml
-systemctl restart ccwatch >/dev/null 2>&1
-check "with a bad configuration it fails with 78" await is ExecMainStatus 78
-check "and is not started again and again" is NRestarts 0
-check "dpkg installs all the same" dpkg --force-confold -i "$here/new.deb"
-cp "$here/kept.toml" /etc/ccwatch/ccwatch.toml
-systemctl reset-failed ccwatch
-systemctl start ccwatch
-check "with the good one it is active again" active
+# --- A configuration that cannot be used, removed, purged -------------------------------------------------------------
+# Each installation takes ten seconds of a processor that is software, and needs none of the machine's sensors.
+if [ "$mode" = container ]; then
+    cp /etc/ccwatch/ccwatch.toml "$here/kept.toml"
+    echo 'nonsense = 1' >>/etc/ccwatch/ccwatch.toml
+    systemctl restart ccwatch >/dev/null 2>&1
+    check "with a bad configuration it fails with 78" await is ExecMainStatus 78
+    check "and is not started again and again" is NRestarts 0
+    check "dpkg installs all the same" dpkg --force-confold -i "$here/new.deb"
+    cp "$here/kept.toml" /etc/ccwatch/ccwatch.toml
+    systemctl reset-failed ccwatch
+    systemctl start ccwatch
+    check "with the good one it is active again" active
 
-# --- Disabled by the administrator, removed, purged -------------------------------------------------------------------
-systemctl disable ccwatch >/dev/null 2>&1
-check "dpkg installs it again" dpkg --force-confold -i "$here/new.deb"
-check "what is disabled stays disabled" sh -c '! systemctl is-enabled ccwatch.service'
-check "dpkg removes it" dpkg -r ccwatch
-check "it is stopped" sh -c '! pgrep -x ccwatch'
-check "configuration and state are kept" test -e /etc/ccwatch/ccwatch.toml -a -e /var/lib/ccwatch/sequence
-systemctl daemon-reload
-systemctl start ccwatch 2>/dev/null
-check "what is left of it is no unit that fails" sh -c '! systemctl is-failed ccwatch.service'
+    # Disabled by the administrator, and removed.
+    systemctl disable ccwatch >/dev/null 2>&1
+    check "dpkg installs it again" dpkg --force-confold -i "$here/new.deb"
+    check "what is disabled stays disabled" sh -c '! systemctl is-enabled ccwatch.service'
+    check "dpkg removes it" dpkg -r ccwatch
+    check "it is stopped" sh -c '! pgrep -x ccwatch'
+    check "configuration and state are kept" test -e /etc/ccwatch/ccwatch.toml -a -e /var/lib/ccwatch/sequence
+    systemctl daemon-reload
+    systemctl start ccwatch 2>/dev/null
+    check "what is left of it is no unit that fails" sh -c '! systemctl is-failed ccwatch.service'
+fi
 check "dpkg purges it" dpkg -P ccwatch
 rm -f /run/systemd/system/ccwatch.service.d/test.conf
 check "nothing of it is left" left
