@@ -78,6 +78,13 @@ pub struct ContainerKey {
     pub id: Arc<str>,
 }
 
+impl ContainerKey {
+    /// Whether no runtime is known of it.
+    pub fn is_sandbox(&self) -> bool {
+        self.runtime == Runtime::Sandbox
+    }
+}
+
 impl fmt::Display for ContainerKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.runtime.as_str(), self.id)

@@ -173,7 +173,7 @@ impl Registry {
 
     /// Why a container's name is not known; `None` where it is.
     pub fn missing_name(&self, key: &ContainerKey) -> Option<Missing> {
-        if key.runtime == Runtime::Sandbox {
+        if key.is_sandbox() {
             return Some(Missing::Absent);
         }
         match self.containers.peek(key).map(|entry| &entry.metadata) {
@@ -187,7 +187,7 @@ impl Registry {
     /// question then counts as asked until [`Registry::learn`], so that there is one at a time.
     pub fn wants(&mut self, key: &ContainerKey, now: Monotonic) -> bool {
         // No runtime made it, so no runtime's file tells of it.
-        if key.runtime == Runtime::Sandbox {
+        if key.is_sandbox() {
             return false;
         }
         self.meet(key, None).asked.ask(now)
@@ -341,7 +341,7 @@ fn home((inner, outer): Nested, by: Attribution) -> Home {
 fn quota(key: &ContainerKey, outer: Option<&ContainerKey>) -> Quota {
     match outer {
         Some(outer) => Quota::Within(outer.clone()),
-        None if key.runtime == Runtime::Sandbox => Quota::Sandboxes,
+        None if key.is_sandbox() => Quota::Sandboxes,
         None => Quota::Host,
     }
 }

@@ -133,11 +133,12 @@ impl Detection {
 
     /// The containers of an attempt: by its filesystem, else by its process.
     fn owner_of(&mut self, attempt: &Attempt) -> Option<Nested> {
-        if let Some(nested) = attempt.mounted.and_then(|id| self.screen.owner(id)) {
-            return Some(nested);
-        }
-        let look = attempt.look.as_deref()?;
-        let Home::Container { inner, outer, .. } = self.registry.place(look, None) else { return None };
+        let by_mount = attempt.mounted.and_then(|id| self.screen.owner(id));
+        let Some(look) = attempt.look.as_deref().filter(|_| by_mount.as_ref().is_none_or(|(inner, _)| inner.is_sandbox()))
+        else {
+            return by_mount;
+        };
+        let Home::Container { inner, outer, .. } = self.registry.place(look, None) else { return by_mount };
         // Its root directory lies there: so the filesystem is its container's.
         if let Some(id) = attempt.mounted
             && look.root.is_ok_and(|root| root.dev == attempt.file.dev)
@@ -163,9 +164,11 @@ impl Detection {
             return self.leave(reading);
         }
         let nested = (inner, outer);
-        // What the mount says goes before what the process says; of the same container, that knows more.
+        // What the mount says goes before what the process says; of the same container, that knows more, and so it does
+        // where a process of the mount's was asked before its runtime had put it into its cgroup.
         let by_mount = attempt.as_ref().and_then(|a| self.screen.owner(a.mounted?));
-        let nested = by_mount.filter(|(inner, _)| inner.id != nested.0.id).unwrap_or(nested);
+        let knows_more = |inner: &ContainerKey| inner.id != nested.0.id && (!inner.is_sandbox() || nested.0.is_sandbox());
+        let nested = by_mount.filter(|(inner, _)| knows_more(inner)).unwrap_or(nested);
         let attempted = attempt.is_some();
         if candidate == Candidate::No {
             let Some(id) = sighting.look.file() else { return self.leave(reading) };

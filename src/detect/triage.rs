@@ -131,9 +131,22 @@ impl Screen {
         self.owned.read().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
     }
 
-    /// A process told whose a filesystem is that its mount does not tell of.
+    /// A process told whose a filesystem is that its mount does not tell of. The first word stands, but for that of a
+    /// process whose runtime had not yet put it into its cgroup.
     pub fn learn(&self, id: MountedId, nested: Nested) {
-        self.owned.write().unwrap_or_else(PoisonError::into_inner).entry(id).or_insert(nested);
+        let known = self.owner(id);
+        if known.is_none_or(|(inner, _)| inner.is_sandbox() && !nested.0.is_sandbox()) {
+            self.owned.write().unwrap_or_else(PoisonError::into_inner).insert(id, nested);
+        }
+    }
+
+    /// Whose a mount is in a namespace whose root directory lies on `root`, as one of its processes shows it.
+    fn nested_within(&self, root: Option<MountedId>, look: &Look) -> Option<Nested> {
+        let by_root = root.and_then(|root| self.owner(root));
+        match by_root {
+            Some((inner, outer)) if !inner.is_sandbox() => Some((inner, outer)),
+            sandbox => nested_of(look, &self.host).or(sandbox),
+        }
     }
 
     /// Counts execs of a container, for the case of a loss.
@@ -247,7 +260,7 @@ impl FileTriage for Screen {
     }
 
     fn mounted_within(&self, id: MountedId, root: Option<MountedId>, look: &Look) {
-        if let Some(nested) = root.and_then(|root| self.owner(root)).or_else(|| nested_of(look, &self.host)) {
+        if let Some(nested) = self.nested_within(root, look) {
             self.learn(id, nested);
         }
     }
@@ -265,8 +278,8 @@ impl FileTriage for Screen {
         self.owned.write().unwrap_or_else(PoisonError::into_inner).remove(&id);
     }
 
-    fn name_of(&self, id: MountedId) -> Option<String> {
-        self.owner(id).map(|(inner, _)| inner.to_string())
+    fn name_of(&self, root: Option<MountedId>, look: &Look) -> Option<String> {
+        self.nested_within(root, look).map(|(inner, _)| inner.to_string())
     }
 
     fn owns(&self, id: MountedId) -> bool {

@@ -88,8 +88,8 @@ pub trait FileTriage: Send + Sync {
     fn shares_host(&self, look: &Look) -> bool;
     /// It is gone, and so is every exec on it.
     fn unmounted(&self, id: MountedId);
-    /// Whose it is, for people.
-    fn name_of(&self, id: MountedId) -> Option<String>;
+    /// Whose a mount namespace is, for people: `root` and the process as in [`FileTriage::mounted_within`].
+    fn name_of(&self, root: Option<MountedId>, look: &Look) -> Option<String>;
     /// Whether it is known whose it is.
     fn owns(&self, id: MountedId) -> bool;
 }

@@ -3,8 +3,9 @@
 
 use std::io;
 use std::mem::size_of;
+use std::os::fd::{AsRawFd, BorrowedFd};
 
-/// The same on every architecture that Linux has had since.
+/// The same on every architecture but alpha.
 pub const STATMOUNT: libc::c_long = 457;
 /// As above.
 pub const LISTMOUNT: libc::c_long = 458;
@@ -13,10 +14,11 @@ pub const LISTMOUNT: libc::c_long = 458;
 const FROM_ROOT: u64 = u64::MAX;
 /// Numbers that are asked for at once.
 const AT_ONCE: usize = 512;
-/// A mount whose texts are longer is refused.
-const TEXTS: usize = 1 << 20;
 /// Enough for an overlay of many layers.
 const USUAL_TEXTS: usize = 8 << 10;
+/// By this much more is tried where it is not, so often: up to 4 MiB.
+const MORE: usize = 8;
+const TEXTS: usize = USUAL_TEXTS * MORE * MORE * MORE;
 
 const SB_BASIC: u64 = 0x1;
 const MNT_BASIC: u64 = 0x2;
@@ -31,19 +33,43 @@ const FS_SUBTYPE: u64 = 0x100;
 const NEEDED: u64 = SB_BASIC | MNT_BASIC | MNT_ROOT | MNT_POINT | FS_TYPE;
 const MOUNT_ATTR_NOEXEC: u64 = 0x8;
 
-/// `struct mnt_id_req`, its first version.
+/// `NS_GET_MNTNS_ID` of linux/nsfs.h, Linux 6.11.
+const NS_GET_MNTNS_ID: libc::Ioctl = libc::_IOR::<u64>(0xb7, 0x5);
+
+/// A mount namespace by its number that is never used again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MountNamespace(u64);
+
+impl MountNamespace {
+    /// The caller's own.
+    pub const OWN: Self = Self(0);
+
+    /// The one that `ns/mnt` of a process' directory leads to, opened.
+    ///
+    /// # Errors
+    /// `ENOTTY` before Linux 6.11, or the kernel's.
+    pub fn of(link: BorrowedFd<'_>) -> io::Result<Self> {
+        let mut number = 0u64;
+        // SAFETY: this request writes one number of 64 bits, which lives through the call.
+        let done = unsafe { libc::ioctl(link.as_raw_fd(), NS_GET_MNTNS_ID, &raw mut number) };
+        if done < 0 { Err(io::Error::last_os_error()) } else { Ok(Self(number)) }
+    }
+}
+
+/// `struct mnt_id_req`, its version of Linux 6.11; older ones take it where the namespace is the caller's own.
 #[repr(C)]
 struct Request {
     size: u32,
     spare: u32,
     mount: u64,
     param: u64,
+    namespace: u64,
 }
 
 impl Request {
-    fn new(mount: u64, param: u64) -> Self {
-        // Three numbers of 64 bits: it fits.
-        Self { size: size_of::<Self>() as u32, spare: 0, mount, param }
+    fn new(namespace: MountNamespace, mount: u64, param: u64) -> Self {
+        // Four numbers of 64 bits: it fits.
+        Self { size: size_of::<Self>() as u32, spare: 0, mount, param, namespace: namespace.0 }
     }
 }
 
@@ -89,7 +115,7 @@ pub struct MountStatus {
     pub noexec: bool,
     /// The directory of the filesystem that is mounted.
     pub root: Vec<u8>,
-    /// Where, as our root directory shows it.
+    /// Where, as that root directory shows it.
     pub point: Vec<u8>,
     /// `overlay`, `ext4`, `fuse`, ...
     pub fs_type: Vec<u8>,
@@ -99,15 +125,16 @@ pub struct MountStatus {
     pub options: Option<Vec<u8>>,
 }
 
-/// The numbers of all mounts that our root directory reaches, in the order of their making.
+/// The numbers of all mounts that the root directory of this namespace reaches, or of its own ours, in the order of their
+/// making.
 ///
 /// # Errors
 /// `ENOSYS` before Linux 6.8, or the kernel's.
-pub fn list() -> io::Result<Vec<u64>> {
+pub fn list(namespace: MountNamespace) -> io::Result<Vec<u64>> {
     let mut all = Vec::new();
     loop {
         let mut some = [0u64; AT_ONCE];
-        let request = Request::new(FROM_ROOT, all.last().copied().unwrap_or(0));
+        let request = Request::new(namespace, FROM_ROOT, all.last().copied().unwrap_or(0));
         // SAFETY: `request` is a whole struct of the size it says, `some` has room for as many numbers as are asked for, and
         // both live through the call.
         let count = unsafe { libc::syscall(LISTMOUNT, &raw const request, some.as_mut_ptr(), AT_ONCE, 0) };
@@ -119,22 +146,22 @@ pub fn list() -> io::Result<Vec<u64>> {
     }
 }
 
-/// One mount.
+/// One mount of a namespace.
 ///
 /// # Errors
-/// `ENOENT` where it is gone, `EOVERFLOW` where its texts are longer than 1 MiB, or the kernel's.
-pub fn status(mount: u64) -> io::Result<MountStatus> {
+/// `ENOENT` where it is gone, `EOVERFLOW` where its texts are longer than 4 MiB, or the kernel's.
+pub fn status(namespace: MountNamespace, mount: u64) -> io::Result<MountStatus> {
     let mut texts = USUAL_TEXTS;
     loop {
-        match status_within(mount, texts) {
-            Err(e) if e.raw_os_error() == Some(libc::EOVERFLOW) && texts < TEXTS => texts *= 8,
+        match status_within(namespace, mount, texts) {
+            Err(e) if e.raw_os_error() == Some(libc::EOVERFLOW) && texts < TEXTS => texts *= MORE,
             done => return done,
         }
     }
 }
 
-fn status_within(mount: u64, texts: usize) -> io::Result<MountStatus> {
-    let request = Request::new(mount, NEEDED | MNT_OPTS | FS_SUBTYPE);
+fn status_within(namespace: MountNamespace, mount: u64, texts: usize) -> io::Result<MountStatus> {
+    let request = Request::new(namespace, mount, NEEDED | MNT_OPTS | FS_SUBTYPE);
     let mut buffer = vec![0u8; size_of::<Answer>() + texts];
     // SAFETY: `request` is a whole struct of the size it says, `buffer` is as long as is said, and both live through the call.
     let done = unsafe { libc::syscall(STATMOUNT, &raw const request, buffer.as_mut_ptr(), buffer.len(), 0) };

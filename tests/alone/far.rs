@@ -63,6 +63,14 @@ fn await_coverage(setup: &Setup, container: &Container, what: &str) -> String {
 
 const MARKED: &str = "by a group of its own on 1 that a server answers for";
 
+/// Everything that a server answers for is marked, in a container that has more than one such mount.
+fn await_all_marked(setup: &Setup, container: &Container) {
+    common::eventually("all is marked", || {
+        let line = setup.coverage().into_iter().find(|line| line.contains(&container.id))?;
+        (line.contains("that a server answers for") && !line.contains("by the connector alone")).then_some(())
+    });
+}
+
 fn said(alert: &Alert, what: &str) -> bool {
     alert.text("event.action") == what && alert.0.to_string().contains("fanotify")
 }
@@ -116,32 +124,63 @@ fn a_disguised_compiler_on_a_fuse_volume() {
     watcher.stop();
 }
 
-/// The server answers everybody but the watcher.
-#[test]
-fn a_server_that_never_answers_holds_nobody_else() {
-    let _turn = alone();
-    let mut far = Far::mount(program::tiny());
-    let container = far.container();
+/// The server answers everybody but the watcher. `point` is where the container shows what it answers for, of this type.
+fn a_server_that_never_answers_holds_nobody_else(mut far: Far, container: &Container, point: &str, fs_type: &str) {
     let other = Container::idle(&[]);
     let setup = Setup::new();
     let watcher = setup.start();
-    await_coverage(&setup, &container, MARKED);
+    await_all_marked(&setup, container);
     far.order(b'h', "holding");
-    container.exec(&["/usr/bin/storm", "5", "/far/gcc"]);
+    container.exec(&["/usr/bin/storm", "5", &format!("{point}/gcc")]);
     far.said.await_line("held");
     other.exec(&["/usr/bin/storm", "2000", "/usr/bin/gcc"]);
     watcher.await_counted(&other.id, STORM);
     watcher.await_alert("that it is held", |alert| said(alert, "sensor-degraded"));
-    let held = "by the connector alone: /far (fuse: a server holds up what reads of such filesystems)";
-    let line = await_coverage(&setup, &container, held);
+    let held = format!("{point} ({fs_type}: a server holds up what reads of such filesystems)");
+    let line = await_coverage(&setup, container, &held);
     assert!(line.contains("connector (eager)"), "{line}");
     far.order(b'r', "released");
     watcher.await_alert("that it is free again", |alert| said(alert, "sensor-recovered"));
     // Its EXEC is forgotten by then, so that it is told as an attempt.
     let late = |alert: &Alert| alert.is_of(&container.id) && alert.at("ccwatch.known_by")[0] == "fanotify";
     watcher.await_alert("what was held", late);
-    await_coverage(&setup, &container, MARKED);
+    await_all_marked(&setup, container);
     watcher.stop();
+}
+
+#[test]
+fn a_fuse_volume_that_never_answers() {
+    let _turn = alone();
+    let far = Far::mount(program::tiny());
+    let container = far.container();
+    a_server_that_never_answers_holds_nobody_else(far, &container, "/far", "fuse");
+}
+
+/// What a runtime mounts, whose image's layers come from a server.
+#[test]
+fn an_overlay_over_a_server_that_never_answers() {
+    let _turn = alone();
+    let far = Far::mount(program::tiny());
+    let [empty, over] = [0, 1].map(|_| tempfile::Builder::new().prefix("ccwatch-test-").tempdir().unwrap());
+    let layers = format!("lowerdir={}:{}", far.directory.path().display(), empty.path().display());
+    common::run(Command::new("mount").args(["-t", "overlay", "-o", &layers, "none"]).arg(over.path()));
+    let container = Container::idle(&["-v", &format!("{}:/over", over.path().display())]);
+    a_server_that_never_answers_holds_nobody_else(far, &container, "/over", "overlay");
+    drop(container);
+    umount2(over.path(), MntFlags::MNT_DETACH).unwrap();
+}
+
+/// Of an overlay that is mounted in a container nothing tells where its layers lie.
+#[test]
+fn a_containers_own_overlay_over_a_server_that_never_answers() {
+    let _turn = alone();
+    let far = Far::mount(program::tiny());
+    let volume = format!("{}:/far", far.directory.path().display());
+    let options = ["--cap-add", "SYS_ADMIN", "--security-opt", "seccomp=unconfined", "--tmpfs", "/over", "-v", &volume];
+    let container = Container::idle(&options);
+    std::fs::copy(program::inside(), container.work().join("inside")).unwrap();
+    container.exec(&["./inside", "overlay", "/far", "/over"]);
+    a_server_that_never_answers_holds_nobody_else(far, &container, "/over", "overlay");
 }
 
 /// The server does not even answer whoever marks its mount: that is left, and everything else marked.

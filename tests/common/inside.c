@@ -155,6 +155,10 @@ int main(int argc, char **argv) {
         else if (!strcmp(act, "tmpfs")) {
             mkdir(first, 0755);
             check(mount("none", first, "tmpfs", 0, 0) == 0, "mount a tmpfs"), at++;
+        } else if (!strcmp(act, "overlay")) {
+            char options[4096];
+            snprintf(options, sizeof options, "lowerdir=%s:/usr", first);
+            check(mount("none", second, "overlay", 0, options) == 0, "mount an overlay"), at += 2;
         } else if (!strcmp(act, "umount")) check(umount(first) == 0, first), at++;
         else if (!strcmp(act, "unshare")) {
             uid_t user = getuid();

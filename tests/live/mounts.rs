@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::io::Write;
+use std::os::unix::fs::MetadataExt;
 use std::process::{Command, Stdio};
 
 use crate::common::docker::{Container, Plan, docker};
@@ -212,6 +213,35 @@ fn a_second_mount_of_an_overlay_that_goes() {
     await_reading();
     assert!(marked(&container.id), "{:#?}", setup.coverage());
     watcher.stop();
+}
+
+/// As a service manager starts it (PrivateMounts): what it sees of the host's mounts are copies, and containers execute
+/// through none of them. `unshare`'s child is process 1 here, because the machine's may not be one that tests may look at.
+#[test]
+fn a_mount_namespace_of_its_own() {
+    let container = container(&[]);
+    let format = "{{.GraphDriver.Data.MergedDir}}";
+    let merged = common::run(docker().args(["inspect", "-f", format, &container.id]));
+    let device = fs::metadata(merged.trim()).unwrap().dev();
+    let setup = Setup::new();
+    let mut command = Command::new("unshare");
+    command.args(["--pid", "--fork", "--mount-proc", "--kill-child", "sh", "-c"]);
+    command.args([r#"unshare --mount --propagation slave "$@" & wait"#, "sh"]);
+    let inner = setup.command();
+    command.arg(inner.get_program()).args(inner.get_args());
+    let watcher = setup.spawn(&mut command);
+    watcher.await_stderr("watching", |line| line.starts_with("watching"));
+    let config = setup.write().display().to_string();
+    let pids = fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path());
+    let is_it = |path: &std::path::PathBuf| {
+        let read = |file: &str| fs::read_to_string(path.join(file)).unwrap_or_default();
+        read("comm").trim() == "ccwatch" && read("cmdline").contains(&config)
+    };
+    let watchers: Vec<_> = pids.filter(is_it).collect();
+    assert_eq!(watchers.len(), 1, "{watchers:?}");
+    let marks = fs::read_dir(watchers[0].join("fdinfo")).unwrap().flatten();
+    let marks: String = marks.filter_map(|entry| fs::read_to_string(entry.path()).ok()).collect();
+    assert!(marks.contains(&format!("fanotify sdev:{device:x} ")), "{device:x} is not among {marks}");
 }
 
 /// The thread that marks is held: that is told, and that it goes on again.

@@ -2,7 +2,7 @@
 //! and marked where the kernel marks filesystems, before the first exec in it.
 
 use std::collections::{HashMap, HashSet};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use super::listing::Listing;
 use super::marking::Place;
 use super::mountinfo::{self, Mount};
 use super::{Mounted, reach};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::event::{Monotonic, MountNumber};
 use crate::host::clock;
 use crate::host::file::mount_number;
@@ -23,9 +23,13 @@ use crate::sensor::fanotify::group::{Group, Way};
 /// Process 1's table.
 pub struct HostTable {
     listing: Listing,
+    /// Process 1's root directory.
+    root: OwnedFd,
     known: HashMap<Place, Arc<Mounted>>,
     /// Devices of everything that is mounted on the host.
     devices: HashSet<u64>,
+    /// Devices of the overlays whose layers all lie on what answers.
+    vouched: HashSet<u64>,
     /// What lies below another mount: device, and directory of the filesystem.
     hidden: HashSet<(u64, Vec<u8>)>,
     /// Mounts that are no containers', from which something can be executed.
@@ -41,8 +45,9 @@ impl HostTable {
     /// It cannot be opened.
     pub fn open(proc_root: &Path) -> Result<Self> {
         let listing = Listing::open(proc_root)?;
-        let (known, marked) = Default::default();
-        Ok(Self { listing, known, devices: HashSet::new(), hidden: HashSet::new(), own: Vec::new(), marked })
+        let root = reach::host_root(proc_root).map_err(|e| Error::os("open", "the host's root directory", e))?;
+        let (known, devices, vouched, hidden, own, marked) = Default::default();
+        Ok(Self { listing, root, known, devices, vouched, hidden, own, marked })
     }
 
     /// To be polled for what is mounted and unmounted.
@@ -58,6 +63,11 @@ impl HostTable {
     /// Whether a filesystem is mounted on the host too.
     pub fn has(&self, dev: u64) -> bool {
         self.devices.contains(&dev)
+    }
+
+    /// Whether a device is an overlay's of which is known that all its layers lie on what answers.
+    pub fn vouches_for(&self, dev: u64) -> bool {
+        self.vouched.contains(&dev)
     }
 
     /// Whether no path leads to it on the host either.
@@ -82,16 +92,31 @@ impl HostTable {
         let places = all.iter().filter(|mount| hidden.contains(&mount.id));
         self.hidden = places.map(|mount| (mount.dev, mount.root.clone())).collect();
         let hanging = mountinfo::hanging(&all);
+        let mut servers: Vec<Vec<u8>> =
+            all.iter().filter(|mount| hanging.contains(&mount.id)).map(|mount| mount.point.clone()).collect();
+        let before = std::mem::take(&mut self.vouched);
         let mut now_known = HashMap::new();
         let (mut fresh, mut own) = (Vec::new(), Vec::new());
         for (stayed, mount) in stayed.into_iter().zip(all) {
+            if mount.is_overlay() {
+                // What is mounted over its layers later is no matter of its own.
+                let is_far = match stayed {
+                    true => !before.contains(&mount.dev),
+                    false => hanging.contains(&mount.id) || Layers::lie_below(&mount, &servers),
+                };
+                if is_far {
+                    servers.push(mount.point.clone());
+                } else {
+                    self.vouched.insert(mount.dev);
+                }
+            }
             if !is_containers(&mount) {
                 own.push(mount);
                 continue;
             }
             let place = (mount.id, mount.dev, mount.point.clone());
             if let Some(known) = self.known.remove(&place) {
-                if stayed || mark(group, &mount) == known.is_covered() {
+                if stayed || self.mark(group, &mount) == known.is_covered() {
                     now_known.insert(place, known);
                     continue;
                 }
@@ -111,11 +136,13 @@ impl HostTable {
         }
         let mut devices = Vec::with_capacity(fresh.len());
         for (place, mount) in fresh {
-            let mounted = book.make(Layers::of(&mount).map(Arc::new), false);
+            // A look into the layers of one that is not vouched for may take for ever.
+            let layers = Layers::of(&mount).filter(|_| self.vouches_for(mount.dev));
+            let mounted = book.make(layers.map(Arc::new), false);
             // Whose it is has to be known before its first exec is reported.
             book.triage().mounted(mounted.id, &mount);
             book.enter(Key::Device(mount.dev), &mounted);
-            mounted.set_marked(mark(group, &mount));
+            mounted.set_marked(self.mark(group, &mount));
             self.known.insert(place, mounted);
             devices.push(mount.dev);
         }
@@ -124,6 +151,19 @@ impl HostTable {
 }
 
 impl HostTable {
+    /// Marks its filesystem; false where that cannot be done.
+    fn mark(&self, group: &Group, mount: &Mount) -> bool {
+        if group.way != Way::Filesystem || !self.vouches_for(mount.dev) {
+            return false;
+        }
+        let reached = reach::on_host(self.root.as_fd(), mount);
+        let marked = reached.and_then(|(place, _)| group.mark_filesystem(place.as_fd()));
+        if let Err(e) = &marked {
+            log::debug!("mark {}: {e}", String::from_utf8_lossy(&mount.point));
+        }
+        marked.is_ok()
+    }
+
     /// Marks the host's own mounts, as long as a container may execute from them. Mounts and not filesystems: the layers
     /// of containers lie on those too, and each exec in a container would be reported twice.
     pub fn mark_own(&mut self, wanted: bool, book: &mut Book, group: &Group) {
@@ -137,7 +177,7 @@ impl HostTable {
                 self.marked.insert(place, known);
                 continue;
             }
-            match mark_own(mount, book, group) {
+            match mark_own(self.root.as_fd(), mount, book, group) {
                 Ok(marked) => {
                     self.marked.insert(place, marked);
                 }
@@ -148,13 +188,18 @@ impl HostTable {
             book.leave(key, mounted, clock::now());
             let still = self.own.iter().find(|mount| (mount.id, mount.dev, &mount.point) == (id, dev, &point));
             // What is unmounted has lost its mark by that.
-            let _ = still.map(|mount| reach::on_host(mount).and_then(|(place, _)| group.unmark_mount(place.as_fd())));
+            let _ = still.map(|mount| reach::on_host(self.root.as_fd(), mount).and_then(|(place, _)| group.unmark_mount(place.as_fd())));
         }
     }
 }
 
-fn mark_own(mount: &Mount, book: &mut Book, group: &Group) -> nix::Result<(Key, Arc<Mounted>)> {
-    let (place, status) = reach::on_host(mount)?;
+fn mark_own(
+    root: BorrowedFd<'_>,
+    mount: &Mount,
+    book: &mut Book,
+    group: &Group,
+) -> nix::Result<(Key, Arc<Mounted>)> {
+    let (place, status) = reach::on_host(root, mount)?;
     let key = Key::Mount(mount_number(status).unwrap_or(MountNumber(mount.id)));
     let mounted = book.make_of_host(mount.is_plain());
     book.enter(key, &mounted);
@@ -166,19 +211,9 @@ fn mark_own(mount: &Mount, book: &mut Book, group: &Group) -> nix::Result<(Key, 
     Ok((key, mounted))
 }
 
-/// Marks its filesystem; false where that cannot be done.
-fn mark(group: &Group, mount: &Mount) -> bool {
-    if group.way != Way::Filesystem {
-        return false;
-    }
-    let marked = reach::on_host(mount).and_then(|(place, _)| group.mark_filesystem(place.as_fd()));
-    if let Err(e) = &marked {
-        log::debug!("mark {}: {e}", String::from_utf8_lossy(&mount.point));
-    }
-    marked.is_ok()
-}
-
-/// Whether containers may run from it.
+/// Whether containers may run from it. A root directory, or what lies directly below it, is made by the host for itself: by
+/// a system image that is mounted so, or by systemd-sysext.
 fn is_containers(mount: &Mount) -> bool {
-    mount.fs_type == b"overlay" && !mount.noexec
+    let is_hosts_own = mount.point.iter().filter(|b| **b == b'/').count() <= 1;
+    mount.is_overlay() && !mount.noexec && !is_hosts_own
 }

@@ -32,13 +32,16 @@ impl Layers {
         if mount.fs_type != b"overlay" || mount.root != b"/" {
             return None;
         }
-        // Docker gives relative layers where the options would exceed a page: they start two above `<id>/merged`
-        // (daemon/graphdriver/overlay2/overlay.go).
-        let base = Path::new(OsStr::from_bytes(&mount.point)).ancestors().nth(2)?.to_owned();
-        let place = |path: Vec<u8>| base.join(OsStr::from_bytes(&path));
-        let upper = place(mount.option(b"upperdir")?);
-        let lowers: Vec<PathBuf> = lower_directories(mount).into_iter().map(place).collect();
+        let upper = place(mount, mount.option(b"upperdir")?)?;
+        let lowers = lower_directories(mount).into_iter().map(|path| place(mount, path)).collect::<Option<Vec<_>>>()?;
         (!lowers.is_empty()).then(|| Self { point: mount.point.clone(), upper, lowers })
+    }
+
+    /// Whether a layer of an overlay lies below one of these places, by the paths that its mounter gave.
+    pub fn lie_below(mount: &Mount, places: &[Vec<u8>]) -> bool {
+        let given = || lower_directories(mount).into_iter().chain(mount.option(b"upperdir"));
+        let below = |path: &Path| places.iter().any(|place| path.starts_with(OsStr::from_bytes(place)));
+        !places.is_empty() && given().filter_map(|path| place(mount, path)).any(|path| below(&path))
     }
 
     /// Whether the file with this inode number is an image layer's, and has never been copied up. `path` is what
@@ -81,6 +84,13 @@ impl Layers {
         let inside = path.strip_prefix(self.point.as_slice()).filter(|rest| rest.starts_with(b"/")).unwrap_or(path);
         inside.strip_prefix(b"/")
     }
+}
+
+/// Where a layer lies. Docker gives relative layers where the options would exceed a page: they start two above
+/// `<id>/merged` (daemon/graphdriver/overlay2/overlay.go).
+fn place(mount: &Mount, path: Vec<u8>) -> Option<PathBuf> {
+    let base = Path::new(OsStr::from_bytes(&mount.point)).ancestors().nth(2)?;
+    Some(base.join(OsStr::from_bytes(&path)))
 }
 
 /// The state of a file in a layer; no link in it leads out.
@@ -154,6 +164,9 @@ mod tests {
         let layers = Layers::of(&mount).unwrap();
         assert_eq!(layers.upper, Path::new("/data/overlay2/abc/diff"));
         assert_eq!(layers.lowers, [Path::new("/data/overlay2/l/A"), Path::new("/data/overlay2/l/B")]);
+        let below = |place: &[u8]| Layers::lie_below(&mount, &[b"/proc/x".to_vec(), place.to_vec()]);
+        assert!(below(b"/data/overlay2/l") && below(b"/data/overlay2/abc/diff") && below(b"/"));
+        assert!(!below(b"/data/overlay2/l/C") && !below(b"/data/over") && !Layers::lie_below(&mount, &[]));
         let read_only = b"1 0 0:9 / /m rw - overlay overlay ro,lowerdir=/a:/b";
         assert_eq!(Layers::of(&crate::sensor::mounts::mountinfo::parse(read_only).remove(0)), None);
     }

@@ -14,7 +14,7 @@ use super::mountinfo::{self, Mount, unescape};
 use crate::error::{Error, Result};
 use crate::event::Monotonic;
 use crate::sensor::without::{Part, without};
-use crate::sys::mounts::{self, MountStatus};
+use crate::sys::mounts::{self, MountNamespace, MountStatus};
 
 /// A table of 100,000 mounts.
 const MAX_TABLE: u64 = 64 << 20;
@@ -24,6 +24,8 @@ const BELIEVED: Duration = Duration::from_secs(1);
 /// The mounts, as they were last seen.
 pub struct Listing {
     table: File,
+    /// Whose mounts the kernel is asked to list.
+    namespace: MountNamespace,
     /// By number; `None` where the kernel does not list them.
     known: Option<HashMap<u64, Arc<Mount>>>,
     /// When all are asked for again.
@@ -41,8 +43,10 @@ impl Listing {
         let open = |who: &str| File::open(proc_root.join(who).join("mountinfo"));
         let path: PathBuf = proc_root.join("1/mountinfo");
         let table = open("1").or_else(|_| open("self")).map_err(|e| Error::file("open", &path, e))?;
-        let lists = is_ours(proc_root) && !without(Part::ListedMounts);
-        Ok(Self { table, known: lists.then(HashMap::new), due: None, seen: HashMap::new() })
+        let namespace = namespace(proc_root).filter(|_| !without(Part::ListedMounts));
+        let known = namespace.is_some().then(HashMap::new);
+        let namespace = namespace.unwrap_or(MountNamespace::OWN);
+        Ok(Self { table, namespace, known, due: None, seen: HashMap::new() })
     }
 
     /// To be polled for what is mounted and unmounted.
@@ -78,7 +82,7 @@ impl Listing {
     }
 
     fn list(&mut self, known: HashMap<u64, Arc<Mount>>, now: Monotonic) -> io::Result<Vec<(bool, Arc<Mount>)>> {
-        let numbers = mounts::list()?;
+        let numbers = mounts::list(self.namespace)?;
         // Something has changed: if no mount came or went, one of those that stayed.
         let same = numbers.len() == known.len() && numbers.iter().all(|number| known.contains_key(number));
         let anew = known.is_empty() || same || self.due.is_some_and(|due| due <= now);
@@ -89,7 +93,7 @@ impl Listing {
             let before = known.get(&number);
             let mount = match before.filter(|_| !anew) {
                 Some(mount) => Arc::clone(mount),
-                None => match mounts::status(number) {
+                None => match mounts::status(self.namespace, number) {
                     Ok(status) => Arc::new(mount(status)?),
                     Err(e) if e.raw_os_error() == Some(libc::ENOENT) => continue,
                     Err(e) => return Err(e),
@@ -129,8 +133,14 @@ fn settled(all: &[Mount], before: &HashMap<u64, u64>) -> usize {
     known.map(|(n, _)| n).nth(TAIL).map_or(0, |last| last + 1)
 }
 
-/// Whether process 1 sees what this one sees: the kernel lists the caller's mounts. By the tables themselves, for links
-/// below /proc/1 are not everywhere ours to read; their numbers are one namespace's alone.
+/// The mount namespace of process 1, in which the service manager has not put us.
+fn namespace(proc_root: &Path) -> Option<MountNamespace> {
+    let of_first = File::open(proc_root.join("1/ns/mnt")).and_then(|link| MountNamespace::of(link.as_fd()));
+    of_first.ok().or_else(|| is_ours(proc_root).then_some(MountNamespace::OWN))
+}
+
+/// Whether process 1 sees what this one sees. By the tables themselves, for links below /proc/1 are not everywhere ours to
+/// read; their numbers are one namespace's alone.
 fn is_ours(proc_root: &Path) -> bool {
     let places = |who: &str| {
         let text = std::fs::read(proc_root.join(who).join("mountinfo")).ok()?;

@@ -76,6 +76,8 @@ pub fn mark(
             None
         }
         Some(mut same) => {
+            // By now its process may be where its runtime wants it.
+            book.triage().mounted_within(same.mounted.id, owner.root, owner.look);
             // The mount under whose name the device stood may have gone.
             for key in keys.iter().filter(|key| !same.keys.contains(key)).copied().collect::<Vec<_>>() {
                 book.enter(key, &same.mounted);

@@ -69,7 +69,12 @@ impl Mounted {
     /// Whether all execs on it are reported.
     pub fn is_covered(&self) -> bool {
         let heard = self.far.as_ref().is_none_or(|far| far.is_heard());
-        self.is_marked() && heard && !self.gone.load(Ordering::Acquire)
+        self.is_marked() && heard && !self.is_gone()
+    }
+
+    /// Whether it is mounted no more.
+    fn is_gone(&self) -> bool {
+        self.gone.load(Ordering::Acquire)
     }
 
     /// Whether it bears a mark.
@@ -79,7 +84,7 @@ impl Mounted {
 }
 
 /// What is mounted. A device number, and before Linux 6.8 a mount's number, names a new one only when nobody holds a file
-/// of the old one, so what the table says of an open file is right as long as that is open.
+/// of the old one: what is gone and still stands here may by now be another's number, and gives way to all that is there.
 #[derive(Debug, Default)]
 pub struct Table {
     /// Filesystems that belong to one container, by `st_dev`.
@@ -106,9 +111,14 @@ impl Mounts {
         read(&self.table.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// What an open file lies on: the mount through which it was opened, else its filesystem.
+    /// What an open file lies on: the mount through which it was opened, else its filesystem; where neither is there any
+    /// more, what was.
     pub fn of(&self, dev: u64, mount: Option<MountNumber>) -> Option<Arc<Mounted>> {
-        self.read(|t| mount.and_then(|number| t.mounts.get(&number)).or_else(|| t.devices.get(&dev)).cloned())
+        self.read(|t| {
+            let (by_mount, by_device) = (mount.and_then(|number| t.mounts.get(&number)), t.devices.get(&dev));
+            let there = by_mount.filter(|m| !m.is_gone()).or_else(|| by_device.filter(|m| !m.is_gone()));
+            there.or(by_mount).or(by_device).cloned()
+        })
     }
 
     /// Whether it lies on a far mount.
@@ -151,5 +161,29 @@ impl Mounts {
     pub fn change<T>(&self, change: impl FnOnce(&mut Table) -> T) -> T {
         self.watched.store(true, Ordering::Relaxed);
         change(&mut self.table.write().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_number_that_is_used_again_names_what_is_there() {
+        let made = |id| Arc::new(Mounted::new(MountedId(id), None, false));
+        let (volume, root, mounts) = (made(1), made(2), Mounts::default());
+        let number = MountNumber(612);
+        mounts.change(|table| {
+            table.mounts.insert(number, Arc::clone(&volume));
+            table.devices.insert(77, Arc::clone(&root));
+        });
+        let of = |dev, mount| mounts.of(dev, mount).map(|mounted| mounted.id);
+        assert_eq!(of(77, Some(number)), Some(MountedId(1)));
+        volume.set_gone();
+        assert_eq!(of(77, Some(number)), Some(MountedId(2)), "the filesystem is another container's");
+        assert_eq!(of(78, Some(number)), Some(MountedId(1)), "a late exec on what is gone");
+        root.set_gone();
+        assert_eq!(of(77, None), Some(MountedId(2)));
     }
 }

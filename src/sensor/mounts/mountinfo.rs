@@ -33,9 +33,37 @@ impl Mount {
 
     /// Whether a server that somebody else controls answers for its files, or may never answer.
     pub fn may_hang(&self) -> bool {
-        const REMOTE: [&[u8]; 9] = [b"nfs", b"nfs4", b"cifs", b"smb3", b"9p", b"virtiofs", b"ceph", b"afs", b"lustre"];
+        const REMOTE: [&[u8]; 21] = [
+            b"9p",
+            b"afs",
+            b"beegfs",
+            b"ceph",
+            b"cifs",
+            b"coda",
+            // It lies over another one, which may be any of these.
+            b"ecryptfs",
+            b"gfs2",
+            b"gpfs",
+            b"lustre",
+            b"ncpfs",
+            b"nfs",
+            b"nfs4",
+            b"ocfs2",
+            b"orangefs",
+            b"panfs",
+            b"smb3",
+            b"smbfs",
+            b"vboxsf",
+            b"virtiofs",
+            b"vmhgfs",
+        ];
         // A look at the path of a mount that autofs makes waits for the mount.
         REMOTE.contains(&self.fs_type.as_slice()) || self.fs_type.starts_with(b"fuse") || self.fs_type == b"autofs"
+    }
+
+    /// Whether other filesystems answer for its files, of which one may hang.
+    pub fn is_overlay(&self) -> bool {
+        self.fs_type == b"overlay"
     }
 
     /// Whether anything can be executed from it: neither forbidden, nor a filesystem that holds no programs.

@@ -17,13 +17,25 @@ use crate::host::rooted;
 use crate::sensor::without::{Part, without};
 use crate::sys::file::FileStatus;
 
+/// The root directory of process 1: a service manager may have given us a mount namespace of our own, in which every mount
+/// is a copy, and no mark on a copy sees what is executed through the host's. Ours, where the kernel does not show it.
+///
+/// # Errors
+/// Neither can be opened.
+pub fn host_root(proc_root: &Path) -> nix::Result<OwnedFd> {
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let open = |path: &Path| openat(AT_FDCWD, path, flags, Mode::empty());
+    open(&proc_root.join("1/root")).or_else(|_| open(Path::new("/")))
+}
+
 /// To a mount as the host's root directory shows it.
 ///
 /// # Errors
 /// `ESTALE` where something else is mounted there by now; else the kernel's.
-pub fn on_host(mount: &Mount) -> nix::Result<(OwnedFd, FileStatus)> {
+pub fn on_host(root: BorrowedFd<'_>, mount: &Mount) -> nix::Result<(OwnedFd, FileStatus)> {
     let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    prove(openat(AT_FDCWD, mount.point.as_slice(), flags, Mode::empty())?, mount)
+    let below = mount.point.strip_prefix(b"/").filter(|below| !below.is_empty()).unwrap_or(b".");
+    prove(openat(root, below, flags, Mode::empty())?, mount)
 }
 
 /// To a mount as another root directory shows it, without asking a server that somebody mounts on the way meanwhile;

@@ -70,6 +70,8 @@ pub struct Space {
     pub spending: Spending,
     /// The look that tells whose it is.
     look: Look,
+    /// The cgroup that it was found with: for whom it counts.
+    family: Vec<u8>,
 }
 
 /// What marking needs.
@@ -98,7 +100,12 @@ impl Space {
             return Err(Missing::Gone);
         }
         let mut look = proc.look(pid, clock::now());
+        // One of the kernel's own threads: kdevtmpfs has a namespace to itself.
+        if matches!(look.exe, Err(Missing::Gone | Missing::Absent)) {
+            return Err(Missing::Gone);
+        }
         look.let_go(Missing::Gone);
+        let family = look.cgroup.clone().unwrap_or_default();
         Ok(Self {
             namespace,
             pid,
@@ -117,6 +124,7 @@ impl Space {
             again: None,
             spending: Spending::default(),
             look,
+            family,
         })
     }
 
@@ -138,6 +146,11 @@ impl Space {
     /// The process' look.
     pub fn look(&self) -> &Look {
         &self.look
+    }
+
+    /// The cgroup that it was found with.
+    pub fn family(&self) -> &[u8] {
+        &self.family
     }
 
     /// Whether its process still lives.
@@ -176,10 +189,11 @@ impl Space {
         // Opened anew each time: what it shows is relative to the root directory of the moment of its opening.
         let mut table = self.dir.mount_table()?;
         let root = self.dir.root()?;
-        if self.root != Some(root) {
-            self.root = Some(root);
-            self.look.root = Ok(root);
-        }
+        self.root = Some(root);
+        self.look.root = Ok(root);
+        // A runtime puts its process into cgroup and namespaces one after the other.
+        self.look.cgroup = self.dir.small_file(c"cgroup").or(self.look.cgroup.clone());
+        self.look.pid_ns = self.dir.namespace(c"ns/pid").or(self.look.pid_ns);
         self.of_host = Some(root) == host_root && tools.book.triage().lives_on_host(&self.look);
         self.on_host_root = self.on_host_root.or(Some(self.read_at)).filter(|_| Some(root) == host_root);
         if self.of_host {
@@ -196,11 +210,11 @@ impl Space {
             self.keep(table);
             return Ok(());
         }
-        let mut views = vec![View::read(&self.dir, &mut table)?];
+        let mut views = vec![View::read(&self.dir, &mut table, |dev| tools.host.vouches_for(dev))?];
         self.keep(table);
         let namespace = self.namespace;
         self.others.retain(|other| {
-            let view = other.view(namespace);
+            let view = other.view(namespace, |dev| tools.host.vouches_for(dev));
             let lives = view.is_some();
             views.extend(view);
             lives
@@ -219,6 +233,9 @@ impl Space {
         let mut old_far = self.far.begin();
         self.uncovered.clear();
         self.root_mounted = tools.book.mounts().of(root.dev, None).map(|mounted| mounted.id);
+        if let Some(id) = self.root_mounted {
+            tools.book.triage().mounted_within(id, None, &self.look);
+        }
         let mut tries = 0;
         // Mounts with which there is nothing more to be done.
         let mut done = HashSet::new();
@@ -231,9 +248,9 @@ impl Space {
                 if mount.fs_type == b"fuse.lxcfs" && tools.host.has(mount.dev) {
                     continue;
                 }
-                let is_far = view.hanging.contains(&mount.id);
+                let is_far = view.is_far(mount);
                 if is_far && !tools.far.are_possible() {
-                    self.miss(mount, "a network or FUSE filesystem, or below one");
+                    self.miss(mount, "a network or FUSE filesystem, below or over one");
                     continue;
                 }
                 tries += 1;
@@ -312,7 +329,7 @@ impl Space {
 
     /// What covers it, as far as it is a container's.
     pub fn coverage(&self, mounts: &Mounts, triage: &dyn FileTriage) -> Option<ContainerCoverage> {
-        let name = triage.name_of(self.root_mounted?)?;
+        let name = triage.name_of(self.root_mounted, &self.look).filter(|_| !self.of_host)?;
         let by_filesystem = self.root.is_some_and(|root| mounts.covers(root.dev, None));
         let near = self.uncovered.iter().map(|(_, uncovered)| uncovered.clone());
         let uncovered = near.chain(self.far.uncovered()).collect();

@@ -221,7 +221,7 @@ impl Spaces {
         let pid = self.eldest(pid, namespace);
         let exit = if without(Part::Pidfds) { None } else { pidfd_open(pid.0).ok() };
         let Ok(space) = Space::open(&self.proc, pid, namespace, exit) else { return };
-        let family = space.look().cgroup.clone().unwrap_or_default();
+        let family = space.family().to_vec();
         let like = self.families.get(&family).copied().unwrap_or(0);
         if self.spaces.len() >= SPACES || (like >= PER_CONTAINER && !tools.book.triage().lives_on_host(space.look())) {
             self.refused.insert(namespace);
@@ -290,7 +290,7 @@ impl Spaces {
             return self.close(namespace, tools.book);
         }
         let cost = Duration::from_nanos(thread_cpu_ns().unwrap_or(0).saturating_sub(began));
-        let family = space.look().cgroup.as_ref().ok().and_then(|cgroup| self.families.get(cgroup));
+        let family = self.families.get(space.family());
         space.spending.spend(cost, family.copied().unwrap_or(1) * SHARE, clock::now());
         if let Some(again) = space.again {
             self.due.insert((again.max(space.spending.rest), namespace));
@@ -330,11 +330,10 @@ impl Spaces {
             self.slots.remove(&token);
         }
         if let Some(space) = self.spaces.remove(&namespace) {
-            let family = space.look().cgroup.clone().unwrap_or_default();
-            if let Some(like) = self.families.get_mut(&family) {
+            if let Some(like) = self.families.get_mut(space.family()) {
                 *like = like.saturating_sub(1);
                 if *like == 0 {
-                    self.families.remove(&family);
+                    self.families.remove(space.family());
                 }
             }
             space.close(book);

@@ -36,11 +36,11 @@ impl Viewer {
         self.root
     }
 
-    /// What it sees now; `None` where it has ended, or has gone elsewhere.
-    pub fn view(&self, namespace: Namespace) -> Option<View> {
+    /// What it sees now; `None` where it has ended, or has gone elsewhere. `vouched` as for [`View::read`].
+    pub fn view(&self, namespace: Namespace, vouched: impl Fn(u64) -> bool) -> Option<View> {
         let mut table = self.dir.mount_table().ok()?;
         let same = self.dir.namespace(c"ns/mnt") == Ok(namespace) && self.dir.root() == Ok(self.root);
-        if same { View::read(&self.dir, &mut table).ok() } else { None }
+        if same { View::read(&self.dir, &mut table, vouched).ok() } else { None }
     }
 }
 
@@ -56,27 +56,41 @@ pub struct View {
     /// Whether there are more than were read.
     pub is_cut: bool,
     /// The numbers of those that only a server can be asked about, or that lie below one.
-    pub hanging: HashSet<u64>,
+    hanging: HashSet<u64>,
+    /// The numbers of overlays of which nobody knows where their layers lie.
+    unvouched: HashSet<u64>,
     numbers: OnceCell<HashSet<u64>>,
 }
 
 impl View {
-    /// Reads a table that was opened just now.
+    /// Reads a table that was opened just now; `vouched` says of an overlay's device whether its layers are known to lie on
+    /// what answers.
     ///
     /// # Errors
     /// `Gone` where the process has ended.
-    pub fn read(dir: &ProcessDir, table: &mut File) -> Field<Self> {
+    pub fn read(dir: &ProcessDir, table: &mut File, vouched: impl Fn(u64) -> bool) -> Field<Self> {
         let mut text = Vec::new();
         let size = table.take(MAX_TABLE).read_to_end(&mut text).map_err(|e| Missing::from_os(&e))?;
         let is_cut = size as u64 >= MAX_TABLE;
         let mounts = mountinfo::parse(&text);
         let hanging = mountinfo::hanging(&mounts);
-        Ok(Self { process: dir.clone(), mounts, directory: dir.root_dir()?, is_cut, hanging, numbers: OnceCell::new() })
+        let overlays = mounts.iter().filter(|mount| mount.is_overlay() && !vouched(mount.dev));
+        let unvouched = overlays.map(|mount| mount.id).collect();
+        let (directory, numbers) = (dir.root_dir()?, OnceCell::new());
+        Ok(Self { process: dir.clone(), mounts, directory, is_cut, hanging, unvouched, numbers })
+    }
+
+    /// Whether to open one of its files is to ask a server, or may be: anybody can lay an overlay over a FUSE mount, in a
+    /// user namespace (Linux 5.11), and what it shows of its layers are names.
+    pub fn is_far(&self, mount: &Mount) -> bool {
+        self.hanging.contains(&mount.id) || self.unvouched.contains(&mount.id)
     }
 
     /// Whether a mount of this number is among them, and nobody has to be asked to look a name up in it.
     pub fn is_safe(&self, number: u64) -> bool {
         let numbers = || self.mounts.iter().map(|mount| mount.id).collect();
-        self.numbers.get_or_init(numbers).contains(&number) && !self.hanging.contains(&number)
+        self.numbers.get_or_init(numbers).contains(&number)
+            && !self.hanging.contains(&number)
+            && !self.unvouched.contains(&number)
     }
 }
