@@ -39,6 +39,10 @@ if [ "$mode" = vm ]; then
     check "every sensor is up" sh -c 'systemctl show -p StatusText ccwatch | tee /dev/stderr | grep -q "sensors connector, fanotify, procfs-poll" && ! systemctl show -p StatusText ccwatch | grep -q degraded'
     check "doctor finds nothing degraded" ccwatch doctor
     container_up >"$here/container" 2>&1
+    # The unit gives it a mount namespace of its own, where a mark would see nothing.
+    device=$(printf 'fanotify sdev:%x ' "$(stat -c %d /run/test-bundle/rootfs)")
+    marked() { cat "/proc/$(show MainPID)"/fdinfo/* 2>/dev/null | grep "$device"; }
+    check "the container's root is marked on the host" await marked
     check "a container compiles" container first tcc -c /answer.c -o /answer.o
     check "and is alerted through the journal" alerted '"action":"compiler-executed".*"tcc"'
     check "with its end" alerted '"state":"closed".*"tcc"\|"tcc".*"state":"closed"'
