@@ -134,7 +134,8 @@ impl Detection {
     /// The containers of an attempt: by its filesystem, else by its process.
     fn owner_of(&mut self, attempt: &Attempt) -> Option<Nested> {
         let by_mount = attempt.mounted.and_then(|id| self.screen.owner(id));
-        let Some(look) = attempt.look.as_deref().filter(|_| by_mount.as_ref().is_none_or(|(inner, _)| inner.is_sandbox()))
+        let Some(look) =
+            attempt.look.as_deref().filter(|_| by_mount.as_ref().is_none_or(|(inner, _)| inner.is_sandbox()))
         else {
             return by_mount;
         };
@@ -167,7 +168,8 @@ impl Detection {
         // What the mount says goes before what the process says; of the same container, that knows more, and so it does
         // where a process of the mount's was asked before its runtime had put it into its cgroup.
         let by_mount = attempt.as_ref().and_then(|a| self.screen.owner(a.mounted?));
-        let knows_more = |inner: &ContainerKey| inner.id != nested.0.id && (!inner.is_sandbox() || nested.0.is_sandbox());
+        let knows_more =
+            |inner: &ContainerKey| inner.id != nested.0.id && (!inner.is_sandbox() || nested.0.is_sandbox());
         let nested = by_mount.filter(|(inner, _)| knows_more(inner)).unwrap_or(nested);
         let attempted = attempt.is_some();
         if candidate == Candidate::No {

@@ -109,6 +109,11 @@ fn no_sign_of_life_from_a_thread_that_is_stuck() {
         let beat = socket.recv(&mut [0; 1024]);
         assert!(beat.is_err(), "a sign of life while {thread} is held: {:#?}", watcher.stderr());
         socket.set_read_timeout(None).unwrap();
+        // Detection is who tells of the others.
+        let degraded = |a: &Alert| a.text("event.action") == "sensor-degraded" && a.0.to_string().contains(told);
+        if thread != "detection" {
+            watcher.await_alert("that it hangs", degraded);
+        }
         frozen.release();
         await_beat();
     }

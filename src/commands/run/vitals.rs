@@ -21,27 +21,46 @@ pub(super) struct Vitals {
     pub(super) dispatch: Arc<Dispatch>,
     /// For people.
     pub(super) sensors: String,
-    /// The sensors' threads, by name.
-    pub(super) readers: Vec<(String, Controls)>,
+    pub(super) readers: Vec<ReaderPulse>,
     pub(super) marking: MarkingPulse,
+    pub(super) outlet: Outlet,
+}
+
+/// Asks a sensor's thread for a sign of life, and tells where there is none: nobody may be there to restart the watcher.
+pub(super) struct ReaderPulse {
+    pub(super) name: String,
+    pub(super) orders: Controls,
+    pub(super) health: Arc<Health>,
+}
+
+impl ReaderPulse {
+    /// What is the matter with it.
+    fn ask(&self, outlet: &Outlet) -> Option<String> {
+        let stuck = match self.orders.pulse() {
+            Moves::Yes => None,
+            Moves::No => Some(format!("the thread {} does not answer", self.name)),
+            Moves::Ended => Some(format!("the thread {} has ended", self.name)),
+        };
+        // What finds no room is told at the next pulse.
+        self.health.set("thread", stuck.clone(), outlet);
+        stuck
+    }
 }
 
 /// Asks the thread that marks mounts for a sign of life, and tells where there is none: nothing new is marked then.
 pub(super) struct MarkingPulse {
     pub(super) mounts: Arc<Mounts>,
-    pub(super) outlet: Outlet,
     pub(super) health: Arc<Health>,
 }
 
 impl MarkingPulse {
-    fn ask(&mut self) {
+    fn ask(&self, outlet: &Outlet) {
         let silent = self.mounts.requests.pulse(clock::now());
         let hangs = silent >= MARKING_HANGS;
         let seconds = silent.as_secs();
         let degraded =
             hangs.then(|| format!("the thread that marks mounts has not moved for {seconds} s: nothing new is marked"));
-        // What finds no room is told at the next pulse.
-        self.health.set("mounts", degraded, &self.outlet);
+        self.health.set("mounts", degraded, outlet);
     }
 }
 
@@ -56,8 +75,8 @@ impl Vitals {
     /// # Errors
     /// What does not move, for people: the watcher is stuck.
     pub(super) fn pulse(&mut self, within: Duration) -> Result<String, String> {
-        self.marking.ask();
-        let mut stuck = self.stuck_readers();
+        self.marking.ask(&self.outlet);
+        let mut stuck: Vec<String> = self.readers.iter().filter_map(|reader| reader.ask(&self.outlet)).collect();
         let detection = self.detection(within / 2);
         if detection.is_none() {
             stuck.push("detection does not answer".to_owned());
@@ -73,15 +92,6 @@ impl Vitals {
         let (answer, asked) = bounded(1);
         self.commands.send_deadline(Command::Pulse(answer), deadline).ok()?;
         asked.recv_deadline(deadline).ok()
-    }
-
-    fn stuck_readers(&self) -> Vec<String> {
-        let stuck = self.readers.iter().filter_map(|(name, orders)| match orders.pulse() {
-            Moves::Yes => None,
-            Moves::No => Some(format!("the thread {name} does not answer")),
-            Moves::Ended => Some(format!("the thread {name} has ended")),
-        });
-        stuck.collect()
     }
 
     fn line(&self, pulse: &Pulse, alerts: u64) -> String {

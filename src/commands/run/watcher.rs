@@ -10,7 +10,7 @@ use arc_swap::ArcSwap;
 use crossbeam_channel::{Sender, bounded, unbounded};
 
 use super::sensors::Shared;
-use super::vitals::{MarkingPulse, Vitals};
+use super::vitals::{MarkingPulse, ReaderPulse, Vitals};
 use crate::alert::id::IdSource;
 use crate::cli::RunOptions;
 use crate::config::{Config, Switch};
@@ -190,13 +190,19 @@ impl Watcher {
             commands: self.commands.clone(),
             dispatch: Arc::clone(&self.dispatch),
             sensors: self.sensors(),
-            readers: self.readers().map(|(name, orders)| (name.to_owned(), orders.clone())).collect(),
-            marking: MarkingPulse {
-                mounts: Arc::clone(&self.mounts),
-                outlet: self.outlet.clone(),
-                health: Arc::clone(&self.fanotify_health),
-            },
+            readers: self.readers().map(|(name, orders)| self.reader_pulse(name, orders)).collect(),
+            marking: MarkingPulse { mounts: Arc::clone(&self.mounts), health: Arc::clone(&self.fanotify_health) },
+            outlet: self.outlet.clone(),
         }
+    }
+
+    fn reader_pulse(&self, name: &str, orders: &Controls) -> ReaderPulse {
+        let health = match name {
+            "fanotify" => Arc::clone(&self.fanotify_health),
+            "connector" => Arc::new(Health::new(SensorKind::Connector)),
+            _ => Arc::new(Health::new(SensorKind::Poll)),
+        };
+        ReaderPulse { name: name.to_owned(), orders: orders.clone(), health }
     }
 
     /// The sensors that run, for people.

@@ -188,17 +188,14 @@ impl HostTable {
             book.leave(key, mounted, clock::now());
             let still = self.own.iter().find(|mount| (mount.id, mount.dev, &mount.point) == (id, dev, &point));
             // What is unmounted has lost its mark by that.
-            let _ = still.map(|mount| reach::on_host(self.root.as_fd(), mount).and_then(|(place, _)| group.unmark_mount(place.as_fd())));
+            let _ = still.map(|mount| {
+                reach::on_host(self.root.as_fd(), mount).and_then(|(place, _)| group.unmark_mount(place.as_fd()))
+            });
         }
     }
 }
 
-fn mark_own(
-    root: BorrowedFd<'_>,
-    mount: &Mount,
-    book: &mut Book,
-    group: &Group,
-) -> nix::Result<(Key, Arc<Mounted>)> {
+fn mark_own(root: BorrowedFd<'_>, mount: &Mount, book: &mut Book, group: &Group) -> nix::Result<(Key, Arc<Mounted>)> {
     let (place, status) = reach::on_host(root, mount)?;
     let key = Key::Mount(mount_number(status).unwrap_or(MountNumber(mount.id)));
     let mounted = book.make_of_host(mount.is_plain());
