@@ -282,6 +282,11 @@ impl FileTriage for Screen {
         self.nested_within(root, look).map(|(inner, _)| inner.to_string())
     }
 
+    fn outermost_of(&self, look: &Look) -> Option<String> {
+        let (inner, outer) = nested_of(look, &self.host)?;
+        Some(outer.unwrap_or(inner)).filter(|key| !key.is_sandbox()).map(|key| key.to_string())
+    }
+
     fn owns(&self, id: MountedId) -> bool {
         self.owned.read().unwrap_or_else(PoisonError::into_inner).contains_key(&id)
     }

@@ -90,6 +90,8 @@ pub trait FileTriage: Send + Sync {
     fn unmounted(&self, id: MountedId);
     /// Whose a mount namespace is, for people: `root` and the process as in [`FileTriage::mounted_within`].
     fn name_of(&self, root: Option<MountedId>, look: &Look) -> Option<String>;
+    /// The outermost container of a process, for people; `None` where no runtime made one.
+    fn outermost_of(&self, look: &Look) -> Option<String>;
     /// Whether it is known whose it is.
     fn owns(&self, id: MountedId) -> bool;
 }

@@ -170,7 +170,27 @@ fn an_overlay_over_a_server_that_never_answers() {
     umount2(over.path(), MntFlags::MNT_DETACH).unwrap();
 }
 
-/// Of an overlay that is mounted in a container nothing tells where its layers lie.
+/// Where anybody may mount, nothing tells for certain where an overlay's layers lie.
+#[test]
+fn an_overlay_in_a_user_namespace() {
+    let _turn = alone();
+    let container =
+        Container::idle(&["--cap-add", "SYS_ADMIN", "--security-opt", "seccomp=unconfined", "--tmpfs", "/over"]);
+    std::fs::copy(program::inside(), container.work().join("inside")).unwrap();
+    let setup = Setup::new();
+    let watcher = setup.start();
+    let mut held = container.hold(&["./inside", "unshare", "overlay", "/work", "/over", "say", "mounted", "wait"]);
+    held.await_line("mounted");
+    common::eventually("it is marked", || {
+        // What lives too short to be looked at: somebody may have died there whom nobody knows.
+        container.exec(&["/usr/bin/storm", "10", "/usr/bin/tool"]);
+        let is_it = |line: &String| line.contains(&container.id) && line.contains(MARKED);
+        setup.coverage().into_iter().find(is_it)
+    });
+    held.write(b"x");
+    watcher.stop();
+}
+
 #[test]
 fn a_containers_own_overlay_over_a_server_that_never_answers() {
     let _turn = alone();

@@ -1,9 +1,9 @@
 //! Where an overlay's layers lie on the host, and whether a file in it is still the image's own: then nobody can have
 //! written to it.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::os::fd::AsFd;
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use nix::sys::stat::fstat;
@@ -89,8 +89,12 @@ impl Layers {
 /// Where a layer lies. Docker gives relative layers where the options would exceed a page: they start two above
 /// `<id>/merged` (daemon/graphdriver/overlay2/overlay.go).
 fn place(mount: &Mount, path: Vec<u8>) -> Option<PathBuf> {
+    let path = PathBuf::from(OsString::from_vec(path));
+    if path.is_absolute() {
+        return Some(path);
+    }
     let base = Path::new(OsStr::from_bytes(&mount.point)).ancestors().nth(2)?;
-    Some(base.join(OsStr::from_bytes(&path)))
+    Some(base.join(path))
 }
 
 /// The state of a file in a layer; no link in it leads out.
@@ -167,6 +171,9 @@ mod tests {
         let below = |place: &[u8]| Layers::lie_below(&mount, &[b"/proc/x".to_vec(), place.to_vec()]);
         assert!(below(b"/data/overlay2/l") && below(b"/data/overlay2/abc/diff") && below(b"/"));
         assert!(!below(b"/data/overlay2/l/C") && !below(b"/data/over") && !Layers::lie_below(&mount, &[]));
+        let shallow = b"1 0 0:9 / /m rw - overlay overlay rw,lowerdir=/far:/b";
+        let shallow = crate::sensor::mounts::mountinfo::parse(shallow).remove(0);
+        assert!(Layers::lie_below(&shallow, &[b"/far".to_vec()]));
         let read_only = b"1 0 0:9 / /m rw - overlay overlay ro,lowerdir=/a:/b";
         assert_eq!(Layers::of(&crate::sensor::mounts::mountinfo::parse(read_only).remove(0)), None);
     }

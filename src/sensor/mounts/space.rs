@@ -12,6 +12,7 @@ use nix::sys::epoll::Epoll;
 use super::book::Book;
 use super::far_mounts::FarMounts;
 use super::host::HostTable;
+use super::layers::Layers;
 use super::marking::{self, Marked, Owner, Place, is_covered_as_a_whole, is_covered_by_another, mark};
 use super::mountinfo::Mount;
 use super::spending::Spending;
@@ -70,8 +71,18 @@ pub struct Space {
     pub spending: Spending,
     /// The look that tells whose it is.
     look: Look,
-    /// The cgroup that it was found with: for whom it counts.
+    /// The cgroup that it was found with, and the outermost container's name: for whom it counts.
     family: Vec<u8>,
+    outermost: Vec<u8>,
+}
+
+/// What tells the host's own processes.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct HostSide {
+    /// The host's root directory.
+    pub root: Option<RootId>,
+    /// The host's user namespace.
+    pub users: Option<Namespace>,
 }
 
 /// What marking needs.
@@ -93,7 +104,13 @@ impl Space {
     ///
     /// # Errors
     /// `Gone` where the process has ended.
-    pub fn open(proc: &Proc, pid: Pid, namespace: Namespace, exit: Option<OwnedFd>) -> Field<Self> {
+    pub fn open(
+        proc: &Proc,
+        pid: Pid,
+        namespace: Namespace,
+        exit: Option<OwnedFd>,
+        triage: &dyn FileTriage,
+    ) -> Field<Self> {
         let dir = proc.process(pid)?;
         // Asked after `exit` was opened: a process that still lives is the one that it is about.
         if dir.namespace(c"ns/mnt")? != namespace {
@@ -106,6 +123,7 @@ impl Space {
         }
         look.let_go(Missing::Gone);
         let family = look.cgroup.clone().unwrap_or_default();
+        let outermost = triage.outermost_of(&look).unwrap_or_default().into_bytes();
         Ok(Self {
             namespace,
             pid,
@@ -125,6 +143,7 @@ impl Space {
             spending: Spending::default(),
             look,
             family,
+            outermost,
         })
     }
 
@@ -153,6 +172,11 @@ impl Space {
         &self.family
     }
 
+    /// The outermost container that it was found in; empty where no runtime made that.
+    pub fn outermost(&self) -> &[u8] {
+        &self.outermost
+    }
+
     /// Whether its process still lives.
     pub fn is_alive(&self) -> bool {
         self.dir.namespace(c"ns/mnt") == Ok(self.namespace)
@@ -179,11 +203,11 @@ impl Space {
         true
     }
 
-    /// Marks what is new, and lets go of what is gone. `host_root` is the host's root directory.
+    /// Marks what is new, and lets go of what is gone.
     ///
     /// # Errors
     /// `Gone` where its process has ended.
-    pub fn read(&mut self, host_root: Option<RootId>, tools: &mut Tools<'_>) -> Field<()> {
+    pub fn read(&mut self, side: HostSide, tools: &mut Tools<'_>) -> Field<()> {
         self.read_at = clock::now();
         self.again = None;
         // Opened anew each time: what it shows is relative to the root directory of the moment of its opening.
@@ -194,8 +218,8 @@ impl Space {
         // A runtime puts its process into cgroup and namespaces one after the other.
         self.look.cgroup = self.dir.small_file(c"cgroup").or(self.look.cgroup.clone());
         self.look.pid_ns = self.dir.namespace(c"ns/pid").or(self.look.pid_ns);
-        self.of_host = Some(root) == host_root && tools.book.triage().lives_on_host(&self.look);
-        self.on_host_root = self.on_host_root.or(Some(self.read_at)).filter(|_| Some(root) == host_root);
+        self.of_host = Some(root) == side.root && tools.book.triage().lives_on_host(&self.look);
+        self.on_host_root = self.on_host_root.or(Some(self.read_at)).filter(|_| Some(root) == side.root);
         if self.of_host {
             self.uncovered.clear();
             marking::leave(std::mem::take(&mut self.known), tools.book);
@@ -210,11 +234,18 @@ impl Space {
             self.keep(table);
             return Ok(());
         }
-        let mut views = vec![View::read(&self.dir, &mut table, |dev| tools.host.vouches_for(dev))?];
+        // Who may mount an overlay in the host's user namespace needs no server to hold us up.
+        let may_mount_anything = side.users.is_some() && self.dir.namespace(c"ns/user").ok() == side.users;
+        let host = tools.host;
+        let vouched = |mount: &Mount, servers: &[Vec<u8>]| match host.has(mount.dev) {
+            true => host.vouches_for(mount.dev),
+            false => may_mount_anything && !Layers::lie_below(mount, servers),
+        };
+        let mut views = vec![View::read(&self.dir, &mut table, vouched)?];
         self.keep(table);
         let namespace = self.namespace;
         self.others.retain(|other| {
-            let view = other.view(namespace, |dev| tools.host.vouches_for(dev));
+            let view = other.view(namespace, vouched);
             let lives = view.is_some();
             views.extend(view);
             lives

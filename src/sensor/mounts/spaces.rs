@@ -12,7 +12,7 @@ use nix::sys::epoll::{EpollEvent, EpollFlags};
 use super::Mounts;
 use super::book::Book;
 use super::marking::Place;
-use super::space::{Space, Tools};
+use super::space::{HostSide, Space, Tools};
 use super::status::ContainerCoverage;
 use crate::event::{Monotonic, Namespace, Pid, RootId};
 use crate::host::clock;
@@ -22,9 +22,11 @@ use crate::sensor::far::marks::Outcome;
 use crate::sensor::without::{Part, without};
 use crate::sys::process::{pidfd_open, thread_cpu_ns};
 
-/// Namespaces that are watched, of all containers and of one: whoever makes more of them is watched by the connector.
+/// Namespaces that are watched, of all containers, of one, and of one with all that are nested in it, which names their
+/// cgroups as it likes, or of all sandboxes: whoever makes more of them is watched by the connector.
 const SPACES: usize = 4096;
 const PER_CONTAINER: u32 = 64;
+const PER_OUTERMOST: u32 = 1024;
 /// A namespace is not read again before this because somebody asks for it.
 const AGAIN: Duration = Duration::from_millis(20);
 /// Reading all namespaces of one container may take one part in so many of a core.
@@ -45,7 +47,7 @@ const FIRST: u64 = 16;
 pub struct Spaces {
     proc: Arc<Proc>,
     own: HashSet<Namespace>,
-    host_root: Option<RootId>,
+    host: HostSide,
     spaces: HashMap<Namespace, Space>,
     /// Which namespace a token is of.
     slots: HashMap<u64, Namespace>,
@@ -53,6 +55,8 @@ pub struct Spaces {
     next: u64,
     /// How many there are of each container, by its processes' cgroup.
     families: HashMap<Vec<u8>, u32>,
+    /// And of each outermost one.
+    outermost: HashMap<Vec<u8>, u32>,
     /// Those in which something can be executed that no mark sees.
     uncovered: HashSet<Namespace>,
     /// Those of containers that see the host's processes.
@@ -75,15 +79,19 @@ impl Spaces {
         let host_root = proc.process(Pid(1)).and_then(|dir| dir.root()).ok();
         let host_root =
             host_root.or_else(|| nix::sys::stat::stat("/").ok().map(|s| RootId { dev: s.st_dev, ino: s.st_ino }));
+        // Of process 1, or where the kernel does not show that, ours.
+        let users = |pid| proc.process(Pid(pid)).and_then(|dir| dir.namespace(c"ns/user")).ok();
+        let users = users(1).or_else(|| users(nix::unistd::getpid().as_raw()));
         Self {
             proc,
             own,
-            host_root,
+            host: HostSide { root: host_root, users },
             spaces: HashMap::new(),
             slots: HashMap::new(),
             tokens: HashMap::new(),
             next: FIRST,
             families: HashMap::new(),
+            outermost: HashMap::new(),
             uncovered: HashSet::new(),
             sharing: HashSet::new(),
             due: BTreeSet::new(),
@@ -220,10 +228,10 @@ impl Spaces {
     fn add(&mut self, namespace: Namespace, pid: Pid, tools: &mut Tools<'_>) {
         let pid = self.eldest(pid, namespace);
         let exit = if without(Part::Pidfds) { None } else { pidfd_open(pid.0).ok() };
-        let Ok(space) = Space::open(&self.proc, pid, namespace, exit) else { return };
-        let family = space.family().to_vec();
-        let like = self.families.get(&family).copied().unwrap_or(0);
-        if self.spaces.len() >= SPACES || (like >= PER_CONTAINER && !tools.book.triage().lives_on_host(space.look())) {
+        let Ok(space) = Space::open(&self.proc, pid, namespace, exit, tools.book.triage()) else { return };
+        let like = count(&self.families, space.family()) >= PER_CONTAINER
+            || count(&self.outermost, space.outermost()) >= PER_OUTERMOST;
+        if self.spaces.len() >= SPACES || (like && !tools.book.triage().lives_on_host(space.look())) {
             self.refused.insert(namespace);
             return;
         }
@@ -236,7 +244,8 @@ impl Spaces {
             self.refused.insert(namespace);
             return;
         }
-        *self.families.entry(family).or_default() += 1;
+        *self.families.entry(space.family().to_vec()).or_default() += 1;
+        *self.outermost.entry(space.outermost().to_vec()).or_default() += 1;
         self.spaces.insert(namespace, space);
         self.slots.insert(token, namespace);
         self.tokens.insert(namespace, token);
@@ -286,12 +295,12 @@ impl Spaces {
     fn read(&mut self, namespace: Namespace, tools: &mut Tools<'_>) {
         let (Some(space), Some(token)) = (self.spaces.get_mut(&namespace), self.tokens.get(&namespace)) else { return };
         let began = thread_cpu_ns().unwrap_or(0);
-        if space.read(self.host_root, tools).is_err() {
+        if space.read(self.host, tools).is_err() {
             return self.close(namespace, tools.book);
         }
         let cost = Duration::from_nanos(thread_cpu_ns().unwrap_or(0).saturating_sub(began));
-        let family = self.families.get(space.family());
-        space.spending.spend(cost, family.copied().unwrap_or(1) * SHARE, clock::now());
+        let like = count(&self.families, space.family()).max(1);
+        space.spending.spend(cost, like * SHARE, clock::now());
         if let Some(again) = space.again {
             self.due.insert((again.max(space.spending.rest), namespace));
         }
@@ -311,7 +320,7 @@ impl Spaces {
 
     /// Reads those anew that had the host's root directory when they were read, and have one of their own by now.
     fn read_moved(&mut self) {
-        let moved = self.spaces.values().filter(|space| space.has_moved(self.host_root));
+        let moved = self.spaces.values().filter(|space| space.has_moved(self.host.root));
         for namespace in moved.map(|space| space.namespace).collect::<Vec<_>>() {
             self.want(namespace, Monotonic::default());
         }
@@ -330,12 +339,8 @@ impl Spaces {
             self.slots.remove(&token);
         }
         if let Some(space) = self.spaces.remove(&namespace) {
-            if let Some(like) = self.families.get_mut(space.family()) {
-                *like = like.saturating_sub(1);
-                if *like == 0 {
-                    self.families.remove(space.family());
-                }
-            }
+            uncount(&mut self.families, space.family());
+            uncount(&mut self.outermost, space.outermost());
             space.close(book);
         }
         self.uncovered.remove(&namespace);
@@ -359,6 +364,19 @@ impl Spaces {
             self.want(namespace, at);
         }
         ended
+    }
+}
+
+fn count(all: &HashMap<Vec<u8>, u32>, of: &[u8]) -> u32 {
+    all.get(of).copied().unwrap_or(0)
+}
+
+fn uncount(all: &mut HashMap<Vec<u8>, u32>, of: &[u8]) {
+    if let Some(like) = all.get_mut(of) {
+        *like = like.saturating_sub(1);
+        if *like == 0 {
+            all.remove(of);
+        }
     }
 }
 

@@ -37,7 +37,7 @@ impl Viewer {
     }
 
     /// What it sees now; `None` where it has ended, or has gone elsewhere. `vouched` as for [`View::read`].
-    pub fn view(&self, namespace: Namespace, vouched: impl Fn(u64) -> bool) -> Option<View> {
+    pub fn view(&self, namespace: Namespace, vouched: impl Fn(&Mount, &[Vec<u8>]) -> bool) -> Option<View> {
         let mut table = self.dir.mount_table().ok()?;
         let same = self.dir.namespace(c"ns/mnt") == Ok(namespace) && self.dir.root() == Ok(self.root);
         if same { View::read(&self.dir, &mut table, vouched).ok() } else { None }
@@ -63,25 +63,27 @@ pub struct View {
 }
 
 impl View {
-    /// Reads a table that was opened just now; `vouched` says of an overlay's device whether its layers are known to lie on
-    /// what answers.
+    /// Reads a table that was opened just now; `vouched` says of an overlay whether its layers are known to lie on what
+    /// answers, and is given the places where the process sees what may not.
     ///
     /// # Errors
     /// `Gone` where the process has ended.
-    pub fn read(dir: &ProcessDir, table: &mut File, vouched: impl Fn(u64) -> bool) -> Field<Self> {
+    pub fn read(dir: &ProcessDir, table: &mut File, vouched: impl Fn(&Mount, &[Vec<u8>]) -> bool) -> Field<Self> {
         let mut text = Vec::new();
         let size = table.take(MAX_TABLE).read_to_end(&mut text).map_err(|e| Missing::from_os(&e))?;
         let is_cut = size as u64 >= MAX_TABLE;
         let mounts = mountinfo::parse(&text);
         let hanging = mountinfo::hanging(&mounts);
-        let overlays = mounts.iter().filter(|mount| mount.is_overlay() && !vouched(mount.dev));
+        let servers = mounts.iter().filter(|mount| hanging.contains(&mount.id));
+        let servers: Vec<Vec<u8>> = servers.map(|mount| mount.point.clone()).collect();
+        let overlays = mounts.iter().filter(|mount| mount.is_overlay() && !vouched(mount, &servers));
         let unvouched = overlays.map(|mount| mount.id).collect();
         let (directory, numbers) = (dir.root_dir()?, OnceCell::new());
         Ok(Self { process: dir.clone(), mounts, directory, is_cut, hanging, unvouched, numbers })
     }
 
-    /// Whether to open one of its files is to ask a server, or may be: anybody can lay an overlay over a FUSE mount, in a
-    /// user namespace (Linux 5.11), and what it shows of its layers are names.
+    /// Whether to open one of its files is to ask a server, or may be: anybody can lay an overlay over a FUSE mount in a user
+    /// namespace of his own (Linux 5.11), and what it shows of its layers are names.
     pub fn is_far(&self, mount: &Mount) -> bool {
         self.hanging.contains(&mount.id) || self.unvouched.contains(&mount.id)
     }
