@@ -6,7 +6,6 @@ use serde::Deserialize;
 use super::Kind;
 use super::arguments::RawGrammar;
 use super::name;
-use super::recognition::{RawContent, RawKnownGood};
 use super::script::Launcher;
 use super::structure::RawStructure;
 use crate::config::from_toml;
@@ -34,6 +33,47 @@ pub(super) struct RawDatabase {
     pub(super) known_good: Vec<RawKnownGood>,
     /// The last file's that has one.
     pub(super) structure: Option<RawStructure>,
+}
+
+/// One entry of the database: how a family's content is recognised.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) struct RawContent {
+    pub(super) family: String,
+    #[serde(default)]
+    pub(super) marks: Vec<String>,
+    pub(super) at_least: Option<usize>,
+    #[serde(default)]
+    pub(super) without: Vec<String>,
+    #[serde(default)]
+    pub(super) needed: Vec<String>,
+    #[serde(default)]
+    pub(super) go_paths: Vec<String>,
+    #[serde(default)]
+    pub(super) version_after: Vec<String>,
+    #[serde(default)]
+    pub(super) also_named: Vec<String>,
+    /// For the reader of the file.
+    #[serde(default, rename = "checked")]
+    _checked: Vec<String>,
+    #[serde(rename = "source")]
+    _source: Option<String>,
+    #[serde(default)]
+    pub(super) sha256: Vec<String>,
+    #[serde(default)]
+    pub(super) build_ids: Vec<String>,
+    #[serde(default)]
+    pub(super) code_hashes: Vec<String>,
+}
+
+/// Files that are known to be no compilers.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) struct RawKnownGood {
+    pub(super) sha256: Vec<String>,
+    /// For the reader of the file.
+    #[serde(rename = "reason")]
+    _reason: Option<String>,
 }
 
 /// Programs that are families of their own name.

@@ -1,112 +1,25 @@
-//! What a file's content says that it is: the `[[content]]` and `[[known-good]]` entries of the database compiled into
-//! tables, and the question put to them once a file has been read. No name is asked here.
+//! What a file's content says that it is: the question put to the tables of `[[content]]` and `[[known-good]]` entries
+//! once a file has been read. No name is asked here.
 //!
 //! Where contents fit several families, a toolchain's goes before another's, as anybody can write an innocent program's
-//! marks into a compiler, but for a SHA-256; then the most specific claim wins: SHA-256, code hash, code
-//! pages, build-id, Go path, all
-//! marks of an entry, the greater share of them, the greater number, the entry that stands first.
+//! marks into a compiler, but for a SHA-256; then the most specific claim wins: SHA-256, code hash, code pages, build-id,
+//! Go path, all marks of an entry, the greater share of them, the greater number, the entry that stands first.
 
 use std::cmp::Reverse;
-use std::collections::{HashMap, HashSet};
 use std::io;
 
-use serde::Deserialize;
+use super::elf::{Read, part};
+use super::marks::Found;
+use super::pages::Sample;
+use super::{Confidence, Content, Evidence, Recognition};
 
-use super::elf::{Read, notes, part};
-use super::marks::{Found, MarkId, Marks};
-use super::pages::{Pages, Sample};
-use super::structure::Structure;
-use super::{Confidence, Content, Evidence, Kind, Recognition};
+mod table;
 
-/// A mark that is shorter stands in too many files.
-const MIN_MARK: usize = 6;
+use table::Entry;
+pub(super) use table::{Claimant, Contents};
+
 /// A version longer than this is no version.
 pub(super) const MAX_VERSION: usize = 32;
-
-/// One entry of the database: how a family's content is recognised.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub(super) struct RawContent {
-    pub(super) family: String,
-    #[serde(default)]
-    pub(super) marks: Vec<String>,
-    pub(super) at_least: Option<usize>,
-    #[serde(default)]
-    pub(super) without: Vec<String>,
-    #[serde(default)]
-    pub(super) needed: Vec<String>,
-    #[serde(default)]
-    pub(super) go_paths: Vec<String>,
-    #[serde(default)]
-    pub(super) version_after: Vec<String>,
-    #[serde(default)]
-    pub(super) also_named: Vec<String>,
-    /// For the reader of the file.
-    #[serde(default, rename = "checked")]
-    _checked: Vec<String>,
-    #[serde(rename = "source")]
-    _source: Option<String>,
-    #[serde(default)]
-    pub(super) sha256: Vec<String>,
-    #[serde(default)]
-    pub(super) build_ids: Vec<String>,
-    #[serde(default)]
-    pub(super) code_hashes: Vec<String>,
-}
-
-/// Files that are known to be no compilers.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub(super) struct RawKnownGood {
-    pub(super) sha256: Vec<String>,
-    /// For the reader of the file.
-    #[serde(rename = "reason")]
-    _reason: Option<String>,
-}
-
-/// All entries, compiled.
-#[derive(Debug, Default)]
-pub(super) struct Contents {
-    pub(super) marks: Marks,
-    entries: Vec<Entry>,
-    /// Families by hash.
-    sha256: HashMap<Box<[u8]>, usize>,
-    code_hashes: HashMap<Box<[u8]>, usize>,
-    build_ids: HashMap<Box<[u8]>, usize>,
-    known_good: HashSet<Box<[u8]>>,
-    /// Families by pages of code.
-    pub(super) pages: Pages,
-    /// What makes a compiler of no known family.
-    pub(super) structure: Structure,
-}
-
-/// A compiled entry.
-#[derive(Debug)]
-struct Entry {
-    /// Index of the family.
-    family: usize,
-    marks: Vec<MarkId>,
-    at_least: usize,
-    without: Vec<MarkId>,
-    needed: Vec<Glob>,
-    go_paths: Vec<Glob>,
-    version_after: Vec<MarkId>,
-}
-
-/// What the tables need to know of a family.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Claimant<'d> {
-    pub(super) family: &'d str,
-    pub(super) kind: Kind,
-    pub(super) toolchain: Option<&'d str>,
-}
-
-/// A text with at most one star.
-#[derive(Debug)]
-struct Glob {
-    head: Box<str>,
-    tail: Option<Box<str>>,
-}
 
 /// How strong a claim is: the greatest wins.
 type Claim = (bool, bool, Rank, u32, usize, Reverse<usize>);
@@ -122,102 +35,7 @@ enum Rank {
     Sha256,
 }
 
-impl Glob {
-    fn parse(text: &str) -> Result<Self, String> {
-        let (head, tail) = match text.split_once('*') {
-            Some((head, tail)) => (head, Some(tail.into())),
-            None => (text, None),
-        };
-        if head.len() < 3 || tail.as_deref().is_some_and(|tail: &str| tail.contains('*')) {
-            return Err(format!("{text:?} has fewer than three characters before its star, or more than one star"));
-        }
-        Ok(Self { head: head.into(), tail })
-    }
-
-    fn fits(&self, text: &str) -> bool {
-        match &self.tail {
-            None => text == &*self.head,
-            Some(tail) => text.strip_prefix(&*self.head).is_some_and(|rest| rest.ends_with(&**tail)),
-        }
-    }
-}
-
 impl Contents {
-    /// Takes in an entry of a family, by its index. An error is a sentence about the entry.
-    pub(super) fn add(&mut self, raw: &RawContent, family: usize, claimants: &[Claimant<'_>]) -> Result<(), String> {
-        let claimant = claimants.get(family).ok_or("its family is unknown")?;
-        let hashes = !(raw.sha256.is_empty() && raw.build_ids.is_empty() && raw.code_hashes.is_empty());
-        if raw.marks.is_empty() && raw.go_paths.is_empty() && !hashes {
-            return Err(
-                "it has neither marks, nor go-paths, nor hashes: needed libraries alone prove nothing".to_owned()
-            );
-        }
-        let at_least = raw.at_least.unwrap_or(raw.marks.len());
-        if !raw.marks.is_empty() && at_least == 0 || at_least > raw.marks.len() {
-            return Err(format!("at-least is {at_least}, of {} marks", raw.marks.len()));
-        }
-        if !claimant.kind.is_toolchain() && !raw.build_ids.is_empty() {
-            return Err("a build-id clears nobody: who owns a file can write one".to_owned());
-        }
-        let mut intern = |texts: &[String], what: &str, placed| {
-            texts
-                .iter()
-                .map(|text| {
-                    // What stands before a version is asked only of what is recognised already.
-                    let fit = if placed { Ok(()) } else { check_mark(text) };
-                    fit.and_then(|()| self.marks.add(text.as_bytes(), placed))
-                        .map_err(|reason| format!("{what} {text:?}: {reason}"))
-                })
-                .collect::<Result<Vec<_>, _>>()
-        };
-        let mut marks = intern(&raw.marks, "mark", false)?;
-        let without = intern(&raw.without, "without", false)?;
-        let version_after = intern(&raw.version_after, "version-after", true)?;
-        marks.sort_unstable();
-        marks.dedup();
-        if marks.len() < raw.marks.len() {
-            return Err("a mark stands there twice".to_owned());
-        }
-        let globs = |texts: &[String], what: &str| {
-            texts
-                .iter()
-                .map(|text| Glob::parse(text).map_err(|reason| format!("{what} {reason}")))
-                .collect::<Result<Vec<_>, _>>()
-        };
-        let (needed, go_paths) = (globs(&raw.needed, "needed")?, globs(&raw.go_paths, "go-path")?);
-        for (table, texts, what) in [
-            (&mut self.sha256, &raw.sha256, "sha256"),
-            (&mut self.code_hashes, &raw.code_hashes, "code-hash"),
-            (&mut self.build_ids, &raw.build_ids, "build-id"),
-        ] {
-            for text in texts {
-                let hash = parse_hash(text, what)?;
-                if what == "sha256" && self.known_good.contains(&hash) {
-                    return Err(format!("{what} {text} is known to be good"));
-                }
-                if let Some(other) = table.insert(hash, family).and_then(|other| claimants.get(other))
-                    && other.family != claimant.family
-                {
-                    return Err(format!("{what} {text} is already {}'s", other.family));
-                }
-            }
-        }
-        self.entries.push(Entry { family, marks, at_least, without, needed, go_paths, version_after });
-        Ok(())
-    }
-
-    /// Takes in a list of files that are no compilers.
-    pub(super) fn add_known_good(&mut self, raw: &RawKnownGood) -> Result<(), String> {
-        for text in &raw.sha256 {
-            let hash = parse_hash(text, "sha256")?;
-            if self.sha256.contains_key(&hash) {
-                return Err(format!("sha256 {text} is a family's"));
-            }
-            self.known_good.insert(hash);
-        }
-        Ok(())
-    }
-
     /// Whether a whole file is known to be no compiler.
     pub(super) fn is_known_good(&self, sha256: Option<&[u8; 32]>) -> bool {
         sha256.is_some_and(|hash| self.known_good.contains(&hash[..]))
@@ -353,37 +171,6 @@ impl Rank {
     }
 }
 
-/// Whether a string is fit to be a mark.
-pub(super) fn check_mark(text: &str) -> Result<(), String> {
-    if text.len() < MIN_MARK {
-        return Err(format!("a mark of fewer than {MIN_MARK} bytes stands in too many files"));
-    }
-    let mut bytes = text.bytes();
-    let first = bytes.next();
-    if bytes.all(|byte| Some(byte) == first) {
-        return Err("one byte over and over stands in too many files".to_owned());
-    }
-    Ok(())
-}
-
-/// A hash in hexadecimal digits: 32 bytes, but for a build-id.
-fn parse_hash(text: &str, what: &str) -> Result<Box<[u8]>, String> {
-    let digit = |byte: u8| char::from(byte).to_digit(16);
-    let bytes: Option<Vec<u8>> = text
-        .as_bytes()
-        .chunks(2)
-        .map(|pair| match *pair {
-            [high, low] => u8::try_from(digit(high)? << 4 | digit(low)?).ok(),
-            _ => None,
-        })
-        .collect();
-    let length = if what == "build-id" { 4..=notes::MAX_BUILD_ID } else { 32..=32 };
-    match bytes {
-        Some(bytes) if length.contains(&bytes.len()) => Ok(bytes.into()),
-        _ => Err(format!("{what} {text:?} is no such hash in hexadecimal digits")),
-    }
-}
-
 /// The version that bytes begin with: digits and dots, ending in a digit.
 fn version_at(bytes: &[u8]) -> Option<String> {
     let end = bytes.iter().position(|b| !(b.is_ascii_digit() || *b == b'.'))?;
@@ -400,7 +187,7 @@ mod tests {
     use crate::fingerprint::content::tests::of;
     use crate::fingerprint::elf::sample::Sample;
 
-    const FAMILIES: &str = "
+    pub(super) const FAMILIES: &str = "
         schema = 1
         [[family]]
         family = 'one'
@@ -413,50 +200,6 @@ mod tests {
         family = 'innocent'
         kind = 'not-compiler'
     ";
-    const HASH: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
-
-    #[test]
-    fn a_wrong_entry_is_refused_with_the_reason() {
-        let marks = |marks: &str| format!("[[content]]\nfamily = 'one'\nmarks = [{marks}]\n");
-        let hashes = |family: &str, hashes: &str| format!("[[content]]\nfamily = '{family}'\n{hashes}\n");
-        for (entry, reason) in [
-            (marks("'short'"), "fewer than 6 bytes"),
-            (marks("'------'"), "one byte over and over"),
-            (marks("'a mark', 'a mark'"), "twice"),
-            (marks(&format!("'{}'", "ab".repeat(101))), "longer than 200"),
-            (marks("'a mark'\n]\nat-least = 0\nwithout = ["), "at-least is 0"),
-            (marks("'a mark'\n]\nat-least = 2\nwithout = ["), "at-least is 2, of 1 marks"),
-            (marks("'a mark'\n]\nwithout = ['b'"), "without \"b\""),
-            (marks("'a mark'\n]\nneeded = ['*'"), "fewer than three"),
-            (marks("'a mark'\n]\ngo-paths = ['cmd/*/*'"), "more than one star"),
-            (marks("'a mark'\n]\nalso-named = ['*'"), "also-named"),
-            (marks("'a mark'\n]\ncolour = ['red'"), "colour"),
-            (marks(""), "neither marks"),
-            (marks("\n]\nneeded = ['libLLVM*'"), "libraries alone prove nothing"),
-            (hashes("three", "marks = ['a mark']"), "no such family"),
-            (hashes("unknown", "marks = ['a mark']"), "no such family"),
-            (hashes("one", "sha256 = ['abc']"), "no such hash"),
-            (hashes("one", "sha256 = ['abcd']"), "no such hash"),
-            (hashes("one", &format!("sha256 = ['{}g']", &HASH[1..])), "no such hash"),
-            (hashes("one", "build-ids = ['abcdef']"), "no such hash"),
-            (hashes("one", &format!("code-hashes = ['{HASH}ab']")), "no such hash"),
-            (hashes("innocent", "build-ids = ['abcdef0123']"), "clears nobody"),
-            (
-                hashes("one", &format!("sha256 = ['{HASH}']")) + &hashes("two", &format!("sha256 = ['{HASH}']")),
-                "already one's",
-            ),
-            (
-                hashes("one", &format!("sha256 = ['{HASH}']")) + &format!("[[known-good]]\nsha256 = ['{HASH}']"),
-                "is a family's",
-            ),
-            ("[[known-good]]\nsha256 = ['1']".to_owned(), "no such hash"),
-        ] {
-            let error = Database::parse(&format!("{FAMILIES}\n{entry}")).unwrap_err().to_string();
-            assert!(error.contains(reason), "{entry}\n{error}");
-        }
-        let twice = hashes("one", &format!("sha256 = ['{HASH}']"));
-        assert!(Database::parse(&format!("{FAMILIES}\n{twice}\n{twice}")).is_ok());
-    }
 
     /// The family that wins, and all its evidence.
     fn recognised(entries: &str, body: &[u8]) -> Option<(String, Vec<Evidence>)> {

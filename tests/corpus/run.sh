@@ -4,11 +4,11 @@
 #   tests/corpus/run.sh [--install] [--small] [SUITE...]
 #
 # Fetches the packages of each suite's list (bookworm.tsv.xz; also bullseye, trixie, sid, trixie-arm64, trixie-others;
-# and registries and registries-others, of PyPI and npm, which need pip and npm) and prints one table a suite: recall by
-# kind and family, false alarms, and what is left of the recall when the files are stripped, lengthened, robbed of their
-# build-id, section headers, identification or marks, cut into pages, or packed. Needs apt, a release build of ccwatch
-# (CCWATCH: another program), some 10 GB a suite in CORPUS (default /var/tmp/ccwatch-corpus), which is kept, strip and,
-# for the last row, upx.
+# registries and registries-others, of PyPI and npm, which need pip and npm; and elsewhere, of other suites and
+# machines of Debian, and of PyPI and npm) and prints one table a suite: recall by kind and family, false alarms, and
+# what is left of the recall when the files are stripped, lengthened, robbed of their build-id, section headers,
+# identification or marks, cut into pages, or packed. Needs apt, a release build of ccwatch (CCWATCH: another program),
+# some 10 GB a suite in CORPUS (default /var/tmp/ccwatch-corpus), which is kept, strip and, for the last row, upx.
 # --small: a dozen families and as many other packages of bookworm, which is what CI runs; removes what it fetched.
 # --install: what is missing of python3 (3.11), strip, xz and Debian's keyring, by apt.
 # Exit code 1 where too few compilers were found, or too much else: tests/corpus/evaluate says how many that is.
@@ -63,6 +63,14 @@ for list in "${suites[@]}"; do
     xzcat "$here/$list.tsv.xz" | awk -F '\t' 'NR > 1 && !seen[$1]++ { print $1 }' >"$work/packages"
     case $list in
     registries*) nice "$here/fetch-registries" "$work" --packages "$work/packages" ;;
+    elsewhere*)
+        for group in $(grep -v '^pypi/\|^npm/' "$work/packages" | cut -d / -f 1,2 | sort -u); do
+            sed -n "s,^$group/,,p" "$work/packages" >"$work/group"
+            nice "$here/fetch" "${group%/*}" "$work/$group" --architecture "${group#*/}" --packages "$work/group"
+        done
+        grep '^pypi/\|^npm/' "$work/packages" >"$work/group"
+        nice "$here/fetch-registries" "$work" --packages "$work/group"
+        ;;
     *) nice "$here/fetch" "$suite" "$work" --architecture "$architecture" --packages "$work/packages" ;;
     esac
     "$here/evaluate" --ccwatch "$ccwatch" --labels "$here/$list.tsv.xz" --files "$work" --transformations --families --left-out \
