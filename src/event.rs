@@ -42,6 +42,11 @@ impl Monotonic {
     pub fn plus(self, d: std::time::Duration) -> Self {
         Self(self.0.saturating_add(u64::try_from(d.as_nanos()).unwrap_or(u64::MAX)))
     }
+
+    /// The moment `d` before this one.
+    pub fn minus(self, d: std::time::Duration) -> Self {
+        Self(self.0.saturating_sub(u64::try_from(d.as_nanos()).unwrap_or(u64::MAX)))
+    }
 }
 
 /// The inode number of a namespace, as in `mnt:[4026531832]`.

@@ -3,6 +3,7 @@
 
 pub mod enrich;
 pub mod exception;
+pub mod gathered;
 mod held;
 mod intake;
 pub mod judged;
@@ -298,6 +299,9 @@ impl Detection {
         while let Some(&number) = self.pending.keys().next() {
             self.settle(number);
         }
+        self.counters.add_unexamined(self.merge.take_unexamined(), clock::now());
+        self.telling.leave_unrepaired();
+        self.tell_losses(Monotonic(u64::MAX));
         self.note_unexamined();
         let effects = self.sessions.stop(clock::now());
         self.carry_out(effects);
@@ -423,13 +427,17 @@ impl Detection {
         self.carry_out(effects);
         self.tell_suppressed(false);
         if self.telling.is_due(now) {
-            self.telling.count_attempts(self.merge.take_lost());
+            self.tell_losses(now);
         }
-        self.telling.due(now, &self.registry);
         if self.settled >= MANY && now.since(self.last_settled) >= QUIET {
             self.settled = 0;
             return_free_memory();
         }
+    }
+
+    fn tell_losses(&mut self, now: Monotonic) {
+        let attempts = self.merge.take_lost(now);
+        self.telling.losses(attempts, self.merge.is_lossy(), now, &self.registry);
     }
 
     fn carry_out(&mut self, effects: Vec<Effect>) {
