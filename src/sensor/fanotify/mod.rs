@@ -2,6 +2,7 @@
 //! lives or not, and the filesystem of that file tells the container. Innocent files are ignored by the kernel itself
 //! after their first exec; what is left goes to detection as attempts.
 
+pub mod bounds;
 pub mod group;
 pub mod handing;
 pub mod innocents;
@@ -61,6 +62,7 @@ impl Reader {
         outlet: Outlet,
         control: ControlInlet,
     ) -> Self {
+        let innocents = Innocents::new(group.way);
         Self {
             group,
             mounts,
@@ -68,7 +70,7 @@ impl Reader {
             triage,
             handing: Handing::new(outlet),
             control,
-            innocents: Innocents::default(),
+            innocents,
             events: Vec::new(),
             pace: Pace::new(Mode::Lazy, clock::now()),
             cpu: 0,
@@ -123,6 +125,9 @@ impl Reader {
             }
         }
         let count = self.drain();
+        if self.innocents.are_to_begin_anew(clock::now()) {
+            self.regard_all();
+        }
         self.handing.losses.tell(&self.handing.outlet);
         let cpu = thread_cpu_ns().unwrap_or(self.cpu);
         let spent = cpu.saturating_sub(std::mem::replace(&mut self.cpu, cpu));
@@ -205,9 +210,6 @@ impl Reader {
             FileIs::Innocent => {
                 if let Some(innocent) = innocent {
                     self.innocents.ignore(&self.group, &innocent);
-                    if self.innocents.are_too_many() {
-                        self.regard_all();
-                    }
                 }
                 None
             }
@@ -267,7 +269,7 @@ impl Reader {
         if let Err(e) = self.group.regard_all() {
             log::debug!("take the ignore marks away: {e}");
         }
-        self.innocents.forget_marks();
+        self.innocents.forget_marks(clock::now());
         self.mounts.forget_ignored();
     }
 }
