@@ -316,7 +316,10 @@ impl Detection {
                 }
                 self.exec(*sighting);
             }
-            Fact::Attempts(attempts) => self.attempts(attempts),
+            Fact::Attempts { attempts, files } => {
+                drop(files);
+                self.attempts(attempts);
+            }
             // Taken in with every fact.
             Fact::Counted => {}
             Fact::Lost(lost) => {

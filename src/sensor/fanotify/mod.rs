@@ -14,8 +14,8 @@ use std::time::Duration;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::fanotify::MaskFlags;
 
-use self::group::{Group, Way};
-use self::handing::{Handing, path_of};
+use self::group::{EVENTS, Group, Way};
+use self::handing::{BATCH, Handing, path_of};
 use self::innocents::{Innocent, Innocents};
 use crate::event::{Attempt, FileId, Missing, Monotonic, MountNumber, Pid};
 use crate::host::clock;
@@ -32,8 +32,6 @@ use crate::sys::process::{run_at_once, thread_cpu_ns};
 const CANARY: Duration = Duration::from_secs(2);
 /// Events handled before orders and losses have their turn.
 const DRAIN: usize = 4096;
-/// Attempts handed over at once.
-const BATCH: usize = 256;
 
 /// The reader's state; [`Reader::run`] is its thread.
 pub struct Reader {
@@ -165,7 +163,7 @@ impl Reader {
                 attempts.extend(self.event(event, at));
             }
             self.events = events;
-            if attempts.len() >= BATCH {
+            if attempts.len() + EVENTS > BATCH {
                 self.handing.hand_over(std::mem::take(&mut attempts));
             }
         }
