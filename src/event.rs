@@ -1,9 +1,13 @@
 //! The words that flow from the sensors to detection: who executed what, as far as the kernel still told.
 //! Plain data, no I/O: filling a [`Look`] is `host::process`'s work, judging it `detect`'s.
 
+pub mod claim;
+
 use std::fmt;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+
+use claim::Claim;
 
 /// A process id in the initial pid namespace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -41,6 +45,11 @@ impl Monotonic {
     /// This moment and `d` more.
     pub fn plus(self, d: std::time::Duration) -> Self {
         Self(self.0.saturating_add(u64::try_from(d.as_nanos()).unwrap_or(u64::MAX)))
+    }
+
+    /// The moment `d` before this one.
+    pub fn minus(self, d: std::time::Duration) -> Self {
+        Self(self.0.saturating_sub(u64::try_from(d.as_nanos()).unwrap_or(u64::MAX)))
     }
 }
 
@@ -369,7 +378,12 @@ pub enum Fact {
     /// One exec, as one sensor saw it.
     Exec(Box<Sighting>),
     /// Attempts to execute what may be compilers, in their order.
-    Attempts(Vec<Attempt>),
+    Attempts {
+        /// At most [`crate::sensor::CHANNEL`].
+        attempts: Vec<Attempt>,
+        /// Their open files, counted as under way until they are taken in.
+        files: Option<Claim>,
+    },
     /// The connector has counted execs since somebody asked: see `sensor::ledger`.
     Counted,
     /// Events were dropped.

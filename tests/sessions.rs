@@ -44,6 +44,8 @@ struct Exec {
     file: Option<u64>,
     named_by_file: bool,
     ancestors: bool,
+    /// It is known to have succeeded.
+    confirmed: bool,
     severity: Severity,
     uid: Option<u32>,
     root: &'static str,
@@ -65,6 +67,7 @@ impl Default for Exec {
             file: None,
             named_by_file: false,
             ancestors: false,
+            confirmed: true,
             severity: Severity::Low,
             uid: Some(0),
             root: "make -j8",
@@ -98,7 +101,7 @@ fn facts(e: &Exec, pid: i32) -> ExecFacts {
         outer: None,
         verdict,
         build_id: None,
-        confirmed: true,
+        confirmed: e.confirmed,
         known_by: Vec::new(),
         query: e.query,
         arguments_known: true,
@@ -150,7 +153,7 @@ impl World {
             severity: e.severity,
             inexact: false,
             covered: false,
-            counts: true,
+            counts: e.confirmed,
             root_command: e.root.into(),
             file: e.file.map(|ino| FileId { dev: 1, ino, size: 1, mtime_ns: 0, ctime_ns: 0 }),
             facts: facts(e, pid),
@@ -504,4 +507,29 @@ fn a_session_whose_first_died_unseen_is_rooted_by_the_next() {
     world.run_to(60.0);
     let closed = world.told.iter().find(|d| d.session.state == Closed).unwrap();
     assert_eq!(closed.session.root_command, "make -j8");
+}
+
+#[test]
+fn an_attempt_whose_exec_comes_late_is_confirmed_at_the_end() {
+    let attempt = || {
+        let (pid, file) = (Some(50), Some(7));
+        Exec { posix: None, pid, file, uid: None, confirmed: false, root: "gcc", ..Exec::default() }
+    };
+    let told = |late: Exec| {
+        let mut world = World::new();
+        world.exec(0.0, &attempt());
+        world.exec(0.03, &late);
+        world.run_to(60.0);
+        assert_eq!(world.states(), [Opened, Closed]);
+        let closed = world.told.pop().unwrap();
+        let facts = &closed.lead.facts;
+        assert_eq!(closed.session.execs, 1);
+        (facts.confirmed, facts.process.uid, closed.session.root_command)
+    };
+    let late = || Exec { confirmed: true, ..attempt() };
+    assert_eq!(told(late()), (true, None, "gcc".into()), "it had ended");
+    let living = Exec { posix: Some(10), uid: Some(0), ancestors: true, root: "make -j8", ..late() };
+    assert_eq!(told(living.clone()), (true, Some(0), "make -j8".into()));
+    let other = Exec { pid: Some(51), ..living };
+    assert_eq!(told(other), (false, None, "make -j8".into()), "another's success is none of this one");
 }

@@ -3,7 +3,7 @@
 
 pub(super) mod shape;
 
-use super::ContainerKey;
+use super::{ContainerKey, Payer};
 use crate::event::Look;
 use shape::{Above, Found, is_host_side, namespaced};
 
@@ -42,6 +42,14 @@ impl Membership {
 /// The innermost container that the cgroup in a look names.
 pub fn container_of(look: &Look) -> Option<ContainerKey> {
     identify(look.cgroup.as_deref().ok()?).inner().cloned()
+}
+
+/// Whose limits hold for the container that the cgroup in a look names.
+pub fn payer_of(look: &Look) -> Option<Payer> {
+    match identify(look.cgroup.as_deref().ok()?) {
+        Membership::Container { inner, outer } => Some(Payer::new(&inner, outer.as_ref())),
+        _ => None,
+    }
 }
 
 /// Reads the bytes of /proc/PID/cgroup, of version 1, version 2 or both. The paths are relative to the reader's cgroup

@@ -91,6 +91,28 @@ impl fmt::Display for ContainerKey {
     }
 }
 
+/// Whose limits hold: a container's own, and those of the outermost one around it, the same where they do not nest. What
+/// lies in a container chooses the names of those within.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Payer {
+    /// The innermost container.
+    pub container: ContainerKey,
+    /// The outermost.
+    pub outermost: ContainerKey,
+}
+
+impl Payer {
+    /// For a container, and the outermost one where they nest.
+    pub fn new(inner: &ContainerKey, outer: Option<&ContainerKey>) -> Self {
+        Self { container: inner.clone(), outermost: outer.unwrap_or(inner).clone() }
+    }
+
+    /// Nobody's container: the host's own.
+    pub fn host() -> Self {
+        Self::new(&ContainerKey { runtime: Runtime::Unknown, id: "".into() }, None)
+    }
+}
+
 /// How a process' container is known, strongest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Attribution {

@@ -6,6 +6,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
 
 use super::cgroup::shape::is_digest;
 use super::{ContainerKey, Runtime};
@@ -13,14 +14,25 @@ use crate::host::bounded;
 
 /// Containers of one data root that are remembered.
 const CONTAINERS: usize = 65_536;
-/// A layer's id, or `<id>-init`.
+/// A layer's id.
 const ID_LIMIT: usize = 256;
+/// Two clock ticks at the slowest clock: a later change of a directory within one of them does not show.
+const SETTLED: Duration = Duration::from_millis(20);
 
 /// Names the containers of mounts.
 #[derive(Debug, Default)]
 pub struct MountOwners {
-    /// Containers by layer, for each data root of a dockerd.
-    docker: Mutex<HashMap<PathBuf, HashMap<Vec<u8>, String>>>,
+    /// For each data root of a dockerd.
+    docker: Mutex<HashMap<PathBuf, Docker>>,
+}
+
+/// The containers of one data root.
+#[derive(Debug, Default)]
+struct Docker {
+    /// By layer.
+    containers: HashMap<Vec<u8>, String>,
+    /// When the directory that names them had changed last, where all that it names was read since.
+    read: Option<SystemTime>,
 }
 
 impl MountOwners {
@@ -37,33 +49,45 @@ impl MountOwners {
     fn docker_container(&self, root: &Path, layer: &[u8]) -> Option<String> {
         let mut roots = self.docker.lock().unwrap_or_else(PoisonError::into_inner);
         let known = roots.entry(root.to_owned()).or_default();
-        if let Some(id) = known.get(layer) {
+        if let Some(id) = known.containers.get(layer) {
             return Some(id.clone());
         }
         // Docker writes it before it mounts for the first time (moby layer/layer_store.go, CreateRWLayer).
         let mounts = root.join("image/overlay2/layerdb/mounts");
+        let changed = std::fs::metadata(&mounts).and_then(|status| status.modified()).ok()?;
+        // BuildKit's layers are named nowhere.
+        if known.read == Some(changed) {
+            return None;
+        }
+        let settled = changed.elapsed().is_ok_and(|since| since > SETTLED);
+        let mut whole = settled;
         let mut now: HashMap<Vec<u8>, String> = HashMap::new();
-        let mut seen: HashMap<String, Vec<u8>> = known.drain().map(|(layer, id)| (id, layer)).collect();
+        let mut seen: HashMap<String, Vec<u8>> = known.containers.drain().map(|(layer, id)| (id, layer)).collect();
+        known.read = None;
         for entry in std::fs::read_dir(&mounts).ok()?.flatten().take(CONTAINERS) {
             let Ok(id) = entry.file_name().into_string() else { continue };
+            if !is_digest(id.as_bytes()) {
+                continue;
+            }
             let read = || bounded::read(None, &entry.path().join("mount-id"), ID_LIMIT).ok();
-            if is_digest(id.as_bytes())
-                && let Some(layer) = seen.remove(&id).or_else(read)
-            {
-                now.insert(layer.trim_ascii().to_vec(), id);
+            match seen.remove(&id).or_else(read) {
+                Some(layer) => drop(now.insert(layer.trim_ascii().to_vec(), id)),
+                // It is written after its directory is made.
+                None => whole = false,
             }
         }
-        *known = now;
-        known.get(layer).cloned()
+        (known.containers, known.read) = (now, whole.then_some(changed));
+        known.containers.get(layer).cloned()
     }
 }
 
-/// `<data-root>/overlay2/<layer>/merged` (moby daemon/graphdriver/overlay2).
+/// `<data-root>/overlay2/<layer>/merged` (moby daemon/graphdriver/overlay2), but not `<layer>-init`, in which Docker only
+/// prepares mount points.
 fn docker_layer(point: &[u8]) -> Option<(PathBuf, &[u8])> {
     let inner = point.strip_suffix(b"/merged")?;
     let slash = inner.iter().rposition(|b| *b == b'/')?;
     let (root, layer) = (inner.get(..slash)?.strip_suffix(b"/overlay2")?, inner.get(slash + 1..)?);
-    Some((Path::new(OsStr::from_bytes(root)).to_owned(), layer))
+    (!layer.ends_with(b"-init")).then(|| (Path::new(OsStr::from_bytes(root)).to_owned(), layer))
 }
 
 /// Runtimes whose mount point holds the container's id.
@@ -139,5 +163,38 @@ mod tests {
         assert_eq!((of("cccc"), of("aaaa").as_deref()), (Some(other), Some(ID)));
         std::fs::remove_dir_all(root.path().join("image")).unwrap();
         assert_eq!(of("dddd"), None);
+    }
+
+    #[test]
+    fn a_layer_that_no_container_has_is_looked_for_once() {
+        let root = tempfile::tempdir().unwrap();
+        let mounts = root.path().join("image/overlay2/layerdb/mounts");
+        let make = |id: &str| std::fs::create_dir_all(mounts.join(id)).unwrap();
+        let name = |id: &str, layer: &str| std::fs::write(mounts.join(id).join("mount-id"), layer).unwrap();
+        let changed = |second| {
+            let directory = std::fs::File::open(&mounts).unwrap();
+            directory.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(second)).unwrap();
+        };
+        let owners = MountOwners::default();
+        let of = |layer: &str| {
+            let point = format!("{}/overlay2/{layer}/merged", root.path().display());
+            owners.of(point.as_bytes()).map(|key| key.id.to_string())
+        };
+        let [second, third] = ["5", "6"].map(|digit| ID.replace('4', digit));
+        make(ID);
+        changed(1);
+        assert_eq!(of("aaaa"), None, "its container is being made");
+        name(ID, "aaaa");
+        assert_eq!((of("aaaa").as_deref(), of("buildkit")), (Some(ID), None));
+        make(&second);
+        name(&second, "buildkit");
+        changed(1);
+        assert_eq!(of("buildkit"), None, "the directory is as it was: nothing is read again");
+        changed(2);
+        assert_eq!(of("buildkit"), Some(second));
+        make(&third);
+        name(&third, "eeee-init");
+        changed(3);
+        assert_eq!(of("eeee-init"), None, "no container runs from it");
     }
 }

@@ -12,7 +12,7 @@ use crossbeam_channel::Sender;
 use lru::LruCache;
 
 use crate::container::runtimes::Runtimes;
-use crate::container::{ContainerKey, Metadata, cgroup, passwd};
+use crate::container::{ContainerKey, Metadata, Payer, cgroup, passwd};
 use crate::detect::judged::Judged;
 use crate::detect::sessions::SessionNumber;
 use crate::detect::triage::invocation;
@@ -161,7 +161,7 @@ pub enum Job {
     /// Which of these live?
     Alive(SessionNumber, Vec<ProcessId>),
     /// Read an executable's content for a container, at most so many bytes; of a packed one, its process' memory.
-    Content(FileId, ContainerKey, Executable, u64, Option<Image>),
+    Content(FileId, Payer, Executable, u64, Option<Image>),
 }
 
 /// A file that is to be read.
@@ -200,7 +200,7 @@ pub enum Outcome {
     /// These live.
     Alive(SessionNumber, Vec<ProcessId>),
     /// An executable's content, and the container for which it was read.
-    Content(FileId, ContainerKey, Box<Finding>),
+    Content(FileId, Payer, Box<Finding>),
 }
 
 /// What the jobs need.
@@ -279,8 +279,8 @@ impl Reads {
                 let alive = processes.into_iter().filter(|p| self.proc.lives(*p)).collect();
                 say(Outcome::Alive(session, alive));
             }
-            Job::Content(id, container, file, limit, image) => {
-                say(Outcome::Content(id, container, Box::new(self.content(&file, limit, image))))
+            Job::Content(id, payer, file, limit, image) => {
+                say(Outcome::Content(id, payer, Box::new(self.content(&file, limit, image))))
             }
         }
         say(Outcome::Done(ticket));

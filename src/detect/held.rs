@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use crate::container::ContainerKey;
+use crate::container::{ContainerKey, Payer};
 use crate::detect::Detection;
 use crate::detect::pending::{Nested, Standing};
 use crate::detect::triage::Reading;
@@ -15,6 +15,8 @@ use crate::host::clock;
 const HELD: usize = 1024;
 /// Of one container, so that its new files make nobody else's go unexamined.
 const HELD_OF_ONE: usize = HELD / 4;
+/// And of all that lie in one outermost container.
+const HELD_WITHIN: usize = HELD / 2;
 
 /// An exec, as far as it came.
 #[derive(Debug)]
@@ -28,38 +30,47 @@ pub(super) enum Unjudged {
 /// Execs by the file that they wait for.
 #[derive(Debug, Default)]
 pub(super) struct Held {
-    by_file: HashMap<FileId, Vec<(ContainerKey, Unjudged)>>,
+    by_file: HashMap<FileId, Vec<(Payer, Unjudged)>>,
     /// How many of each container that has any.
     counts: HashMap<ContainerKey, usize>,
+    /// How many within each outermost one, its own among them.
+    within: HashMap<ContainerKey, usize>,
     count: usize,
 }
 
 impl Held {
     /// Holds an exec; gives it back where there is no room.
-    fn put(&mut self, id: FileId, container: ContainerKey, exec: Unjudged) -> Option<Unjudged> {
-        let of_one = self.counts.get(&container).copied().unwrap_or_default();
-        if self.count >= HELD || of_one >= HELD_OF_ONE {
+    fn put(&mut self, id: FileId, payer: Payer, exec: Unjudged) -> Option<Unjudged> {
+        let of = |counts: &HashMap<ContainerKey, usize>, key| counts.get(key).copied().unwrap_or_default();
+        let (of_one, within) = (of(&self.counts, &payer.container), of(&self.within, &payer.outermost));
+        if self.count >= HELD || of_one >= HELD_OF_ONE || within >= HELD_WITHIN {
             return Some(exec);
         }
         self.count += 1;
-        self.counts.insert(container.clone(), of_one + 1);
-        self.by_file.entry(id).or_default().push((container, exec));
+        self.counts.insert(payer.container.clone(), of_one + 1);
+        self.within.insert(payer.outermost.clone(), within + 1);
+        self.by_file.entry(id).or_default().push((payer, exec));
         None
     }
 
     fn take(&mut self, id: FileId) -> Vec<Unjudged> {
         let held = self.by_file.remove(&id).unwrap_or_default();
         self.count -= held.len();
-        let let_go = |(container, exec)| {
-            if let Some(count) = self.counts.get_mut(&container) {
-                *count -= 1;
-                if *count == 0 {
-                    self.counts.remove(&container);
-                }
-            }
+        let let_go = |(payer, exec): (Payer, _)| {
+            count_down(&mut self.counts, &payer.container);
+            count_down(&mut self.within, &payer.outermost);
             exec
         };
         held.into_iter().map(let_go).collect()
+    }
+}
+
+fn count_down(counts: &mut HashMap<ContainerKey, usize>, key: &ContainerKey) {
+    if let Some(count) = counts.get_mut(key) {
+        *count -= 1;
+        if *count == 0 {
+            counts.remove(key);
+        }
     }
 }
 
@@ -69,10 +80,10 @@ impl Detection {
         let refused = match (self.reading.get(&id), &exec) {
             (None, _) => Some(exec),
             (Some(_), Unjudged::Seen { nested, .. }) => {
-                let container = nested.0.clone();
-                self.held.put(id, container, exec)
+                let payer = Payer::new(&nested.0, nested.1.as_ref());
+                self.held.put(id, payer, exec)
             }
-            (Some(read), Unjudged::Unseen { .. }) => self.held.put(id, read.container.clone(), exec),
+            (Some(read), Unjudged::Unseen { .. }) => self.held.put(id, read.payer.clone(), exec),
         };
         self.drop_unjudged(refused);
     }
@@ -143,14 +154,22 @@ mod tests {
         let mut held = Held::default();
         let put = |held: &mut Held, name: &str, ino| {
             let (file, exec) = exec(ino);
-            held.put(file, ContainerKey { runtime: Runtime::Docker, id: name.into() }, exec).is_none()
+            let key = |id: &str| ContainerKey { runtime: Runtime::Docker, id: id.into() };
+            let (outer, inner) = name.split_once('/').unwrap_or((name, name));
+            held.put(file, Payer { container: key(inner), outermost: key(outer) }, exec).is_none()
         };
         assert_eq!((0..2000).filter(|ino| put(&mut held, "loud", *ino)).count(), HELD_OF_ONE);
         assert!((10_000..10_050).all(|ino| put(&mut held, "quiet", ino)));
-        for ino in 0..20_000 {
+        let nested = |held: &mut Held, ino: u64| put(held, &format!("engine/{ino}"), 30_000 + ino);
+        for ino in 0..40_000 {
             held.take(exec(ino).0);
         }
-        assert!(held.by_file.is_empty() && held.counts.is_empty() && held.count == 0);
+        assert!(held.by_file.is_empty() && held.counts.is_empty() && held.within.is_empty() && held.count == 0);
+        assert_eq!((0..2000).filter(|ino| nested(&mut held, *ino)).count(), HELD_WITHIN);
+        assert!(put(&mut held, "quiet", 10_000));
+        for ino in 0..40_000 {
+            held.take(exec(ino).0);
+        }
         let others = (0..10_000).filter(|ino| put(&mut held, &ino.to_string(), *ino)).count();
         assert_eq!(others, HELD);
     }

@@ -4,13 +4,13 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::container::{ContainerKey, Home, Runtime};
+use crate::container::{ContainerKey, Home, Payer};
 use crate::detect::enrich::{Executable, Image, Job};
 use crate::detect::held::Unjudged;
 use crate::detect::merge::{Looked, Merged};
 use crate::detect::pending::{Nested, Pending, Standing};
 use crate::detect::triage::Reading;
-use crate::detect::{BeingRead, CONTENT_HANGS, DEADLINE, Detection, LARGE, LARGE_DEADLINE, PENDING, triage};
+use crate::detect::{BeingRead, CONTENT_HANGS, DEADLINE, Detection, LARGE, LARGE_DEADLINE, PENDING, Share, triage};
 use crate::event::{Attempt, Exe, FileId, Look, MountNumber, SensorKind, Sighting};
 use crate::fingerprint::{Candidate, Content, ContentSays};
 use crate::host::clock;
@@ -94,25 +94,24 @@ impl Detection {
     fn read_opened(&mut self, attempt: &Attempt) {
         if let Some(file) = &attempt.open
             && self.judged.says(attempt.file).is_none()
-            && let Some((inner, _)) = self.owner_of(attempt)
+            && let Some((inner, outer)) = self.owner_of(attempt)
         {
-            self.read_content((attempt.file, attempt.mount), file, inner, None);
+            self.read_content((attempt.file, attempt.mount), file, Payer::new(&inner, outer.as_ref()), None);
         }
     }
 
     /// A file that the host executes on a mount that is marked for a container's sake.
     fn read_of_host(&mut self, attempt: &Attempt) {
         if let Some(file) = attempt.open.as_ref().filter(|_| self.judged.says(attempt.file).is_none()) {
-            let host = ContainerKey { runtime: Runtime::Unknown, id: "".into() };
-            self.read_content((attempt.file, attempt.mount), file, host, None);
+            self.read_content((attempt.file, attempt.mount), file, Payer::host(), None);
         }
     }
 
     fn hold_unseen(&mut self, mut attempt: Attempt, standing: Standing) {
         if let Some(file) = attempt.open.take()
-            && let Some((inner, _)) = self.owner_of(&attempt)
+            && let Some((inner, outer)) = self.owner_of(&attempt)
         {
-            self.read_content((attempt.file, attempt.mount), &file, inner, None);
+            self.read_content((attempt.file, attempt.mount), &file, Payer::new(&inner, outer.as_ref()), None);
         }
         self.hold(attempt.file, Unjudged::Unseen { attempt, standing });
     }
@@ -183,7 +182,8 @@ impl Detection {
                 }
                 None => {
                     if let Ok(Exe { file: Ok(file), mount, .. }) = &sighting.look.exe {
-                        self.read_content((id, *mount), file, nested.0.clone(), image_of(&sighting.look));
+                        let payer = Payer::new(&nested.0, nested.1.as_ref());
+                        self.read_content((id, *mount), file, payer, image_of(&sighting.look));
                     }
                     let sighting = Box::new(sighting);
                     return self.hold(id, Unjudged::Seen { sighting, reading, attempted, nested });
@@ -272,7 +272,7 @@ impl Detection {
     }
 
     fn ask(&mut self, number: u64, pending: &mut Pending, may_hang: bool, job: Job) {
-        if let Some(ticket) = self.reads.submit((pending.inner.clone(), may_hang), job) {
+        if let Some(ticket) = self.reads.submit(Share::new(pending.payer(), may_hang), job) {
             self.jobs.insert(ticket, number);
             pending.waiting.push(ticket);
         }
@@ -287,7 +287,7 @@ impl Detection {
         }
         let image = image_of(&pending.look);
         let at = (id, exe.mount);
-        if !self.read_content(at, &Arc::clone(file), pending.inner.clone(), image) {
+        if !self.read_content(at, &Arc::clone(file), pending.payer(), image) {
             return;
         }
         pending.content = Some(id);
@@ -306,7 +306,7 @@ impl Detection {
         let Some(program) = pending.slate.take_program().filter(|_| runs) else { return false };
         pending.program = Some(program.id);
         let known = self.judged.says(program.id).is_some();
-        if known || !self.read_content((program.id, program.mount), &program.file, pending.inner.clone(), None) {
+        if known || !self.read_content((program.id, program.mount), &program.file, pending.payer(), None) {
             return false;
         }
         let wait = if program.id.size >= LARGE { LARGE_DEADLINE } else { DEADLINE };
@@ -319,7 +319,7 @@ impl Detection {
         &mut self,
         (id, mount): (FileId, Option<MountNumber>),
         file: &Arc<OwnedFd>,
-        container: ContainerKey,
+        payer: Payer,
         image: Option<Image>,
     ) -> bool {
         if self.reading.contains_key(&id) {
@@ -327,12 +327,12 @@ impl Detection {
         }
         let far = self.mounts.is_far(id.dev, mount);
         let executable = Executable { file: Arc::clone(file), far };
-        let job = Job::Content(id, container.clone(), executable, self.read_bytes, image);
+        let job = Job::Content(id, payer.clone(), executable, self.read_bytes, image);
         // What hangs must not keep local filesystems from being read, and what is not covered may be anything.
         let may_hang = far || !self.mounts.covers(id.dev, mount);
-        let Some(ticket) = self.contents.submit((container.clone(), may_hang), job) else { return false };
+        let Some(ticket) = self.contents.submit(Share::new(payer.clone(), may_hang), job) else { return false };
         let hangs = clock::now().plus(CONTENT_HANGS);
-        self.reading.insert(id, BeingRead { ticket, hangs, container });
+        self.reading.insert(id, BeingRead { ticket, hangs, payer });
         true
     }
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use lru::LruCache;
 
-use crate::container::ContainerKey;
+use crate::container::{ContainerKey, Payer};
 use crate::detect::enrich::Finding;
 use crate::event::FileId;
 use crate::fingerprint::{Content, ContentSays};
@@ -17,6 +17,8 @@ use crate::fingerprint::{Content, ContentSays};
 const FILES: NonZeroUsize = NonZeroUsize::new(8192).unwrap();
 /// Of one share; an image with all its compilers and tools has some hundreds of programs.
 const FILES_OF_ONE: usize = 1024;
+/// Of all containers within one outermost one.
+const FILES_WITHIN: usize = FILES.get() / 2;
 /// Files of image layers that are being read.
 const LAYERS: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
 /// Two clock ticks at the slowest clock: a later change within one of them does not show in ctime.
@@ -37,11 +39,19 @@ struct Table {
     shares: HashMap<Share, VecDeque<FileId>>,
 }
 
+impl Share {
+    fn room(&self) -> usize {
+        if matches!(self, Self::Within(_)) { FILES_WITHIN } else { FILES_OF_ONE }
+    }
+}
+
 /// Who pays for a file's place.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Share {
     /// For whom it was read.
     Container(ContainerKey),
+    /// The outermost container around that, where it is another: what lies within chooses its own names.
+    Within(ContainerKey),
     /// Where it lies: what was read for another container is taken over for the overlay of this one.
     Filesystem(u64),
 }
@@ -53,6 +63,14 @@ struct Known {
     /// Whether a change since it was read would show.
     settled: bool,
     share: Share,
+    /// One that pays too.
+    within: Option<Share>,
+}
+
+impl Known {
+    fn shares(&self) -> impl Iterator<Item = &Share> {
+        [&self.share].into_iter().chain(&self.within)
+    }
 }
 
 impl Default for Table {
@@ -69,27 +87,33 @@ impl Default for Judged {
 
 impl Table {
     fn put(&mut self, id: FileId, known: Known) {
-        let share = known.share.clone();
+        let shares: Vec<Share> = known.shares().cloned().collect();
         if let Some((old, gone)) = self.files.push(id, known) {
-            self.leave(old, &gone.share);
+            self.leave(old, &gone);
         }
-        let files = self.shares.entry(share).or_default();
-        files.push_back(id);
-        // The oldest of its own goes first: whether it is still used, no other share can say.
-        if files.len() > FILES_OF_ONE
-            && let Some(oldest) = files.pop_front()
-        {
-            self.files.pop(&oldest);
+        for share in shares {
+            let room = share.room();
+            let files = self.shares.entry(share).or_default();
+            files.push_back(id);
+            // The oldest of its own goes first: whether it is still used, no other share can say.
+            if files.len() > room
+                && let Some(oldest) = files.front().copied()
+                && let Some(gone) = self.files.pop(&oldest)
+            {
+                self.leave(oldest, &gone);
+            }
         }
     }
 
-    fn leave(&mut self, id: FileId, share: &Share) {
-        let Some(files) = self.shares.get_mut(share) else { return };
-        if let Some(at) = files.iter().position(|other| *other == id) {
-            files.remove(at);
-        }
-        if files.is_empty() {
-            self.shares.remove(share);
+    fn leave(&mut self, id: FileId, known: &Known) {
+        for share in known.shares() {
+            let Some(files) = self.shares.get_mut(share) else { continue };
+            if let Some(at) = files.iter().position(|other| *other == id) {
+                files.remove(at);
+            }
+            if files.is_empty() {
+                self.shares.remove(share);
+            }
         }
     }
 }
@@ -109,11 +133,13 @@ impl Judged {
         self.table().files.get(&id).and_then(|known| known.content.clone())
     }
 
-    /// Takes in what a worker has read for a container. What cannot be read is asked for no more than any other file.
-    pub fn learn(&self, id: FileId, container: ContainerKey, finding: Finding) {
+    /// Takes in what a worker has read for a container, which pays for it. What cannot be read is asked for no more than any other file.
+    pub fn learn(&self, id: FileId, payer: Payer, finding: Finding) {
         let settled = is_settled(id, finding.began) && !finding.open;
         let content = finding.content.ok().map(Arc::new);
-        let known = Known { says: finding.says, content, settled, share: Share::Container(container) };
+        let is_nested = payer.container != payer.outermost;
+        let within = is_nested.then_some(Share::Within(payer.outermost));
+        let known = Known { says: finding.says, content, settled, share: Share::Container(payer.container), within };
         let layer = self.layers.lock().unwrap_or_else(PoisonError::into_inner).pop(&id);
         let mut table = self.table();
         // That it cannot be read may be one container's matter.
@@ -133,7 +159,7 @@ impl Judged {
             self.layers.lock().unwrap_or_else(PoisonError::into_inner).put(id, layer);
             return false;
         };
-        table.put(id, Known { share: Share::Filesystem(id.dev), ..known });
+        table.put(id, Known { share: Share::Filesystem(id.dev), within: None, ..known });
         true
     }
 
@@ -171,8 +197,12 @@ mod tests {
         FileId { ino, ..id(0) }
     }
 
-    fn container(name: &str) -> ContainerKey {
+    fn key(name: &str) -> ContainerKey {
         ContainerKey { runtime: Runtime::Docker, id: name.into() }
+    }
+
+    fn container(name: &str) -> Payer {
+        Payer::new(&key(name), None)
     }
 
     fn innocent(database: &Arc<Database>) -> Finding {
@@ -226,7 +256,7 @@ mod tests {
         // What is read again is one file as before.
         (0..10_000).for_each(|_| learn("quiet", 7));
         assert!((0..100).all(|ino| judged.says(file(ino)).is_some()));
-        assert_eq!(judged.table().shares[&Share::Container(container("quiet"))].len(), 100);
+        assert_eq!(judged.table().shares[&Share::Container(key("quiet"))].len(), 100);
     }
 
     #[test]
@@ -239,6 +269,23 @@ mod tests {
         }
         assert!(judged.says(file(0)).is_some());
         assert_eq!(judged.table().shares[&Share::Filesystem(7)].len(), FILES_OF_ONE);
+    }
+
+    #[test]
+    fn containers_within_another_push_out_their_own_alone() {
+        let (judged, database) = (Judged::default(), database());
+        (0..100).for_each(|ino| judged.learn(file(ino), container("quiet"), innocent(&database)));
+        for ino in 1000..21_000 {
+            let payer = Payer::new(&key(&format!("{}", ino / 10)), Some(&key("engine")));
+            judged.learn(file(ino), payer, innocent(&database));
+        }
+        assert!((0..100).all(|ino| judged.says(file(ino)).is_some()));
+        let table = judged.table();
+        assert_eq!(
+            (table.files.len(), table.shares[&Share::Within(key("engine"))].len()),
+            (FILES_WITHIN + 100, FILES_WITHIN)
+        );
+        assert_eq!(table.shares.len(), 2 + FILES_WITHIN / 10 + 1, "of those that have files");
     }
 
     #[test]

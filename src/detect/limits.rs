@@ -1,5 +1,5 @@
-//! The limits on `opened` and `escalated` alerts: each container's own, then the host's. What they hold back is
-//! counted, and told.
+//! The limits on `opened` and `escalated` alerts: each container's own, that of all within one outermost container, then
+//! the host's. What they hold back is counted, and told.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -8,6 +8,8 @@ use crate::config;
 use crate::container::ContainerKey;
 use crate::event::Monotonic;
 
+/// Containers whose alerts those of one outermost container may come to; never more than half of the host's.
+const WITHIN: u32 = 16;
 const WINDOW: Duration = Duration::from_secs(600);
 
 /// Counts alerts in windows of ten minutes.
@@ -17,6 +19,8 @@ pub struct AlertLimits {
     host: u32,
     began: Monotonic,
     sent: HashMap<ContainerKey, u32>,
+    /// Those of containers within each outermost one that is another.
+    sent_within: HashMap<ContainerKey, u32>,
     sent_by_host: u32,
     suppressed: HashMap<ContainerKey, u64>,
     /// Of these, those that no alert has told yet.
@@ -31,6 +35,7 @@ impl AlertLimits {
             host: limits.alerts,
             began: now,
             sent: HashMap::new(),
+            sent_within: HashMap::new(),
             sent_by_host: 0,
             suppressed: HashMap::new(),
             untold: 0,
@@ -42,16 +47,27 @@ impl AlertLimits {
         (self.per_container, self.host) = (limits.alerts_per_container, limits.alerts);
     }
 
-    /// Whether one more alert of this container may go out; counts it either way.
-    pub fn allow(&mut self, container: &ContainerKey) -> bool {
-        let sent = self.sent.entry(container.clone()).or_default();
-        if *sent < self.per_container && self.sent_by_host < self.host {
-            *sent += 1;
-            self.sent_by_host += 1;
-            return true;
+    /// Whether one more alert of this container may go out; counts it either way. `outermost`: the outermost one around
+    /// it, or itself.
+    pub fn allow(&mut self, container: &ContainerKey, outermost: &ContainerKey) -> bool {
+        let is_nested = container != outermost;
+        let within = self.per_container.saturating_mul(WITHIN).min(self.host.div_ceil(2));
+        if is_nested && self.sent_within.get(outermost).is_some_and(|sent| *sent >= within) {
+            // There may be any number of those within.
+            self.hold_back(outermost);
+            return false;
         }
-        self.hold_back(container);
-        false
+        let sent = self.sent.entry(container.clone()).or_default();
+        if *sent >= self.per_container || self.sent_by_host >= self.host {
+            self.hold_back(container);
+            return false;
+        }
+        *sent += 1;
+        self.sent_by_host += 1;
+        if is_nested {
+            *self.sent_within.entry(outermost.clone()).or_default() += 1;
+        }
+        true
     }
 
     /// Counts a finding that is not told.
@@ -72,6 +88,7 @@ impl AlertLimits {
         }
         self.began = now;
         self.sent.clear();
+        self.sent_within.clear();
         self.sent_by_host = 0;
         self.untold = 0;
         self.suppressed.drain().collect()
@@ -96,10 +113,10 @@ mod tests {
     fn one_container_cannot_use_up_anothers() {
         let limits = config::Limits { alerts_per_container: 2, alerts: 3, ..config::Limits::default() };
         let mut limits = AlertLimits::new(&limits, Monotonic(0));
-        let got: Vec<bool> = (0..4).map(|_| limits.allow(&key("a"))).collect();
+        let got: Vec<bool> = (0..4).map(|_| limits.allow(&key("a"), &key("a"))).collect();
         assert_eq!(got, [true, true, false, false]);
-        assert!(limits.allow(&key("b")));
-        assert!(!limits.allow(&key("c")), "the host's limit");
+        assert!(limits.allow(&key("b"), &key("b")));
+        assert!(!limits.allow(&key("c"), &key("c")), "the host's limit");
         assert_eq!([limits.take_untold(), limits.take_untold()], [3, 0], "each is told once");
         limits.hold_back(&key("c"));
         assert_eq!(limits.due(Monotonic(1), false), []);
@@ -107,6 +124,17 @@ mod tests {
         told.sort();
         assert_eq!(told, [(key("a"), 2), (key("c"), 2)]);
         assert_eq!(limits.take_untold(), 0, "the window's end has told it");
-        assert!(limits.allow(&key("a")));
+        assert!(limits.allow(&key("a"), &key("a")));
+    }
+    #[test]
+    fn what_lies_in_one_container_cannot_use_up_the_hosts_by_many_names() {
+        let limits = config::Limits { alerts_per_container: 2, alerts: 40, ..config::Limits::default() };
+        let mut limits = AlertLimits::new(&limits, Monotonic(0));
+        let allowed = (0..256).filter(|n| limits.allow(&key(&n.to_string()), &key("engine"))).count();
+        assert_eq!(allowed, 20);
+        assert!(limits.allow(&key("engine"), &key("engine")), "its own");
+        assert!((0..19).all(|n| limits.allow(&key(&format!("other-{n}")), &key(&format!("other-{n}")))));
+        assert_eq!(limits.due(Monotonic(0), true), [(key("engine"), 236)]);
+        assert!(limits.allow(&key("0"), &key("engine")), "in the next window");
     }
 }

@@ -22,6 +22,8 @@ const AT_ONCE: Duration = Duration::from_millis(100);
 const LANES: usize = 32_768;
 /// What is remembered of one process.
 const DEPTH: usize = 64;
+/// Times of losses that are kept apart.
+const LOSSY: usize = 16;
 
 /// What a look told of an exec that is counted by it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,8 +94,8 @@ pub struct Merge {
     /// When each attempt began to wait, in that order; those told by now among them.
     waits: VecDeque<(Monotonic, Pid)>,
     unexamined: u64,
-    /// When attempts were lost, from the first moment to the last.
-    lossy: Option<(Monotonic, Monotonic)>,
+    /// When attempts were lost, each time from the first moment to the last.
+    lossy: VecDeque<(Monotonic, Monotonic)>,
     /// Of the unexamined those whose attempt may have been lost.
     lost: u64,
 }
@@ -111,26 +113,39 @@ impl Merge {
 
     /// Attempts were lost between these moments.
     pub fn lose(&mut self, since: Monotonic, until: Monotonic) {
-        let before = self.lossy.map_or(since, |(before, _)| before);
-        self.lossy = Some((before.min(since), until));
+        let is_full = self.lossy.len() >= LOSSY;
+        match self.lossy.back_mut() {
+            Some(last) if is_full || since <= last.1 => *last = (last.0.min(since), last.1.max(until)),
+            _ => self.lossy.push_back((since, until)),
+        }
     }
 
     /// Whether attempts were lost whose number was not asked for yet.
     pub fn is_lossy(&self) -> bool {
-        self.lossy.is_some()
+        !self.lossy.is_empty()
     }
 
-    /// How many attempts were lost, at most: the EXECs of that time that nobody saw and no attempt explains. Asked for when
-    /// those are old enough to be forgotten.
-    pub fn take_lost(&mut self) -> u64 {
-        self.lossy = None;
+    /// How many attempts were lost, at most: the EXECs of those times that nobody saw and no attempt explains, as far as
+    /// they are old. Those that are not yet are left for the next call, and [`Merge::is_lossy`] says so.
+    pub fn take_lost(&mut self, now: Monotonic) -> u64 {
+        // A lane is asked once in `OLD`, and this is not to wait for it.
+        let is_old = |exec: &Counted| now.since(exec.at) > OLD;
+        let mut old = Vec::new();
+        for lane in self.lanes.values_mut().filter(|lane| lane.execs.iter().any(is_old)) {
+            let (gone, kept): (VecDeque<_>, VecDeque<_>) =
+                std::mem::take(&mut lane.execs).into_iter().partition(is_old);
+            lane.execs = kept;
+            old.extend(gone);
+        }
+        self.leave_unexamined(old);
+        self.lossy.retain(|(_, until)| now.since(*until) <= OLD);
         std::mem::take(&mut self.lost)
     }
 
     fn leave_unexamined(&mut self, execs: impl IntoIterator<Item = Counted>) {
         for exec in execs.into_iter().filter(|exec| exec.image == Image::Unknown) {
             self.unexamined += 1;
-            let lossy = self.lossy.is_some_and(|(since, until)| since <= exec.at && exec.at <= until);
+            let lossy = self.lossy.iter().any(|(since, until)| *since <= exec.at && exec.at <= *until);
             self.lost += u64::from(lossy);
         }
     }
@@ -253,7 +268,8 @@ impl Merge {
 
     fn forget(&mut self, now: Monotonic) {
         if self.lanes.is_empty() {
-            *self = Self { unexamined: self.unexamined, lossy: self.lossy, lost: self.lost, ..Self::default() };
+            let lossy = std::mem::take(&mut self.lossy);
+            *self = Self { unexamined: self.unexamined, lossy, lost: self.lost, ..Self::default() };
             return;
         }
         while let Some((at, pid)) = self.ages.front().copied() {

@@ -3,6 +3,7 @@
 
 pub mod enrich;
 pub mod exception;
+pub mod gathered;
 mod held;
 mod intake;
 pub mod judged;
@@ -29,7 +30,7 @@ use lru::LruCache;
 use crate::alert::SessionState;
 use crate::config::Config;
 use crate::container::registry::Registry;
-use crate::container::{ContainerKey, Runtime};
+use crate::container::{ContainerKey, Payer};
 use crate::detect::enrich::{Job, Outcome};
 use crate::detect::held::Held;
 use crate::detect::judged::Judged;
@@ -43,7 +44,7 @@ use crate::detect::triage::Screen;
 use crate::event::{Fact, FileId, ImageId, Monotonic, Pid, SensorKind, StartTime};
 use crate::fingerprint::SharedDatabase;
 use crate::host::clock;
-use crate::host::worker::{Pool, Ticket};
+use crate::host::worker::{self, Pool, Ticket};
 use crate::sensor::CHANNEL;
 use crate::sensor::Controls;
 use crate::sensor::counters::Counters;
@@ -91,8 +92,28 @@ pub struct Pulse {
     pub degraded: Vec<SensorKind>,
 }
 
-/// A share of the workers: a container, and whether the job may hang on what that controls.
-pub type Share = (ContainerKey, bool);
+/// A share of the workers: a container's, for jobs that may hang on what that controls, or for others.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Share {
+    container: ContainerKey,
+    /// The outermost container, and whether the job may hang.
+    group: (ContainerKey, bool),
+}
+
+impl Share {
+    /// For a job that may hang, or cannot.
+    pub fn new(payer: Payer, may_hang: bool) -> Self {
+        Self { container: payer.container, group: (payer.outermost, may_hang) }
+    }
+}
+
+impl worker::Share for Share {
+    type Group = (ContainerKey, bool);
+
+    fn group(&self) -> &Self::Group {
+        &self.group
+    }
+}
 
 /// What detection is made of.
 pub struct Parts {
@@ -130,7 +151,7 @@ struct BeingRead {
     /// The read hangs, should it last until then.
     hangs: Monotonic,
     /// For whom it is read.
-    container: ContainerKey,
+    payer: Payer,
 }
 
 /// The channels that detection listens to.
@@ -298,6 +319,9 @@ impl Detection {
         while let Some(&number) = self.pending.keys().next() {
             self.settle(number);
         }
+        self.counters.add_unexamined(self.merge.take_unexamined(), clock::now());
+        self.telling.leave_unrepaired();
+        self.tell_losses(Monotonic(u64::MAX));
         self.note_unexamined();
         let effects = self.sessions.stop(clock::now());
         self.carry_out(effects);
@@ -312,7 +336,10 @@ impl Detection {
                 }
                 self.exec(*sighting);
             }
-            Fact::Attempts(attempts) => self.attempts(attempts),
+            Fact::Attempts { attempts, files } => {
+                drop(files);
+                self.attempts(attempts);
+            }
             // Taken in with every fact.
             Fact::Counted => {}
             Fact::Lost(lost) => {
@@ -349,12 +376,12 @@ impl Detection {
             }
             Outcome::Metadata(key, metadata) => self.registry.learn(&key, metadata, clock::now()),
             Outcome::Alive(session, alive) => self.sessions.answer(session, &alive, clock::now()),
-            Outcome::Content(id, container, finding) => {
+            Outcome::Content(id, payer, finding) => {
                 self.reading.remove(&id);
                 let (says, unreadable) = (finding.says, finding.content.is_err());
                 // What another database has said meanwhile is asked for again.
                 if Arc::ptr_eq(&finding.database, &self.database.load()) {
-                    self.judged.learn(id, container, *finding);
+                    self.judged.learn(id, payer, *finding);
                 }
                 if unreadable {
                     self.give_up(id)
@@ -423,13 +450,17 @@ impl Detection {
         self.carry_out(effects);
         self.tell_suppressed(false);
         if self.telling.is_due(now) {
-            self.telling.count_attempts(self.merge.take_lost());
+            self.tell_losses(now);
         }
-        self.telling.due(now, &self.registry);
         if self.settled >= MANY && now.since(self.last_settled) >= QUIET {
             self.settled = 0;
             return_free_memory();
         }
+    }
+
+    fn tell_losses(&mut self, now: Monotonic) {
+        let attempts = self.merge.take_lost(now);
+        self.telling.losses(attempts, self.merge.is_lossy(), now, &self.registry);
     }
 
     fn carry_out(&mut self, effects: Vec<Effect>) {
@@ -438,7 +469,7 @@ impl Detection {
                 Effect::Emit(mut draft) => {
                     if draft.session.state == SessionState::Closed {
                         self.complete(&mut draft);
-                    } else if !self.limits.allow(&draft.lead.container) {
+                    } else if !self.limits.allow(&draft.lead.container, &draft.lead.outermost) {
                         continue;
                     }
                     let content = draft.lead.file.and_then(|id| self.judged.content(id));
@@ -451,8 +482,8 @@ impl Detection {
     }
 
     fn ask_alive(&mut self, number: sessions::SessionNumber, living: Vec<crate::event::ProcessId>) {
-        let nobody = ContainerKey { runtime: Runtime::Unknown, id: "".into() };
-        if self.reads.submit((nobody, false), Job::Alive(number, living.clone())).is_none() {
+        let nobody = Share::new(Payer::host(), false);
+        if self.reads.submit(nobody, Job::Alive(number, living.clone())).is_none() {
             // Nobody can say: they are taken to live, and asked for again after the gap.
             self.sessions.answer(number, &living, clock::now());
         }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::alert::{Ancestor, ContainerFacts, ExecFacts, Origin, ProcessFacts, Relative, hex};
-use crate::container::{ContainerKey, Metadata};
+use crate::container::{ContainerKey, Metadata, Payer};
 use crate::detect::enrich::{Facts, Memory, Slate};
 use crate::detect::root_command;
 use crate::event::{Attempt, Exe, FileId, Look, Missing, Monotonic, MountNumber, Pid, SensorKind, Sighting, StartTime};
@@ -102,6 +102,11 @@ impl Pending {
             deadline,
             unfinished: false,
         }
+    }
+
+    /// Whose limits hold.
+    pub fn payer(&self) -> Payer {
+        Payer::new(&self.inner, self.outer.as_ref())
     }
 
     /// Takes in a sighting whose container is known.

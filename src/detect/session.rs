@@ -61,6 +61,13 @@ impl Member {
         self.facts.process.executable.is_some()
     }
 
+    /// Whether it is the exec that an attempt was for, told before that was known: it succeeded, and has its process' facts
+    /// where that still lived.
+    fn confirms(&self, attempt: &Self) -> bool {
+        let is_same = self.pid == attempt.pid && self.file == attempt.file;
+        is_same && self.facts.confirmed && !attempt.facts.confirmed
+    }
+
     fn uid(&self) -> Option<u32> {
         self.facts.process.uid
     }
@@ -176,7 +183,7 @@ impl Session {
         self.exact &= !member.inexact;
         self.covered &= member.covered;
         self.compiled |= !member.facts.query;
-        if member.was_seen() && !self.lead.was_seen() {
+        if (member.was_seen() && !self.lead.was_seen()) || member.confirms(&self.lead) {
             self.lead = Arc::clone(member);
         }
         if !self.rooted && !member.facts.ancestors.is_empty() && member.posix == self.posix {

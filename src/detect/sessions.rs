@@ -134,8 +134,9 @@ impl Sessions {
             self.open.insert(number, Session::begin(id, &member, unexamined - self.unexamined.lately.min(unexamined)));
         }
         let Some(session) = self.open.get_mut(&number) else { return effects };
-        let change = session.add(&member);
+        // First: it may be the one whose ancestors tell what began the session.
         session.posix = session.posix.or(member.posix);
+        let change = session.add(&member);
         if session.reported {
             if let Change::Worse(what) = change
                 && session.may_escalate()

@@ -2,11 +2,12 @@
 //! watcher's own health: losses and their repair, sensors that fail and recover, alerts held back.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use crate::alert::{Action, Alert, ContainerFacts, ExecFacts, LossFacts, SessionState, Severity, hex};
 use crate::container::ContainerKey;
 use crate::container::registry::Registry;
+use crate::detect::gathered::Gathered;
 use crate::detect::policy::remediation;
 use crate::detect::sessions::Draft;
 use crate::detect::triage::Screen;
@@ -15,9 +16,6 @@ use crate::fingerprint::Content;
 use crate::host::clock;
 use crate::sensor::{Control, Controls};
 use crate::sink::dispatch::Outlet;
-
-/// Losses are added up for so long before they are told: until it is known which EXECs stay alone (`sensor::ledger::OLD`).
-const GATHER: Duration = Duration::from_millis(1500);
 
 /// Where walks over /proc are ordered.
 pub struct Walks {
@@ -32,8 +30,7 @@ pub struct Telling {
     alerts: Outlet,
     walker: Option<Walks>,
     screen: Arc<Screen>,
-    losses: Vec<(Lost, u64)>,
-    losses_due: Option<Monotonic>,
+    losses: Gathered,
     /// Losses told whose sweep has not ended, by sensor.
     unrepaired: Vec<(SensorKind, u64)>,
     degraded: Vec<SensorKind>,
@@ -42,15 +39,7 @@ pub struct Telling {
 impl Telling {
     /// Tells through `alerts`, and has losses repaired by `walker`, where that may walk.
     pub fn new(alerts: Outlet, walker: Option<Walks>, screen: Arc<Screen>) -> Self {
-        Self {
-            alerts,
-            walker,
-            screen,
-            losses: Vec::new(),
-            losses_due: None,
-            unrepaired: Vec::new(),
-            degraded: Vec::new(),
-        }
+        Self { alerts, walker, screen, losses: Gathered::default(), unrepaired: Vec::new(), degraded: Vec::new() }
     }
 
     fn tell(&self, alert: Alert) {
@@ -136,38 +125,22 @@ impl Telling {
 
     /// Whether losses are to be told now.
     pub fn is_due(&self, now: Monotonic) -> bool {
-        self.losses_due.is_some_and(|due| due <= now)
-    }
-
-    /// So many of fanotify's events at most were lost in the kernel, which does not count them.
-    pub fn count_attempts(&mut self, count: u64) {
-        let uncounted = |(lost, _): &&mut (Lost, u64)| lost.sensor == SensorKind::Fanotify && lost.count == 0;
-        if let Some((lost, _)) = self.losses.iter_mut().find(uncounted) {
-            lost.count = count;
-        }
+        self.losses.is_due(now)
     }
 
     /// Takes in a loss; it is told soon, with those that follow.
     pub fn lost(&mut self, lost: &Lost, unexamined: u64) {
-        match self.losses.iter_mut().find(|(l, _)| l.sensor == lost.sensor && l.at == lost.at) {
-            Some((known, _)) => known.count += lost.count,
-            None => self.losses.push((lost.clone(), unexamined)),
-        }
-        self.losses_due = self.losses_due.or(Some(clock::now().plus(GATHER)));
+        self.losses.add(lost, unexamined, clock::now());
     }
 
-    /// When [`Telling::due`] has something to do.
+    /// When losses are to be told.
     pub fn next_due(&self) -> Option<Monotonic> {
-        self.losses_due
+        self.losses.due()
     }
 
-    /// Tells the losses gathered, and has them repaired.
-    pub fn due(&mut self, now: Monotonic, registry: &Registry) {
-        if self.losses_due.is_none_or(|due| now < due) {
-            return;
-        }
-        self.losses_due = None;
-        for (lost, unexamined) in std::mem::take(&mut self.losses) {
+    /// Tells the losses gathered, and has them repaired; see [`Gathered::take`].
+    pub fn losses(&mut self, attempts: u64, more: bool, now: Monotonic, registry: &Registry) {
+        for (lost, unexamined) in self.losses.take(attempts, more, now) {
             self.repair(&lost);
             let number = if lost.count == 0 { "an unknown number of".into() } else { lost.count.to_string() };
             let sentence = format!("{number} events of the sensor {} were lost: {}", lost.sensor.as_str(), lost.at);
@@ -178,6 +151,11 @@ impl Telling {
             alert.unexamined = unexamined;
             self.tell(alert);
         }
+    }
+
+    /// What is told from now on nobody walks for: the watcher ends.
+    pub fn leave_unrepaired(&mut self) {
+        self.walker = None;
     }
 
     fn repair(&mut self, lost: &Lost) {

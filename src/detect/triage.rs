@@ -12,7 +12,7 @@ use lru::LruCache;
 
 use crate::container::mounted::MountOwners;
 use crate::container::registry::{HostIdentity, is_host, nested_of};
-use crate::container::{ContainerKey, Runtime, cgroup};
+use crate::container::{ContainerKey, Payer, cgroup};
 use crate::detect::Share;
 use crate::detect::enrich::{Job, Slate};
 use crate::detect::judged::Judged;
@@ -215,13 +215,14 @@ impl Triage for Screen {
 
     fn begin(&self, look: &Look) -> BegunReads {
         let begun = BegunReads(self.next.fetch_add(1, Ordering::Relaxed));
-        let nobody = || ContainerKey { runtime: Runtime::Unknown, id: "".into() };
-        let (look, key) = (Arc::new(look.clone()), cgroup::container_of(look).unwrap_or_else(nobody));
+        let payer = cgroup::payer_of(look).unwrap_or_else(Payer::host);
+        let look = Arc::new(look.clone());
         let slate: Arc<Slate> = Arc::default();
-        let whole = self.reads.submit((key.clone(), true), Job::Process(Arc::clone(&look), Arc::clone(&slate)));
+        let whole =
+            self.reads.submit(Share::new(payer.clone(), true), Job::Process(Arc::clone(&look), Arc::clone(&slate)));
         let ticket = whole.or_else(|| {
             slate.refuse_memory(Missing::Busy);
-            self.reads.submit((key, false), Job::Facts(look, Arc::clone(&slate)))
+            self.reads.submit(Share::new(payer, false), Job::Facts(look, Arc::clone(&slate)))
         });
         if ticket.is_none() {
             slate.refuse_facts(Missing::Busy);

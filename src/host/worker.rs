@@ -1,7 +1,8 @@
-//! Threads for what may hang or be slow: a pool that is fair between containers, and that leaves a thread behind
-//! when its job misses the deadline. Who waits for the deadline is the caller: it calls [`Pool::abandon`].
+//! Threads for what may hang or be slow: a pool that is fair between containers and between those around them, and that
+//! leaves a thread behind when its job misses the deadline. Who waits for the deadline is the caller: it calls
+//! [`Pool::abandon`].
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -11,37 +12,59 @@ use crate::sys::process::run_at_once;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Ticket(pub u64);
 
+/// A share's name can be made up by whoever it is: a group's cannot.
+pub const QUEUES_OF_GROUP: usize = 4;
+
+/// For whom a job is done.
+pub trait Share: Clone + Eq + Hash + Send + 'static {
+    /// What takes its turns and has its bounds together, however many shares it is.
+    type Group: Clone + Eq + Send;
+
+    /// Its group.
+    fn group(&self) -> &Self::Group;
+}
+
 /// Bounds of a pool.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     /// Threads that work.
     pub threads: usize,
-    /// Threads that work for one share at a time, so that it cannot make all others wait.
+    /// Threads that work for one share at a time, so that it cannot make all others wait; for a group one thread less than
+    /// all, where that is more.
     pub threads_per_share: usize,
-    /// Threads that may hang, left behind, before no more are made.
+    /// Threads that may hang, left behind, before no more are made: one for each share, and a quarter of them for a group.
     pub stuck: usize,
-    /// Jobs that may wait for each share.
+    /// Jobs that may wait for each share; for a group [`QUEUES_OF_GROUP`] times as many.
     pub queue: usize,
     /// Its threads run before normal ones.
     pub early: bool,
 }
 
 /// Threads that run jobs of type `J`, in turn for each share `K`.
-pub struct Pool<K, J> {
+pub struct Pool<K: Share, J> {
     shared: Arc<Shared<K, J>>,
     name: &'static str,
 }
 
-struct Shared<K, J> {
+struct Shared<K: Share, J> {
     state: Mutex<State<K, J>>,
     work: Condvar,
     run: Box<dyn Fn(Ticket, J) + Send + Sync>,
     limits: Limits,
 }
 
-struct State<K, J> {
-    /// Shares with work, in the order in which they are served.
-    turns: VecDeque<K>,
+/// A group with work.
+struct Turn<K: Share> {
+    group: K::Group,
+    /// Its shares with work, in the order in which they are served.
+    shares: VecDeque<K>,
+    /// Their jobs.
+    jobs: usize,
+}
+
+struct State<K: Share, J> {
+    /// In the order in which they are served.
+    turns: VecDeque<Turn<K>>,
     queues: HashMap<K, VecDeque<(Ticket, J)>>,
     running: HashMap<Ticket, K>,
     /// Jobs whose threads were left behind and have not come back, by share.
@@ -51,7 +74,7 @@ struct State<K, J> {
     closed: bool,
 }
 
-impl<K: Clone + Eq + Hash + Send + 'static, J: Send + 'static> Pool<K, J> {
+impl<K: Share, J: Send + 'static> Pool<K, J> {
     /// Starts the threads, named `name`; `run` does one job and sends its result where it belongs.
     pub fn start(name: &'static str, limits: Limits, run: impl Fn(Ticket, J) + Send + Sync + 'static) -> Self {
         let state = State {
@@ -80,20 +103,18 @@ impl<K: Clone + Eq + Hash + Send + 'static, J: Send + 'static> Pool<K, J> {
         }
     }
 
-    /// Takes a job; `None` where its share's queue is full, or where its share already holds a thread that hangs.
+    /// Takes a job; `None` where its share's queue is full or its group's are, or where its share already holds a thread
+    /// that hangs, or its group too many.
     pub fn submit(&self, share: K, job: J) -> Option<Ticket> {
         let mut state = self.shared.lock();
-        if state.closed || state.left.values().any(|k| *k == share) {
+        let limits = self.shared.limits;
+        let stuck = state.left.values().filter(|k| k.group() == share.group()).count();
+        if state.closed || stuck >= (limits.stuck / 4).max(1) || state.left.values().any(|k| *k == share) {
             return None;
         }
         let ticket = Ticket(state.submitted);
-        let queue = state.queues.entry(share.clone()).or_default();
-        if queue.len() >= self.shared.limits.queue {
+        if !state.enter(share, ticket, job, limits.queue) {
             return None;
-        }
-        queue.push_back((ticket, job));
-        if queue.len() == 1 {
-            state.turns.push_back(share);
         }
         state.submitted += 1;
         drop(state);
@@ -114,12 +135,7 @@ impl<K: Clone + Eq + Hash + Send + 'static, J: Send + 'static> Pool<K, J> {
             }
             return;
         }
-        for queue in state.queues.values_mut() {
-            queue.retain(|(t, _)| *t != ticket);
-        }
-        let empty: HashSet<K> = state.queues.iter().filter(|(_, q)| q.is_empty()).map(|(k, _)| k.clone()).collect();
-        state.queues.retain(|k, _| !empty.contains(k));
-        state.turns.retain(|k| !empty.contains(k));
+        state.withdraw(ticket);
     }
 
     /// Threads that hang in a job which nobody waits for any more.
@@ -128,14 +144,14 @@ impl<K: Clone + Eq + Hash + Send + 'static, J: Send + 'static> Pool<K, J> {
     }
 }
 
-impl<K, J> Drop for Pool<K, J> {
+impl<K: Share, J> Drop for Pool<K, J> {
     fn drop(&mut self) {
         self.shared.state.lock().unwrap_or_else(PoisonError::into_inner).closed = true;
         self.shared.work.notify_all();
     }
 }
 
-impl<K: Clone + Eq + Hash, J> Shared<K, J> {
+impl<K: Share, J> Shared<K, J> {
     /// A thread that panicked held no lock while it ran its job, so that the state is whole.
     fn lock(&self) -> MutexGuard<'_, State<K, J>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -172,7 +188,7 @@ impl<K: Clone + Eq + Hash, J> Shared<K, J> {
             if state.closed {
                 return None;
             }
-            if let Some(found) = state.take(self.limits.threads_per_share) {
+            if let Some(found) = state.take(&self.limits) {
                 return Some(found);
             }
             state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -180,17 +196,61 @@ impl<K: Clone + Eq + Hash, J> Shared<K, J> {
     }
 }
 
-impl<K: Clone + Eq + Hash, J> State<K, J> {
-    fn take(&mut self, per_share: usize) -> Option<(Ticket, J)> {
-        let has_room = |k: &K| self.running.values().filter(|r| *r == k).count() < per_share;
-        let turn = self.turns.iter().position(has_room)?;
-        let share = self.turns.remove(turn)?;
+impl<K: Share, J> State<K, J> {
+    /// Puts a job at the end of its share's queue; false where there is no room.
+    fn enter(&mut self, share: K, ticket: Ticket, job: J, room: usize) -> bool {
+        let waiting = self.queues.get(&share).map_or(0, VecDeque::len);
+        let turn = self.turns.iter_mut().find(|turn| turn.group == *share.group());
+        let of_group = turn.as_ref().map_or(0, |turn| turn.jobs);
+        if waiting >= room || of_group >= room.saturating_mul(QUEUES_OF_GROUP) {
+            return false;
+        }
+        self.queues.entry(share.clone()).or_default().push_back((ticket, job));
+        match turn {
+            Some(turn) => {
+                turn.jobs += 1;
+                if waiting == 0 {
+                    turn.shares.push_back(share);
+                }
+            }
+            None => self.turns.push_back(Turn { group: share.group().clone(), shares: [share].into(), jobs: 1 }),
+        }
+        true
+    }
+
+    /// Takes a job that waits out of its queue.
+    fn withdraw(&mut self, ticket: Ticket) {
+        self.queues.values_mut().for_each(|queue| queue.retain(|(t, _)| *t != ticket));
+        self.queues.retain(|_, queue| !queue.is_empty());
+        let queues = &self.queues;
+        for turn in &mut self.turns {
+            turn.shares.retain(|share| queues.contains_key(share));
+            turn.jobs = turn.shares.iter().filter_map(|share| queues.get(share)).map(VecDeque::len).sum();
+        }
+        self.turns.retain(|turn| !turn.shares.is_empty());
+    }
+
+    fn take(&mut self, limits: &Limits) -> Option<(Ticket, J)> {
+        let of_group = limits.threads_per_share.max(limits.threads.saturating_sub(1));
+        let count = |of: &dyn Fn(&K) -> bool| self.running.values().filter(|k| of(k)).count();
+        let has_room = |k: &K| count(&|r| r == k) < limits.threads_per_share;
+        let next = |turn: &Turn<K>| {
+            let may = count(&|r| *r.group() == turn.group) < of_group;
+            turn.shares.iter().position(has_room).filter(|_| may)
+        };
+        let (at, share) = self.turns.iter().enumerate().find_map(|(at, turn)| Some((at, next(turn)?)))?;
+        let mut turn = self.turns.remove(at)?;
+        let share = turn.shares.remove(share)?;
         let queue = self.queues.get_mut(&share)?;
         let (ticket, job) = queue.pop_front()?;
+        turn.jobs = turn.jobs.saturating_sub(1);
         if queue.is_empty() {
             self.queues.remove(&share);
         } else {
-            self.turns.push_back(share.clone());
+            turn.shares.push_back(share.clone());
+        }
+        if !turn.shares.is_empty() {
+            self.turns.push_back(turn);
         }
         self.running.insert(ticket, share);
         Some((ticket, job))
@@ -206,6 +266,71 @@ mod tests {
     const LIMITS: Limits = Limits { threads: 1, threads_per_share: 1, stuck: 2, queue: 100, early: false };
 
     type Done = Receiver<Ticket>;
+
+    impl Share for &'static str {
+        type Group = Self;
+
+        fn group(&self) -> &Self {
+            self
+        }
+    }
+
+    /// By a name that it chose itself, in one that it cannot choose.
+    type Nested = (u32, &'static str);
+
+    impl Share for Nested {
+        type Group = &'static str;
+
+        fn group(&self) -> &&'static str {
+            &self.1
+        }
+    }
+
+    fn nested(limits: Limits) -> (Pool<Nested, Receiver<()>>, Done) {
+        let (tx, rx) = unbounded();
+        let run = move |ticket: Ticket, gate: Receiver<()>| {
+            let _ = gate.recv();
+            let _ = tx.send(ticket);
+        };
+        (Pool::start("test", limits, run), rx)
+    }
+
+    #[test]
+    fn a_group_of_many_shares_has_one_turn_and_leaves_a_thread() {
+        let (pool, done) = nested(Limits { threads: 3, threads_per_share: 2, ..LIMITS });
+        let (gate, wait) = bounded::<()>(0);
+        let loud: Vec<Ticket> = (0..50).map(|n| pool.submit((n, "loud"), wait.clone()).unwrap()).collect();
+        // Nobody opens the gate: all of these come to their end nevertheless.
+        let quiet: Vec<Ticket> = (0..50).map(|n| pool.submit((n, "quiet"), open()).unwrap()).collect();
+        assert_eq!(quiet.iter().map(|_| done.recv().unwrap()).collect::<Vec<_>>(), quiet);
+        drop(gate);
+        assert!(loud.iter().all(|_| done.recv().is_ok()));
+    }
+
+    #[test]
+    fn a_group_of_many_shares_hangs_and_queues_no_more_than_its_part() {
+        let (pool, done) = nested(Limits { stuck: 8, ..LIMITS });
+        let (gate, wait) = bounded::<()>(0);
+        for n in 0..2 {
+            let hung = pool.submit((n, "loud"), wait.clone()).unwrap();
+            while !pool.shared.lock().running.contains_key(&hung) {
+                std::thread::yield_now();
+            }
+            pool.abandon(hung);
+        }
+        assert_eq!(pool.submit((2, "loud"), open()), None, "a quarter of those that may hang");
+        let busy = pool.submit((0, "busy"), wait.clone()).unwrap();
+        while !pool.shared.lock().running.contains_key(&busy) {
+            std::thread::yield_now();
+        }
+        let queued = (0..1000).filter(|n| pool.submit((*n, "busy"), wait.clone()).is_some()).count();
+        assert_eq!(queued, LIMITS.queue * QUEUES_OF_GROUP);
+        let quiet = pool.submit((0, "quiet"), open()).unwrap();
+        drop(gate);
+        let order: Vec<Ticket> = (0..queued + 4).map(|_| done.recv().unwrap()).collect();
+        assert!(order.iter().position(|t| *t == quiet).unwrap() <= 5, "{order:?}");
+        assert!(pool.shared.lock().turns.is_empty());
+    }
 
     fn pool() -> (Pool<&'static str, Receiver<()>>, Done) {
         let (tx, rx) = unbounded();

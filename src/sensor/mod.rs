@@ -28,11 +28,14 @@ use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use crate::error::{Error, Result};
+use crate::event::claim::UnderWay;
 use crate::event::{BegunReads, Fact, FileId, Look, Monotonic, MountedId, SensorKind, Sighting};
 use crate::sensor::mounts::mountinfo::Mount;
 
-/// Sightings on their way to detection; each may hold two descriptors.
+/// Facts on their way to detection; a sighting may hold two descriptors.
 pub const CHANNEL: usize = 256;
+/// Open files of attempts on their way to detection.
+pub const FILES: usize = 256;
 
 /// What is known before detection is asked: cheap, and without I/O of its own.
 pub trait Triage: Send + Sync {
@@ -125,12 +128,14 @@ fn canary() -> std::io::Result<Child> {
 #[derive(Debug, Clone)]
 pub struct Outlet {
     facts: Sender<Fact>,
+    /// Open files of attempts.
+    pub files: UnderWay,
 }
 
 /// The channel from the sensors to detection.
 pub fn channel() -> (Outlet, Receiver<Fact>) {
     let (facts, receiver) = bounded(CHANNEL);
-    (Outlet { facts }, receiver)
+    (Outlet { facts, files: UnderWay::new(FILES) }, receiver)
 }
 
 impl Outlet {

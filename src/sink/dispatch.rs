@@ -1,5 +1,5 @@
 //! The thread between detection and the sinks: numbers each alert, renders it once a form, and queues it for each sink.
-//! It waits for no sink; what one of them loses is told to it and to the others. What an alert says is `alert`'s affair,
+//! It waits for no sink, but a moment for one that is replaced; what one of them loses is told to it and to the others. What an alert says is `alert`'s affair,
 //! and a sink's thread is `running`'s.
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -110,6 +110,7 @@ impl Dispatch {
             watching: false,
             sent: 0,
             sinks,
+            replaced: Vec::new(),
         };
         let run = move || {
             worker.begin(interrupted, trouble);
@@ -144,12 +145,14 @@ impl Dispatch {
 
     /// Opens the alert file anew, after a rotation (SIGHUP).
     pub fn reopen(&self) {
-        // A full control channel holds a Reopen already.
-        let _ = self.control.try_send(Control::Reopen);
+        if self.control.send_timeout(Control::Reopen, RETIREMENT).is_err() {
+            log::warn!("dispatch does not answer: the alert file is not opened anew");
+        }
     }
 
-    /// Replaces the sinks whose section has changed; what still waits for an old one it delivers within 5 s. Fails and
-    /// changes nothing where a section cannot be used. `[state]` stays as it is until the next start.
+    /// Replaces the sinks whose section has changed: what still waits for an old one, the new one delivers; without a new
+    /// one it has 5 s, and what it did not deliver then is told. Fails and changes nothing where a section cannot be used.
+    /// `[state]` stays as it is until the next start.
     pub fn reconfigure(&self, config: &Config) -> Result<()> {
         let mut sections = self.sections.lock().unwrap_or_else(PoisonError::into_inner);
         let mut replace = Vec::new();
@@ -203,6 +206,8 @@ struct Worker {
     watching: bool,
     sent: u64,
     sinks: Vec<Running>,
+    /// Those that another configuration ended, until their threads have come back.
+    replaced: Vec<Running>,
 }
 
 impl Worker {
@@ -292,13 +297,31 @@ impl Worker {
                 self.tell(Action::SensorDegraded, "sink-failed", &sentence, lost, others);
             }
             Report::Working(name) => self.tell_loss(name),
+            Report::Left(name, count) => {
+                let s = if count == 1 { "" } else { "s" };
+                let sentence =
+                    format!("{count} alert{s} did not reach the sink {name}, which another configuration ended");
+                let lost = Lost { sensor: Some(name.into()), count: Some(count), ..Lost::default() };
+                self.tell(Action::EventsLost, "alerts-not-delivered", &sentence, lost, |_| Some(0));
+            }
+        }
+    }
+
+    fn take_in_reports(&mut self) {
+        while let Ok(report) = self.reports.try_recv() {
+            self.report(report);
         }
     }
 
     /// Tells all sinks, the one concerned too, what it did not get.
     fn tell_loss(&mut self, name: &'static str) {
         let sink = self.sinks.iter().find(|sink| sink.name == name);
-        let Some(Loss { count, since }) = sink.and_then(|sink| sink.queue.take_loss()) else { return };
+        let loss = sink.and_then(|sink| sink.queue.take_loss());
+        self.tell_lost(name, loss);
+    }
+
+    fn tell_lost(&mut self, name: &'static str, loss: Option<Loss>) {
+        let Some(Loss { count, since }) = loss else { return };
         let s = if count == 1 { "" } else { "s" };
         let sentence = format!("{count} alert{s} did not reach the sink {name} since {}", time::seconds(since));
         log::warn!("{sentence}");
@@ -343,14 +366,29 @@ impl Worker {
     }
 
     fn replace(&mut self, sinks: Vec<(&'static str, Option<Running>)>) {
+        self.replaced.retain(|old| !old.has_ended());
         for (name, new) in sinks {
-            self.tell_loss(name);
-            let (old, kept) = std::mem::take(&mut self.sinks).into_iter().partition(|sink| sink.name == name);
-            self.sinks = kept;
-            self.sinks.extend(new);
-            let old: Vec<Running> = old;
-            // It says itself what it could not deliver.
-            old.iter().for_each(|sink| sink.queue.retire(Instant::now() + RETIREMENT));
+            // What is reported by name from here on is the new one's.
+            self.sinks.iter().filter(|sink| sink.name == name).for_each(|sink| sink.queue.replace());
+            self.take_in_reports();
+            let Some(at) = self.sinks.iter().position(|sink| sink.name == name) else {
+                self.sinks.extend(new);
+                continue;
+            };
+            if let Some(new) = new {
+                self.sinks.push(new);
+                let old = self.sinks.swap_remove(at);
+                if let Some(heir) = self.sinks.get(at) {
+                    old.hand_over(heir, GRACE);
+                }
+                self.tell_lost(name, old.queue.take_loss());
+                self.replaced.push(old);
+            } else {
+                self.tell_loss(name);
+                let old = self.sinks.remove(at);
+                old.queue.retire(Instant::now() + RETIREMENT);
+                self.replaced.push(old);
+            }
         }
     }
 
@@ -358,17 +396,16 @@ impl Worker {
         while let Ok(alert) = self.alerts.try_recv() {
             self.handle(&alert);
         }
-        while let Ok(report) = self.reports.try_recv() {
-            self.report(report);
-        }
+        self.take_in_reports();
         if self.watching {
             self.live(&Life::Stopped);
         }
         let names: Vec<_> = self.sinks.iter().map(|sink| sink.name).collect();
         names.into_iter().for_each(|name| self.tell_loss(name));
-        self.sinks.iter().for_each(|sink| sink.queue.stop(deadline));
+        let all = || self.sinks.iter().chain(&self.replaced);
+        all().for_each(|sink| sink.queue.stop(deadline));
         let mut undelivered = 0;
-        for sink in &self.sinks {
+        for sink in all() {
             let hangs =
                 matches!(sink.ended.recv_deadline(deadline + GRACE), Err(crossbeam_channel::RecvTimeoutError::Timeout));
             let waiting = sink.queue.waiting() as u64;
@@ -384,3 +421,6 @@ impl Worker {
         undelivered
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -38,6 +38,8 @@ pub enum Report {
     Failing(&'static str, String),
     /// An alert went through while a loss is untold.
     Working(&'static str),
+    /// A sink that was taken out has ended, and so many alerts did not reach it.
+    Left(&'static str, u64),
 }
 
 /// Alerts that a sink did not get.
@@ -86,6 +88,11 @@ struct Inner {
     reopen: bool,
     closing: Option<Instant>,
     stopping: bool,
+    /// Another sink of this name takes its place, or none: what it loses it says at its end.
+    replaced: bool,
+    /// What waits is to be taken over.
+    has_heir: bool,
+    ended: bool,
     rung: bool,
 }
 
@@ -147,6 +154,46 @@ impl Queue {
         self.retire(deadline);
     }
 
+    /// Another sink of its name comes, or none: from now on nothing is reported but, at its end, what did not reach it.
+    pub fn replace(&self) {
+        self.lock().replaced = true;
+    }
+
+    /// Has its sink leave at once: what waits is taken over by [`Queue::take_over`].
+    pub fn leave(&self) {
+        self.lock().has_heir = true;
+        self.retire(Instant::now());
+    }
+
+    /// Takes what waits, in its order. The sink keeps the message that it may be in the middle of.
+    pub fn take_over(&self) -> Vec<Message> {
+        let mut inner = self.lock();
+        inner.has_heir = false;
+        let kept = usize::from(!inner.ended).min(inner.messages.len());
+        let rest = inner.messages.split_off(kept);
+        inner.bytes = inner.messages.iter().map(|message| message.body.len()).sum();
+        rest.into()
+    }
+
+    /// The sink has ended; how many alerts it leaves that nobody takes over.
+    pub fn end(&self) -> u64 {
+        let mut inner = self.lock();
+        inner.ended = true;
+        if inner.has_heir {
+            return 0;
+        }
+        if !inner.replaced {
+            return inner.messages.len() as u64;
+        }
+        let waiting: u64 = std::mem::take(&mut inner.messages).iter().map(|message| 1 + message.tells).sum();
+        let left = waiting + inner.loss.take().map_or(0, |loss| loss.count);
+        if left > 0 {
+            // Where dispatch has ended, the log has it.
+            let _ = self.reports.try_send(Report::Left(self.sink, left));
+        }
+        left
+    }
+
     /// Whether the watcher ends.
     pub fn is_stopping(&self) -> bool {
         self.lock().stopping
@@ -186,7 +233,7 @@ impl Queue {
         {
             inner.said_working = false;
         }
-        if inner.loss.is_some() && !inner.said_working {
+        if inner.loss.is_some() && !inner.said_working && !inner.replaced {
             // Once until it is told: a loss that goes on must not make an alert for each one that goes through.
             inner.said_working = self.reports.try_send(Report::Working(self.sink)).is_ok();
         }
@@ -238,7 +285,7 @@ impl Queue {
         }
         let loss = inner.loss.get_or_insert_with(|| Loss { count: 0, since: SystemTime::now() });
         loss.count += 1 + told;
-        if !inner.said_failing {
+        if !inner.said_failing && !inner.replaced {
             inner.said_failing = self.reports.try_send(Report::Failing(self.sink, why.into())).is_ok();
         }
     }
@@ -343,6 +390,42 @@ mod tests {
         queue.retire(Instant::now());
         assert!(matches!(queue.next(), Next::Closed));
         assert_eq!(queue.waiting(), 1);
+    }
+
+    #[test]
+    fn what_waits_is_taken_over_once() {
+        for ended in [true, false] {
+            let (queue, reports) = queue(5, 100);
+            ["a", "b", "c"].iter().for_each(|body| assert!(queue.push(message(body, 0))));
+            queue.replace();
+            queue.leave();
+            assert!(matches!(queue.next(), Next::Closed));
+            if ended {
+                queue.end();
+            }
+            let taken: Vec<_> = queue.take_over().iter().map(|message| message.body.to_vec()).collect();
+            let expected: &[&[u8]] = if ended { &[b"a", b"b", b"c"] } else { &[b"b", b"c"] };
+            assert_eq!((taken, reports.is_empty()), (expected.iter().map(|b| b.to_vec()).collect(), true));
+            // What it was in the middle of.
+            if !ended {
+                queue.give_up("no room");
+                queue.end();
+            }
+            let told: Vec<_> = reports.try_iter().collect();
+            assert_eq!(told, if ended { vec![] } else { vec![Report::Left("test", 1)] });
+        }
+    }
+
+    #[test]
+    fn a_sink_without_an_heir_says_at_its_end_what_it_left() {
+        let (queue, reports) = queue(2, 100);
+        queue.push(message("a", 0));
+        queue.push(message("2 lost", 2));
+        queue.replace();
+        queue.retire(Instant::now());
+        assert!(!queue.push(message("c", 0)) && reports.is_empty());
+        queue.end();
+        assert_eq!(reports.try_iter().collect::<Vec<_>>(), [Report::Left("test", 5)]);
     }
 
     #[test]

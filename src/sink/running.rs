@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
 
 use super::queue::{Queue, Report};
 use super::{Form, Sink};
@@ -48,7 +48,7 @@ impl Running {
                     queue.give_up("the sink panicked");
                     queue.wait(&[], Some(Duration::from_secs(1)));
                 }
-                match queue.waiting() {
+                match queue.end() {
                     0 => {}
                     1 => log::warn!("{name}: 1 alert was not delivered"),
                     waiting => log::warn!("{name}: {waiting} alerts were not delivered"),
@@ -57,6 +57,22 @@ impl Running {
         };
         spawn(&format!("sink-{name}"), run)?;
         Ok(Self { name, form, queue, ended, told_failing: None })
+    }
+
+    /// Gives what waits for it to the one that takes its place, in its order and in the form that it has. Waits up to
+    /// `patience` for its end; what it is still in the middle of then it delivers, or reports at its end.
+    pub(super) fn hand_over(&self, heir: &Self, patience: Duration) {
+        self.queue.leave();
+        // Disconnected or not: the queue knows.
+        let _ = self.ended.recv_timeout(patience);
+        for message in self.queue.take_over() {
+            heir.queue.push(message);
+        }
+    }
+
+    /// Whether its thread has ended.
+    pub(super) fn has_ended(&self) -> bool {
+        matches!(self.ended.try_recv(), Err(TryRecvError::Disconnected))
     }
 }
 

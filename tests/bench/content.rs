@@ -10,7 +10,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use ccwatch::container::{ContainerKey, Runtime};
+use ccwatch::container::{ContainerKey, Payer, Runtime};
 use ccwatch::detect::enrich::Finding;
 use ccwatch::detect::judged::Judged;
 use ccwatch::event::FileId;
@@ -70,7 +70,7 @@ fn remembered(database: &Arc<Database>) -> f64 {
         let container = ContainerKey { runtime: Runtime::Docker, id: (ino / 500).to_string().into() };
         let (content, says) = (Ok(Content::default()), ContentSays::Innocent);
         let (began, database) = (SystemTime::now(), Arc::clone(database));
-        judged.learn(file(ino), container, Finding { content, says, began, open: false, database });
+        judged.learn(file(ino), Payer::new(&container, None), Finding { content, says, began, open: false, database });
     }
     let began = Instant::now();
     for question in 0..QUESTIONS {

@@ -286,6 +286,36 @@ fn what_was_lost_is_counted_by_the_execs_that_stay_alone() {
     merge.exec(exec(8, 11, Image::Unknown));
     assert!(merge.attempt(attempt(2, 7, 4, 6)).is_some(), "this one was not lost");
     merge.due(Monotonic(2000 * MS));
-    assert_eq!((merge.take_lost(), merge.take_unexamined()), (4, 6));
+    assert_eq!((merge.take_lost(Monotonic(2000 * MS)), merge.take_unexamined()), (4, 6));
     assert!(!merge.is_lossy());
+}
+
+#[test]
+fn what_was_lost_lately_is_counted_when_it_is_old() {
+    let mut merge = Merge::default();
+    let lose = |merge: &mut Merge, pid, at| {
+        merge.lose(Monotonic((at - 1) * MS), Monotonic((at + 1) * MS));
+        merge.exec(exec(pid, at, Image::Unknown));
+    };
+    lose(&mut merge, 1, 10);
+    // The same process once more: its lane is not asked again for a second.
+    lose(&mut merge, 1, 900);
+    merge.exec(exec(2, 1000, Image::Unknown));
+    lose(&mut merge, 3, 1350);
+    merge.due(Monotonic(1500 * MS));
+    assert_eq!((merge.take_lost(Monotonic(1500 * MS)), merge.is_lossy()), (1, true), "two are too young");
+    merge.due(Monotonic(2000 * MS));
+    assert_eq!((merge.take_lost(Monotonic(2000 * MS)), merge.is_lossy()), (1, true), "between them nothing was lost");
+    merge.due(Monotonic(2400 * MS));
+    assert_eq!((merge.take_lost(Monotonic(2400 * MS)), merge.is_lossy()), (1, false));
+    assert_eq!(merge.take_unexamined(), 4);
+}
+
+#[test]
+fn times_of_losses_are_bounded() {
+    let mut merge = Merge::default();
+    for at in (0..2000).step_by(2) {
+        merge.lose(Monotonic(at * MS), Monotonic((at + 1) * MS));
+    }
+    assert_eq!((merge.lossy.len(), merge.lossy.back().unwrap().1), (LOSSY, Monotonic(1999 * MS)));
 }

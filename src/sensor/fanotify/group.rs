@@ -12,7 +12,7 @@ use crate::sensor::without::{Part, without};
 use crate::sys::fanotify::{self, Event};
 
 /// Events of one read: each brings a descriptor, and one that finds no room for it is lost.
-const EVENTS: usize = 64;
+pub const EVENTS: usize = 64;
 /// FAN_REPORT_FD_ERROR of linux/fanotify.h, Linux 6.13: an event whose file cannot be opened is told all the same.
 const REPORT_FD_ERROR: u32 = 0x2000;
 

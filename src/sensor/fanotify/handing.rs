@@ -9,14 +9,18 @@ use lru::LruCache;
 
 use crate::event::{Attempt, Fact, FileId, Monotonic, SensorKind};
 use crate::host::clock;
-use crate::sensor::Outlet;
 use crate::sensor::losses::Losses;
+use crate::sensor::{FILES, Outlet};
 
 /// A file is handed over open, to be read, once in this time.
 const OPEN_AGAIN: Duration = Duration::from_secs(30);
 const HANDED: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
 /// Detection may be so late before attempts are dropped; until then the kernel's queue holds them.
 const PATIENCE: Duration = Duration::from_millis(200);
+/// It is asked again after this.
+const PAUSE: Duration = Duration::from_millis(1);
+/// Attempts handed over at once, of which each may have an open file.
+pub const BATCH: usize = FILES;
 
 /// The way to detection.
 pub struct Handing {
@@ -48,19 +52,38 @@ impl Handing {
 
     /// Waits for room as long as detection may be late: what is not read yet is safe in the kernel's queue.
     pub fn hand_over(&mut self, attempts: Vec<Attempt>) {
-        if attempts.is_empty() {
-            return;
+        let mut attempts = attempts;
+        while !attempts.is_empty() {
+            let rest = attempts.split_off(attempts.len().min(BATCH));
+            self.hand_over_some(std::mem::replace(&mut attempts, rest));
         }
+    }
+
+    fn hand_over_some(&mut self, mut attempts: Vec<Attempt>) {
         let count = attempts.len() as u64;
-        let mut fact = Fact::Attempts(attempts);
+        let open = attempts.iter().filter(|attempt| attempt.open.is_some()).count();
         let deadline = clock::now().plus(PATIENCE);
+        let mut files = self.outlet.files.claim(open);
+        while files.is_none() && clock::now() < deadline {
+            std::thread::sleep(PAUSE);
+            files = self.outlet.files.claim(open);
+        }
+        if files.is_none() {
+            // The exec is told all the same; whoever executes a file next brings it again.
+            for attempt in &mut attempts {
+                if attempt.open.take().is_some() {
+                    self.handed.pop(&attempt.file);
+                }
+            }
+        }
+        let mut fact = Fact::Attempts { attempts, files };
         loop {
             match self.outlet.try_tell(fact) {
                 Ok(()) => return,
                 Err(back) if clock::now() < deadline => fact = *back,
                 Err(_) => return self.lose(count, "the channel to detection"),
             }
-            std::thread::sleep(Duration::from_millis(1));
+            std::thread::sleep(PAUSE);
         }
     }
 
@@ -74,4 +97,56 @@ impl Handing {
 pub fn path_of(file: &OwnedFd) -> Vec<u8> {
     let link = format!("/proc/self/fd/{}", file.as_raw_fd());
     nix::fcntl::readlink(link.as_str()).map(OsStringExt::into_vec).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::fs::File;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::event::Pid;
+    use crate::sensor::channel;
+
+    fn attempt(ino: u64) -> Attempt {
+        let (at, file) = (Monotonic(1), FileId { dev: 1, ino, size: 1, mtime_ns: 0, ctime_ns: 0 });
+        Attempt {
+            pid: Pid(1),
+            after: at,
+            at,
+            file,
+            path: b"/x"[..].into(),
+            open: Some(Arc::new(File::open("/dev/null").unwrap().into())),
+            unjudged: true,
+            by_open: false,
+            on_host: false,
+            mount: None,
+            mounted: None,
+            look: None,
+        }
+    }
+
+    #[test]
+    fn few_files_are_open_while_detection_is_late_and_no_attempt_is_lost() {
+        let (outlet, facts) = channel();
+        let mut handing = Handing::new(outlet);
+        assert!(handing.is_to_be_read(attempt(700).file, Monotonic(1)));
+        handing.hand_over((0..200).map(attempt).collect());
+        handing.hand_over((500..701).map(attempt).collect());
+        let taken = || {
+            let mut open = Vec::new();
+            for fact in facts.try_iter() {
+                let Fact::Attempts { attempts, files } = fact else { unreachable!("{fact:?}") };
+                open.extend(attempts.iter().map(|attempt| attempt.open.is_some()));
+                drop(files);
+            }
+            (open.len(), open.iter().filter(|open| **open).count())
+        };
+        assert_eq!(taken(), (401, 200));
+        assert!(handing.is_to_be_read(attempt(700).file, Monotonic(1)), "it was not handed over open");
+        handing.hand_over((0..FILES as u64).map(attempt).collect());
+        assert_eq!(taken(), (FILES, FILES));
+        assert!(handing.losses.is_empty());
+    }
 }

@@ -4,7 +4,6 @@
 //! filesystem a writer, or a mapping, keeps the file from being executed as long as it lives, and at its end the file is
 //! judged again.
 
-use std::collections::HashSet;
 use std::num::NonZeroUsize;
 use std::os::fd::BorrowedFd;
 use std::sync::PoisonError;
@@ -12,16 +11,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use lru::LruCache;
 
-use super::group::Group;
-use crate::event::{FileId, Inode};
+use super::bounds::Bounds;
+use super::group::{Group, Way};
+use crate::event::{FileId, Inode, Monotonic};
+use crate::host::clock;
 use crate::sensor::mounts::Mounted;
 use crate::sensor::without::{Part, without};
 use crate::sys::process::writers_block_exec;
 
-/// Marks counted for one filesystem.
-const PER_FILESYSTEM: usize = 8192;
-/// Of these all are taken away: nobody can use up the kernel's memory.
-const LASTING: usize = 65_536;
 const WRITTEN: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
 const QUIET: NonZeroUsize = NonZeroUsize::new(8192).unwrap();
 const REFUSED: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
@@ -38,17 +35,9 @@ pub struct Innocents {
     /// Files of writable layers whose writers would be heard of, and that had none in this state. An inode's number is
     /// given to another file as soon as it is free, so the number alone says nothing.
     quiet: LruCache<Inode, FileId>,
-    /// Marks that were set for good: on filesystems that outlive their containers, and those no longer counted.
-    lasting: usize,
+    bounds: Bounds,
     /// A file that somebody can write to cannot be executed, unless it lies on an overlay (not so in 6.11 and 6.12).
     writers_block_exec: bool,
-}
-
-impl Default for Innocents {
-    fn default() -> Self {
-        let (written, refused) = (LruCache::new(WRITTEN), LruCache::new(REFUSED));
-        Self { written, refused, quiet: LruCache::new(QUIET), lasting: 0, writers_block_exec: writers_block_exec() }
-    }
 }
 
 /// A file that was judged innocent.
@@ -66,6 +55,13 @@ pub struct Innocent<'a> {
 }
 
 impl Innocents {
+    /// None, by marks of a group of this way.
+    pub fn new(way: Way) -> Self {
+        let (written, refused) = (LruCache::new(WRITTEN), LruCache::new(REFUSED));
+        let (quiet, bounds) = (LruCache::new(QUIET), Bounds::new(way, clock::now()));
+        Self { written, refused, quiet, bounds, writers_block_exec: writers_block_exec() }
+    }
+
     /// Has a file ignored that was judged innocent, if nothing can be hidden by that.
     pub fn ignore(&mut self, group: &Group, innocent: &Innocent<'_>) {
         let Innocent { file, id, links, path, on } = innocent;
@@ -81,8 +77,9 @@ impl Innocents {
                 self.refused.put(*id, ());
                 return;
             }
-            self.make_room(&mut ignored, on);
-            self.lasting += usize::from(ignored.insert(id.ino) && on.layers.is_none());
+            if !self.bounds.admit(&mut ignored, id.ino, on.layers.is_none()) {
+                return;
+            }
         }
         let done = group.watch_writes(*file, false).and_then(|()| {
             // Asked again: it may have been written to before that mark stood.
@@ -107,8 +104,9 @@ impl Innocents {
         }
         {
             let mut watched = on.ignored.lock().unwrap_or_else(PoisonError::into_inner);
-            self.make_room(&mut watched, on);
-            watched.insert(id.ino);
+            if !self.bounds.admit(&mut watched, id.ino, false) {
+                return true;
+            }
         }
         // The mark first: whoever begins to write from now on is heard of, at the latest when the descriptor is closed.
         if group.watch_writes(*file, true).is_ok() && layers.has_no_writer(path, id.ino) {
@@ -118,18 +116,10 @@ impl Innocents {
         true
     }
 
-    /// Where a filesystem has so many marks, they are counted anew: most will be of files that are gone, as the marks are.
-    fn make_room(&mut self, marked: &mut HashSet<u64>, on: &Mounted) {
-        if marked.len() >= PER_FILESYSTEM {
-            self.lasting += if on.layers.is_some() { marked.len() } else { 0 };
-            marked.clear();
-        }
-    }
-
     /// All marks were taken away, those that tell of writers among them.
-    pub fn forget_marks(&mut self) {
+    pub fn forget_marks(&mut self, now: Monotonic) {
         self.quiet.clear();
-        self.lasting = 0;
+        self.bounds.begin_anew(now);
     }
 
     /// Whether nobody can change the file without its mark going.
@@ -140,9 +130,9 @@ impl Innocents {
         }
     }
 
-    /// Whether so many marks were set that outlive their containers that all are to be taken away.
-    pub fn are_too_many(&self) -> bool {
-        self.lasting >= LASTING
+    /// Whether all marks are to be taken away: some filesystem has no room for more.
+    pub fn are_to_begin_anew(&self, now: Monotonic) -> bool {
+        self.bounds.are_to_begin_anew(now)
     }
 
     /// Somebody who could write to a file has closed it.

@@ -2,6 +2,7 @@
 //! lives or not, and the filesystem of that file tells the container. Innocent files are ignored by the kernel itself
 //! after their first exec; what is left goes to detection as attempts.
 
+pub mod bounds;
 pub mod group;
 pub mod handing;
 pub mod innocents;
@@ -13,8 +14,8 @@ use std::time::Duration;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::fanotify::MaskFlags;
 
-use self::group::{Group, Way};
-use self::handing::{Handing, path_of};
+use self::group::{EVENTS, Group, Way};
+use self::handing::{BATCH, Handing, path_of};
 use self::innocents::{Innocent, Innocents};
 use crate::event::{Attempt, FileId, Missing, Monotonic, MountNumber, Pid};
 use crate::host::clock;
@@ -31,8 +32,6 @@ use crate::sys::process::{run_at_once, thread_cpu_ns};
 const CANARY: Duration = Duration::from_secs(2);
 /// Events handled before orders and losses have their turn.
 const DRAIN: usize = 4096;
-/// Attempts handed over at once.
-const BATCH: usize = 256;
 
 /// The reader's state; [`Reader::run`] is its thread.
 pub struct Reader {
@@ -61,6 +60,7 @@ impl Reader {
         outlet: Outlet,
         control: ControlInlet,
     ) -> Self {
+        let innocents = Innocents::new(group.way);
         Self {
             group,
             mounts,
@@ -68,7 +68,7 @@ impl Reader {
             triage,
             handing: Handing::new(outlet),
             control,
-            innocents: Innocents::default(),
+            innocents,
             events: Vec::new(),
             pace: Pace::new(Mode::Lazy, clock::now()),
             cpu: 0,
@@ -123,6 +123,9 @@ impl Reader {
             }
         }
         let count = self.drain();
+        if self.innocents.are_to_begin_anew(clock::now()) {
+            self.regard_all();
+        }
         self.handing.losses.tell(&self.handing.outlet);
         let cpu = thread_cpu_ns().unwrap_or(self.cpu);
         let spent = cpu.saturating_sub(std::mem::replace(&mut self.cpu, cpu));
@@ -160,7 +163,7 @@ impl Reader {
                 attempts.extend(self.event(event, at));
             }
             self.events = events;
-            if attempts.len() >= BATCH {
+            if attempts.len() + EVENTS > BATCH {
                 self.handing.hand_over(std::mem::take(&mut attempts));
             }
         }
@@ -205,9 +208,6 @@ impl Reader {
             FileIs::Innocent => {
                 if let Some(innocent) = innocent {
                     self.innocents.ignore(&self.group, &innocent);
-                    if self.innocents.are_too_many() {
-                        self.regard_all();
-                    }
                 }
                 None
             }
@@ -267,7 +267,7 @@ impl Reader {
         if let Err(e) = self.group.regard_all() {
             log::debug!("take the ignore marks away: {e}");
         }
-        self.innocents.forget_marks();
+        self.innocents.forget_marks(clock::now());
         self.mounts.forget_ignored();
     }
 }
