@@ -158,7 +158,6 @@ fn host_of(host: &HostFacts) -> Host {
 }
 
 fn process(facts: &ProcessFacts, host: &HostFacts) -> Process {
-    // Bounded before it is copied: argv may be 2 MiB long.
     let args = facts.args.as_deref().map(|args| cut::bounded_args(args, fit::ARGS_LIMIT));
     Process {
         pid: facts.pid,

@@ -39,9 +39,9 @@ pub struct Facts {
     pub uid: Field<u32>,
     /// Working directory.
     pub cwd: Field<Vec<u8>>,
-    /// The parent, be it within the container or who entered it; without arguments.
+    /// The parent, be it within the container or who entered it; without its command line.
     pub parent: Option<Kin>,
-    /// Ancestors within the container, nearest first, without arguments.
+    /// Ancestors within the container, nearest first, without their command lines.
     pub kin: Vec<Kin>,
 }
 
@@ -53,10 +53,18 @@ pub struct Memory {
     /// Its arguments as a Java launcher reads them, with those that files and the environment hold; `None` where these hold
     /// none.
     pub expanded: Option<Vec<Vec<u8>>>,
-    /// Ancestors with their arguments.
+    /// Ancestors with their command lines.
     pub kin: Vec<Kin>,
     /// The user's name in the container's /etc/passwd.
     pub user_name: Field<String>,
+}
+
+impl Memory {
+    fn size(&self) -> usize {
+        let args = self.args.as_ref().map(|args| args.kept.as_slice()).unwrap_or_default();
+        let each = args.iter().chain(self.expanded.iter().flatten()).map(|arg| arg.len() + ARGUMENT);
+        each.sum::<usize>() + self.kin.iter().flat_map(|kin| &kin.command_line).map(Vec::len).sum::<usize>()
+    }
 }
 
 /// What the jobs about one exec have learned so far.
@@ -128,6 +136,11 @@ impl Slate {
         if matches!(*named, Named::Unknown) {
             *named = Named::Found(program);
         }
+    }
+
+    /// Bytes that it holds of what containers decide the size of, about.
+    pub fn size(&self) -> usize {
+        self.memory().size()
     }
 
     /// Whether the job that was begun with the look has ended.
@@ -218,6 +231,8 @@ pub struct Reads {
 type Names = LruCache<(Namespace, u32), (Field<String>, Monotonic)>;
 
 const NAMES: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
+/// What an argument takes beyond its own bytes: its place in a list, and what the allocator needs.
+const ARGUMENT: usize = 48;
 /// A packed program of some megabytes is unpacked in this time.
 const UNPACKING: u32 = 8;
 /// CPU time for one file: hashing 256 MiB takes less, but on the slowest of machines.
@@ -266,7 +281,7 @@ impl Reads {
                 // First what cannot hang.
                 let kin = self.climb(&look, |_, _| {});
                 slate.facts().kin = kin;
-                let kin = self.climb(&look, |dir, kin| kin.args = dir.arguments());
+                let kin = self.climb(&look, |dir, kin| kin.command_line = dir.command_line());
                 slate.memory().kin = kin;
             }
             Job::Metadata(containers) => {
@@ -341,8 +356,8 @@ impl Reads {
 
     fn parent(&self, pid: Pid) -> Option<Kin> {
         let stat = self.proc.process(pid).ok()?.stat().ok()?;
-        let (comm, args) = (stat.comm, Err(Missing::Absent));
-        Some(Kin { pid, start: stat.start, comm, session: stat.session, args })
+        let (comm, command_line) = (stat.comm, Err(Missing::Absent));
+        Some(Kin { pid, start: stat.start, comm, session: stat.session, command_line })
     }
 
     fn climb(&self, look: &Look, each: impl FnMut(&ProcessDir, &mut Kin)) -> Vec<Kin> {

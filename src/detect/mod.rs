@@ -62,6 +62,8 @@ const CONTENT_HANGS: Duration = Duration::from_secs(30);
 const RECENT: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
 /// Of these, what was read late is kept for their session's last alert.
 const UNFINISHED: NonZeroUsize = NonZeroUsize::new(256).unwrap();
+/// And so much of memory with them.
+const UNFINISHED_BYTES: usize = 16 << 20;
 /// After so many execs, memory is given back once none has come for [`QUIET`].
 const MANY: u32 = 1000;
 const QUIET: Duration = Duration::from_secs(3);

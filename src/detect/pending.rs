@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::alert::fit::ARGS_LIMIT;
 use crate::alert::{Ancestor, ContainerFacts, ExecFacts, Origin, ProcessFacts, Relative, hex};
 use crate::container::{ContainerKey, Metadata, Payer};
 use crate::detect::enrich::{Facts, Memory, Slate};
@@ -12,6 +13,7 @@ use crate::event::{Attempt, Exe, FileId, Look, Missing, Monotonic, MountNumber, 
 use crate::fingerprint::{Content, Invocation, Judgement, Request, plain_name};
 use crate::host::ancestry::Kin;
 use crate::host::clock::{self, Ticks};
+use crate::host::process::split_arguments;
 use crate::host::worker::Ticket;
 
 /// What is known of an exec's success.
@@ -167,7 +169,7 @@ impl Pending {
 
     /// Puts together what is known by now.
     pub fn assemble(&self, judged: Judgement, content: Option<&Content>, ticks: Ticks) -> Assembled {
-        let (facts, memory) = (self.slate.facts().clone(), self.slate.memory().clone());
+        let (facts, memory) = (self.slate.facts(), self.slate.memory());
         let stat = self.look.stat.as_ref().ok();
         let posix = stat.and_then(|s| s.session).or(self.parent_session);
         let ancestors = merge_kin(&facts.kin, &memory.kin);
@@ -230,7 +232,7 @@ impl Pending {
             start: stat.map(|s| clock::wall(ticks.moment(s.start))),
             name: self.name(),
             executable: exe.map(|e| text(&e.path)),
-            args: memory.args.as_ref().ok().map(|a| a.kept.iter().map(|w| text(w)).collect()),
+            args: memory.args.as_ref().ok().map(|a| shown(&a.kept)),
             args_count: memory.args.as_ref().ok().map(|a| a.count),
             working_directory: facts.cwd.as_ref().ok().map(|d| text(d)),
             interactive: stat.map(|s| s.tty != 0),
@@ -253,7 +255,7 @@ impl Pending {
 
     fn own_command(&self, memory: &Memory) -> String {
         match &memory.args {
-            Ok(args) => root_command::join(&args.kept),
+            Ok(args) => root_command::join(args.kept.iter().map(Vec::as_slice)),
             Err(_) => self.name(),
         }
     }
@@ -303,18 +305,30 @@ impl Pending {
     }
 }
 
-/// The longer of two climbs, with the arguments that either has read.
+/// The longer of two climbs, with the command lines that either has read.
 fn merge_kin(plain: &[Kin], with_args: &[Kin]) -> Vec<Kin> {
     let (long, short) = if with_args.len() >= plain.len() { (with_args, plain) } else { (plain, with_args) };
     let mut merged = long.to_vec();
     for kin in &mut merged {
-        if kin.args.is_err()
+        if kin.command_line.is_err()
             && let Some(other) = short.iter().find(|k| k.pid == kin.pid)
         {
-            kin.args = other.args.clone();
+            kin.command_line = other.command_line.clone();
         }
     }
     merged
+}
+
+/// The arguments of which an alert shows any.
+fn shown(args: &[Vec<u8>]) -> Vec<String> {
+    let mut left = ARGS_LIMIT;
+    let has_room = |arg: &&Vec<u8>| {
+        let has_room = left > 0;
+        left = left.saturating_sub(arg.len() + 1);
+        has_room
+    };
+    let cut = |arg: &Vec<u8>| text(arg.get(..ARGS_LIMIT).unwrap_or(arg));
+    args.iter().take_while(has_room).map(cut).collect()
 }
 
 /// A container of which nothing is known yet but its key.
@@ -323,7 +337,7 @@ fn container(key: &ContainerKey) -> ContainerFacts {
 }
 
 fn relative(kin: &Kin) -> Relative {
-    let command_line = kin.args.as_ref().ok().map(|a| root_command::join(&a.kept));
+    let command_line = kin.command_line.as_ref().ok().map(|line| root_command::join(split_arguments(line)));
     Relative { pid: kin.pid, name: Some(text(&kin.comm)), command_line }
 }
 

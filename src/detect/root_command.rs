@@ -2,6 +2,7 @@
 
 use crate::event::Pid;
 use crate::host::ancestry::Kin;
+use crate::host::process::split_arguments;
 
 /// Programs whose command line says more of a build than the compiler's.
 const BUILD_TOOLS: &[&str] = &[
@@ -66,8 +67,8 @@ fn is_interpreter(name: &[u8]) -> bool {
 
 /// A build tool, a script, or a shell that was given a command.
 fn is_telling(kin: &Kin) -> bool {
-    let Ok(args) = &kin.args else { return named(&kin.comm, BUILD_TOOLS) };
-    let mut words = args.kept.iter().map(Vec::as_slice);
+    let Ok(line) = &kin.command_line else { return named(&kin.comm, BUILD_TOOLS) };
+    let mut words = split_arguments(line);
     // A login shell's name begins with a dash.
     let first = words.next().unwrap_or_default();
     let program = basename(first.strip_prefix(b"-").unwrap_or(first));
@@ -85,14 +86,14 @@ fn is_telling(kin: &Kin) -> bool {
 }
 
 fn command(kin: &Kin) -> String {
-    match &kin.args {
-        Ok(args) => join(&args.kept),
+    match &kin.command_line {
+        Ok(line) => join(split_arguments(line)),
         Err(_) => String::from_utf8_lossy(&kin.comm).into_owned(),
     }
 }
 
 /// Arguments joined by blanks, as text, at most 1,024 bytes.
-pub fn join(args: &[Vec<u8>]) -> String {
+pub fn join<'a>(args: impl IntoIterator<Item = &'a [u8]>) -> String {
     let mut text = String::new();
     for arg in args {
         if text.len() >= LENGTH {
@@ -128,13 +129,11 @@ pub fn root_command(own: &str, session: Option<Pid>, ancestors: &[Kin]) -> Strin
 mod tests {
     use super::*;
     use crate::event::{Missing, StartTime};
-    use crate::host::process::Arguments;
 
     fn kin(pid: i32, session: i32, line: &str) -> Kin {
-        let kept: Vec<Vec<u8>> = line.split(' ').map(|w| w.as_bytes().to_vec()).collect();
-        let comm = kept.first().map(|w| basename(w).to_vec()).unwrap_or_default();
-        let args = Ok(Arguments { count: kept.len(), kept });
-        Kin { pid: Pid(pid), start: StartTime(0), comm, session: Some(Pid(session)), args }
+        let comm = basename(line.split(' ').next().unwrap_or_default().as_bytes()).to_vec();
+        let command_line = Ok(format!("{line} ").replace(' ', "\0").into_bytes());
+        Kin { pid: Pid(pid), start: StartTime(0), comm, session: Some(Pid(session)), command_line }
     }
 
     type Line<'a> = (i32, i32, &'a str);
@@ -167,14 +166,13 @@ mod tests {
     #[test]
     fn without_arguments_the_name_speaks() {
         let mut make = kin(10, 10, "make");
-        make.args = Err(Missing::Deadline);
+        make.command_line = Err(Missing::Deadline);
         assert_eq!(root_command("cc1", Some(Pid(10)), &[make]), "make");
     }
 
     #[test]
     fn commands_are_bounded_at_a_character() {
-        let long = vec!["gcc".as_bytes().to_vec(), "ä".repeat(3000).into_bytes()];
-        let text = join(&long);
+        let text = join(["gcc".as_bytes(), "ä".repeat(3000).as_bytes()]);
         assert!(text.len() <= LENGTH && text.len() > LENGTH - 4);
     }
 }

@@ -5,12 +5,12 @@ use std::time::SystemTime;
 
 use crate::alert::ExecFacts;
 use crate::container::ContainerKey;
-use crate::detect::Detection;
 use crate::detect::exception::Subject;
 use crate::detect::pending::{Pending, Standing};
 use crate::detect::policy::{Case, Ruling};
 use crate::detect::session::Member;
 use crate::detect::sessions::Draft;
+use crate::detect::{Detection, UNFINISHED_BYTES};
 use crate::event::SensorKind;
 use crate::fingerprint::{Content, Invocation, Judgement, Request};
 use crate::host::clock::{self, Ticks};
@@ -75,10 +75,18 @@ impl Detection {
         };
         if pending.unfinished {
             self.unfinished.put((pending.pid, pending.at), pending.keep());
+            self.bound_unfinished();
         }
         self.note_unexamined();
         let effects = self.sessions.add(member, clock::now());
         self.carry_out(effects);
+    }
+
+    /// What containers decide the size of is bounded in bytes too. What a worker writes later is counted the next time.
+    fn bound_unfinished(&mut self) {
+        while self.unfinished.iter().map(|(_, pending)| pending.slate.size()).sum::<usize>() > UNFINISHED_BYTES {
+            self.unfinished.pop_lru();
+        }
     }
 
     fn judge(&self, pending: &Pending, content: Option<&Content>) -> Judgement {

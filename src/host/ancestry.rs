@@ -1,7 +1,7 @@
 //! The ancestors of a process, up to its container's init: who called the compiler.
 
 use crate::event::{Field, Missing, Namespace, Pid, StartTime, Stat};
-use crate::host::process::{Arguments, Proc, ProcessDir};
+use crate::host::process::{Proc, ProcessDir};
 
 /// Deeper trees exist only to hide something.
 const GENERATIONS: usize = 32;
@@ -17,13 +17,14 @@ pub struct Kin {
     pub comm: Vec<u8>,
     /// POSIX session: the host's pid of its leader.
     pub session: Option<Pid>,
-    /// Its arguments; not read unless asked for.
-    pub args: Field<Arguments>,
+    /// Its command line, as [`ProcessDir::command_line`] has it; not read unless asked for.
+    pub command_line: Field<Vec<u8>>,
 }
 
 impl Kin {
     fn new(pid: Pid, stat: Stat) -> Self {
-        Self { pid, start: stat.start, comm: stat.comm, session: stat.session, args: Err(Missing::Absent) }
+        let command_line = Err(Missing::Absent);
+        Self { pid, start: stat.start, comm: stat.comm, session: stat.session, command_line }
     }
 }
 
@@ -85,8 +86,9 @@ mod tests {
         let proc = Proc::open(root).unwrap();
         let child = proc.process(Pid(80)).unwrap().stat().unwrap();
         let names = |ns: Field<Namespace>, inside: &dyn Fn(&ProcessDir) -> bool| -> Vec<String> {
-            let kin = climb(&proc, &child, ns, inside, |dir, kin| kin.args = dir.arguments());
-            kin.iter().map(|k| String::from_utf8(k.args.clone().unwrap().kept.concat()).unwrap()).collect()
+            let kin = climb(&proc, &child, ns, inside, |dir, kin| kin.command_line = dir.command_line());
+            let line = |k: &Kin| String::from_utf8(k.command_line.clone().unwrap()).unwrap();
+            kin.iter().map(|k| line(k).trim_end_matches('\0').to_owned()).collect()
         };
         assert_eq!(names(Ok(Namespace(2)), &|_| true), ["sh", "node"]);
         assert_eq!(names(Err(Missing::Denied), &|_| true), ["sh", "node", "shim", "systemd"]);

@@ -29,8 +29,11 @@ const LINE: usize = 1024;
 pub(super) const NAME: usize = 24;
 /// Arguments are counted up to here; the kernel allows a quarter of the stack limit, 2 MiB by default.
 const ARGUMENTS_COUNTED: usize = 4 << 20;
-/// And kept up to here.
+/// And kept up to here, and up to this number: a short one takes fifty times its length.
 const ARGUMENTS_KEPT: usize = 128 << 10;
+const NUMBER_KEPT: usize = 4096;
+/// Of a command line that is shown to people and judged by nobody: twice what is shown.
+const COMMAND_LINE: usize = 2 << 10;
 /// The kernel executes nothing with a longer variable (MAX_ARG_STRLEN in linux/binfmts.h).
 const VARIABLE: u64 = 128 << 10;
 /// Nor with a longer environment (bprm_stack_limits in fs/exec.c).
@@ -45,7 +48,7 @@ pub struct Proc {
 /// The arguments of a process.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Arguments {
-    /// argv, as far as it was kept: 128 KiB.
+    /// argv, as far as it was kept: 4,096 of them, 128 KiB.
     pub kept: Vec<Vec<u8>>,
     /// How many there are.
     pub count: usize,
@@ -166,9 +169,9 @@ fn namespace_number(text: &[u8]) -> Field<Namespace> {
 }
 
 /// Splits /proc/PID/cmdline: arguments end in NUL; a process that overwrote them may have left none.
-fn split_arguments(bytes: &[u8]) -> Vec<Vec<u8>> {
+pub fn split_arguments(bytes: &[u8]) -> impl Iterator<Item = &[u8]> + Clone {
     let bytes = bytes.strip_suffix(b"\0").unwrap_or(bytes);
-    bytes.split(|b| *b == 0).map(<[u8]>::to_vec).collect()
+    bytes.split(|b| *b == 0)
 }
 
 impl ProcessDir {
@@ -324,7 +327,20 @@ impl ProcessDir {
         if total == 0 {
             return Err(Missing::Gone);
         }
-        Ok(Arguments { kept: split_arguments(&kept), count: ends + usize::from(last != 0) })
+        let kept = split_arguments(&kept).take(NUMBER_KEPT).map(<[u8]>::to_vec).collect();
+        Ok(Arguments { kept, count: ends + usize::from(last != 0) })
+    }
+
+    /// The first 2 KiB of the arguments, as /proc/PID/cmdline has them. For workers, as all of them.
+    ///
+    /// # Errors
+    /// `Gone` also where there are none.
+    pub fn command_line(&self) -> Field<Vec<u8>> {
+        let mut line = Vec::new();
+        let file = self.open_file(c"cmdline")?;
+        file.take(COMMAND_LINE as u64).read_to_end(&mut line).map_err(|e| Missing::from_os(&e))?;
+        line.shrink_to_fit();
+        if line.is_empty() { Err(Missing::Gone) } else { Ok(line) }
     }
 
     /// What the environment that the process was executed with has of a variable; `name` ends with its `=`. It lies in the
@@ -425,6 +441,7 @@ mod tests {
         assert_eq!(look.exe.unwrap().id, Err(Missing::Gone));
         assert_eq!(dir.exe_link(), Err(Missing::Gone));
         assert_eq!(dir.arguments(), Err(Missing::Gone));
+        assert_eq!(dir.command_line(), Err(Missing::Gone));
         assert_eq!(dir.status(), Err(Missing::Gone));
         assert_eq!(dir.cwd(), Err(Missing::Gone));
         assert!(dir.root_dir().is_err() && proc.process(pid).is_err());
@@ -445,7 +462,26 @@ mod tests {
         assert_eq!(read(b"gcc\0\xff\n\x1b[2J\0").unwrap().kept, [&b"gcc"[..], b"\xff\n\x1b[2J"]);
         assert_eq!(read(b"title without end").unwrap().count, 1);
         let many = read(&b"aaaaaaa\0".repeat(262_144)).unwrap();
-        assert_eq!((many.count, many.kept.len()), (262_144, ARGUMENTS_KEPT / 8));
+        assert_eq!((many.count, many.kept.len()), (262_144, NUMBER_KEPT));
+        let long = read(&[b"a".repeat(100), b"\0".to_vec()].concat().repeat(2000)).unwrap();
+        assert_eq!((long.count, long.kept.len()), (2000, ARGUMENTS_KEPT.div_ceil(101)));
+    }
+
+    #[test]
+    fn a_command_line_is_what_people_are_shown() {
+        let tree = tempfile::tempdir().unwrap();
+        let dir = tree.path().join("7");
+        std::fs::create_dir(&dir).unwrap();
+        let proc = Proc::open(tree.path()).unwrap();
+        let read = |bytes: &[u8]| {
+            std::fs::write(dir.join("cmdline"), bytes).unwrap();
+            proc.process(Pid(7)).unwrap().command_line()
+        };
+        assert_eq!(read(b"").err(), Some(Missing::Gone));
+        assert_eq!(read(b"make\0-j8\0").unwrap(), b"make\0-j8\0");
+        let long = read(&b"a\0".repeat(65_000)).unwrap();
+        assert_eq!((long.len(), long.capacity()), (COMMAND_LINE, COMMAND_LINE));
+        assert_eq!(split_arguments(&long).count(), COMMAND_LINE / 2);
     }
 
     #[test]

@@ -70,6 +70,33 @@ fn two_mebibytes_of_arguments_are_cut() {
     watcher.stop();
 }
 
+/// The most memory that a process ever had resident, bytes.
+fn most_resident(pid: i32) -> u64 {
+    let status = procfs::process::Process::new(pid).and_then(|process| process.status()).unwrap();
+    status.vmhwm.unwrap() * 1024
+}
+
+/// A chain of processes, each with as many arguments as have room in 128 KiB.
+#[test]
+fn many_arguments_of_many_ancestors_take_little_memory() {
+    let container = container();
+    container.put("chain", "n=$1\nshift\n[ $n = 0 ] && exec ./gcc a.c\nsh ./chain $((n - 1)) \"$@\"\nexit\n");
+    let watcher = Watcher::start();
+    let before = most_resident(watcher.pid());
+    let text = "t='a a a a a a a a a a '\nfor n in 1 2 3; do t=$t$t$t$t$t$t$t$t$t$t; done\nset -- $t $t $t $t $t $t\n\
+                sh ./chain 40 \"$@\"\nexit\n";
+    let held = script(&container, text);
+    let opened = watcher.await_opened(&container.id);
+    assert_eq!(opened.list("process.args"), ["./gcc", "a.c"], "{opened}");
+    assert!(held.release());
+    let closed = watcher.await_closed(&container.id);
+    closed.assert_counts(&[("gcc", 1)]);
+    assert!(closed.text("process.parent.command_line").starts_with("sh ./chain 1 a a"), "{closed}");
+    let grown = most_resident(watcher.pid()).saturating_sub(before);
+    assert!(grown < 16 << 20, "{} KiB more than {}", grown >> 10, before >> 10);
+    watcher.stop();
+}
+
 /// Reading the arguments hangs, because the process keeps its memory locked for a FUSE server that never answers. The
 /// alert goes without them, and nobody else waits.
 #[test]
