@@ -44,9 +44,10 @@ impl Lineage {
         *self = Self::default();
     }
 
-    /// Where it listens, it does so on a new socket; what it knew may be outdated.
+    /// Where it listened, and fell silent, it does so on a new socket; what it knew may be outdated.
     pub fn reopen(&mut self) {
-        if self.listener.is_some() {
+        if let Some(listener) = &mut self.listener {
+            listener.fall_silent();
             self.close();
             self.open();
         }

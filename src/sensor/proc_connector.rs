@@ -432,6 +432,7 @@ impl Reader {
         self.tell();
         match opened {
             Ok(listener) => {
+                self.listener.fall_silent();
                 self.listener = listener;
                 self.lineage.reopen();
                 self.release_canary(now);
@@ -445,6 +446,9 @@ impl Reader {
 impl Drop for Reader {
     fn drop(&mut self) {
         self.reap();
+        if self.degraded {
+            self.listener.fall_silent();
+        }
     }
 }
 

@@ -14,7 +14,10 @@ use crate::sensor::proc_event::{self, ProcEvent};
 use crate::sys::netlink::{self, Batch, Instruction};
 
 /// The kernel answers at once or never.
-const ANSWER: Duration = Duration::from_millis(100);
+const ANSWER: Duration = Duration::from_millis(25);
+/// Before Linux 6.6 the kernel counts its listeners, and nobody's IGNORE is asked whose it is: it answers once the count is
+/// above 0 again (cn_proc_ack in drivers/connector/cn_proc.c).
+const REQUESTS: u32 = 8;
 /// Half of what the kernel then grants; an event costs 832 bytes of it on Linux 6.18, so 20,000 events fit.
 const RECEIVE_BUFFER: i32 = 8 << 20;
 /// One drain takes at most this much, so that a storm cannot keep the reader from looking.
@@ -55,6 +58,8 @@ pub struct Listener {
     /// Execs that arrived while the answer was awaited.
     early: Vec<(Pid, Monotonic)>,
     drops: u64,
+    /// The kernel counts it.
+    is_counted: bool,
 }
 
 impl Listener {
@@ -68,9 +73,15 @@ impl Listener {
             Some(libc::EPERM) => "binding the connector's socket needs CAP_NET_ADMIN".to_owned(),
             _ => format!("open the connector's socket: {e}"),
         })?;
-        let mut listener = Self { fd, batch: Batch::default(), early: Vec::new(), drops: 0 };
-        listener.prepare().map_err(|e| format!("set up the connector's socket: {e}"))?;
-        listener.await_answer()?;
+        netlink::set_no_enobufs(fd.as_fd())
+            .and_then(|()| netlink::force_receive_buffer(fd.as_fd(), RECEIVE_BUFFER))
+            .map_err(|e| format!("set up the connector's socket: {e}"))?;
+        Self::listen(fd, purpose)
+    }
+
+    fn listen(fd: OwnedFd, purpose: Purpose) -> Result<Self, String> {
+        let mut listener = Self { fd, batch: Batch::default(), early: Vec::new(), drops: 0, is_counted: false };
+        listener.request()?;
         let fd = listener.fd.as_fd();
         netlink::attach_filter(fd, &purpose.filter()).map_err(|e| format!("attach the socket filter: {e}"))?;
         netlink::send(fd, &proc_event::listen_masked(purpose.mask()))
@@ -78,12 +89,17 @@ impl Listener {
         Ok(listener)
     }
 
-    fn prepare(&self) -> io::Result<()> {
-        netlink::set_no_enobufs(self.fd())?;
-        netlink::force_receive_buffer(self.fd(), RECEIVE_BUFFER)
+    fn request(&mut self) -> Result<(), String> {
+        for _ in 0..REQUESTS {
+            self.is_counted = self.is_answered()?;
+            if self.is_counted {
+                return Ok(());
+            }
+        }
+        Err(why_silent())
     }
 
-    fn await_answer(&mut self) -> Result<(), String> {
+    fn is_answered(&mut self) -> Result<bool, String> {
         let ack = std::process::id();
         netlink::send(self.fd(), &proc_event::listen(ack)).map_err(|e| match e.raw_os_error() {
             Some(libc::ECONNREFUSED) => {
@@ -101,7 +117,7 @@ impl Listener {
             })?;
             self.early.append(&mut early);
             match answer.map(u32::cast_signed) {
-                Some(0) => return Ok(()),
+                Some(0) => return Ok(true),
                 Some(errno) => {
                     return Err(format!("the connector refused: {}", io::Error::from_raw_os_error(errno)));
                 }
@@ -109,12 +125,18 @@ impl Listener {
             }
             let left = end.since(clock::now());
             if left.is_zero() {
-                return Err(why_silent());
+                return Ok(false);
             }
             let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO);
             let mut waiting = [PollFd::new(self.fd(), PollFlags::POLLIN)];
             let _ = poll(&mut waiting, timeout);
         }
+    }
+
+    /// Nothing is heard through it any more. If that is because somebody else ended listening once too often, the kernel
+    /// counts it no longer: a second end would be that of whoever listens then.
+    pub fn fall_silent(&mut self) {
+        self.is_counted = false;
     }
 
     /// For poll(2).
@@ -173,6 +195,9 @@ impl Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
+        if !self.is_counted {
+            return;
+        }
         if let Err(e) = netlink::send(self.fd(), &proc_event::ignore()) {
             log::debug!("end listening on descriptor {}: {e}", self.fd.as_raw_fd());
         }
@@ -203,7 +228,99 @@ fn why_silent() -> String {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::sync::{Arc, Mutex};
+
+    use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+
     use super::*;
+
+    /// As the kernel before Linux 6.6: it counts its listeners, and answers while there are any.
+    #[derive(Default, Clone)]
+    struct Kernel {
+        listeners: Arc<Mutex<i32>>,
+    }
+
+    impl Kernel {
+        fn with(listeners: i32) -> Self {
+            Self { listeners: Arc::new(Mutex::new(listeners)) }
+        }
+
+        /// Does `act` with the socket of a client, and returns when all that was sent is done.
+        fn serve<R>(&self, act: impl FnOnce(OwnedFd) -> R) -> R {
+            let flags = SockFlag::SOCK_CLOEXEC;
+            let (client, own) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags).unwrap();
+            let answer = || {
+                let mut message = [0; 64];
+                while let Ok(got @ 1..) = nix::unistd::read(&own, &mut message) {
+                    let mut listeners = self.listeners.lock().unwrap();
+                    let request = message.get(..got).unwrap();
+                    match (request.get(28..32).unwrap(), request.get(36..).unwrap()) {
+                        (number, [1, 0, 0, 0] | [0, 0, 0, 1]) => {
+                            *listeners += 1;
+                            if *listeners > 0 {
+                                nix::unistd::write(&own, &answer_to(number)).unwrap();
+                            }
+                        }
+                        (_, [2, 0, 0, 0] | [0, 0, 0, 2]) => *listeners -= 1,
+                        (_, body) => assert_eq!(body.len(), 8, "which it does not know"),
+                    }
+                }
+            };
+            std::thread::scope(|scope| {
+                scope.spawn(answer);
+                act(client)
+            })
+        }
+
+        fn listeners(&self) -> i32 {
+            *self.listeners.lock().unwrap()
+        }
+    }
+
+    fn answer_to(number: &[u8]) -> Vec<u8> {
+        let mut answer = vec![0; 76];
+        answer.splice(16..24, [1u32.to_ne_bytes(), 1u32.to_ne_bytes()].concat());
+        let next = u32::from_ne_bytes(number.try_into().unwrap()) + 1;
+        answer.splice(28..32, next.to_ne_bytes());
+        answer
+    }
+
+    #[test]
+    fn who_ends_listening_is_counted_no_longer() {
+        let kernel = Kernel::default();
+        kernel.serve(|fd| {
+            let listener = Listener::listen(fd, Purpose::Execs).unwrap();
+            assert_eq!(kernel.listeners(), 1);
+            drop(listener);
+        });
+        assert_eq!(kernel.listeners(), 0);
+    }
+
+    #[test]
+    fn who_fell_silent_ends_nobody_elses_listening() {
+        let kernel = Kernel::default();
+        kernel.serve(|fd| {
+            let mut silent = Listener::listen(fd, Purpose::Execs).unwrap();
+            *kernel.listeners.lock().unwrap() -= 1;
+            kernel.serve(|fd| {
+                let anew = Listener::listen(fd, Purpose::Lineage).unwrap();
+                silent.fall_silent();
+                drop((silent, anew));
+            });
+        });
+        assert_eq!(kernel.listeners(), 0);
+    }
+
+    #[test]
+    fn who_is_not_answered_asks_again() {
+        let kernel = Kernel::with(-3);
+        kernel.serve(|fd| drop(Listener::listen(fd, Purpose::Execs).unwrap()));
+        assert_eq!(kernel.listeners(), 0);
+        let kernel = Kernel::with(-1000);
+        assert!(kernel.serve(|fd| Listener::listen(fd, Purpose::Execs)).is_err());
+        assert_eq!(kernel.listeners(), -992, "nobody was heard, and nobody ends listening");
+    }
 
     #[test]
     fn drops_are_found_by_inode() {
