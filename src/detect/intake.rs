@@ -2,25 +2,20 @@
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::container::{ContainerKey, Home, Payer};
 use crate::detect::enrich::{Executable, Image, Job};
+use crate::detect::hearing::Hears;
 use crate::detect::held::Unjudged;
 use crate::detect::merge::{Looked, Merged};
 use crate::detect::pending::{Nested, Pending, Standing};
 use crate::detect::triage::Reading;
 use crate::detect::{BeingRead, CONTENT_HANGS, DEADLINE, Detection, LARGE, LARGE_DEADLINE, PENDING, Share, triage};
-use crate::event::{Attempt, Exe, FileId, Look, MountNumber, SensorKind, Sighting};
+use crate::event::{Attempt, Exe, FileId, Look, Monotonic, MountNumber, SensorKind, Sighting};
 use crate::fingerprint::{Candidate, Content, ContentSays};
 use crate::host::clock;
 use crate::sensor::Control;
 use crate::sensor::ledger::{self, Counted};
-
-/// So many attempts in a row without any EXEC are a reason to ask whether the connector still hears.
-const UNHEARD: u32 = 4;
-/// A reader that rests, or waits for a core, is no further behind.
-const LATELY: Duration = Duration::from_millis(100);
 
 impl Detection {
     /// The attempt that belongs to a sighting, where it came first; else it is remembered for when it comes.
@@ -54,39 +49,47 @@ impl Detection {
 
     pub(super) fn merged(&mut self, merged: impl IntoIterator<Item = Merged>) {
         for one in merged {
-            let (attempt, standing) = match one {
-                Merged::Confirmed(attempt) => (attempt, Standing::Confirmed),
-                Merged::Joined(attempt) => (attempt, Standing::Joined),
-                Merged::Unconfirmed(attempt) => {
-                    self.miss_exec();
-                    let unheard = !self.is_heard();
-                    if unheard {
-                        self.merge.give_up(attempt.pid);
-                    }
-                    (attempt, if unheard { Standing::Unheard } else { Standing::Attempted })
-                }
-            };
-            match self.judged.says(attempt.file).filter(|_| attempt.unjudged) {
-                None if attempt.unjudged => self.hold_unseen(attempt, standing),
-                Some(ContentSays::Toolchain) | None => self.exec_unseen(attempt, standing),
-                Some(ContentSays::Unknown) => self.drop_unjudged([Unjudged::Unseen { attempt, standing }]),
-                Some(_) => {}
+            match one {
+                Merged::Confirmed(attempt) => self.attempted(attempt, Standing::Confirmed),
+                Merged::Joined(attempt) => self.attempted(attempt, Standing::Joined),
+                Merged::Unconfirmed(attempt) => self.not_confirmed(attempt),
             }
         }
     }
 
-    /// Whether an attempt that no EXEC followed is no exec: the connector works, as far as that is known.
-    pub(super) fn is_heard(&self) -> bool {
-        let lately = clock::now().since(self.heard) < LATELY;
-        self.ledger.is_connected() && (self.unheard < UNHEARD || lately)
+    pub(super) fn attempted(&mut self, attempt: Attempt, standing: Standing) {
+        if standing == Standing::Unheard {
+            self.merge.give_up(attempt.pid);
+        }
+        match self.judged.says(attempt.file).filter(|_| attempt.unjudged) {
+            None if attempt.unjudged => self.hold_unseen(attempt, standing),
+            Some(ContentSays::Toolchain) | None => self.exec_unseen(attempt, standing),
+            Some(ContentSays::Unknown) => self.drop_unjudged([Unjudged::Unseen { attempt, standing }]),
+            Some(_) => {}
+        }
     }
 
-    /// No EXEC came. Where none comes at all the connector is to prove itself; ever more rarely, as whoever can fail to
-    /// execute something can do so often.
-    fn miss_exec(&mut self) {
-        self.unheard = self.unheard.saturating_add(1);
-        if !self.is_heard() && self.unheard.is_power_of_two() {
+    /// No EXEC came: it was none, or nobody heard it. Where none comes at all the connector is to prove itself.
+    fn not_confirmed(&mut self, attempt: Attempt) {
+        let now = clock::now();
+        if self.hearing.miss(now) {
             self.connector.send(Control::Prove);
+        }
+        let hears = if self.ledger.is_connected() { self.hearing.hears(now) } else { Hears::No };
+        let (attempt, standing) = match hears {
+            Hears::Yes => (Some(attempt), Standing::Attempted),
+            Hears::Asked => (self.hearing.doubt(attempt), Standing::Unheard),
+            Hears::No => (Some(attempt), Standing::Unheard),
+        };
+        if let Some(attempt) = attempt {
+            self.attempted(attempt, standing);
+        }
+    }
+
+    /// Counts the attempts that waited in vain for the connector to prove itself.
+    pub(super) fn give_up_doubted(&mut self, now: Monotonic) {
+        for attempt in self.hearing.due(now) {
+            self.attempted(attempt, Standing::Unheard);
         }
     }
 

@@ -340,4 +340,4 @@ fn is_of(attempt: &Attempt, look: &Looked) -> bool {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -4,6 +4,7 @@
 pub mod enrich;
 pub mod exception;
 pub mod gathered;
+mod hearing;
 mod held;
 mod intake;
 pub mod judged;
@@ -32,11 +33,12 @@ use crate::config::Config;
 use crate::container::registry::Registry;
 use crate::container::{ContainerKey, Payer};
 use crate::detect::enrich::{Job, Outcome};
+use crate::detect::hearing::Hearing;
 use crate::detect::held::Held;
 use crate::detect::judged::Judged;
 use crate::detect::limits::AlertLimits;
 use crate::detect::merge::Merge;
-use crate::detect::pending::Pending;
+use crate::detect::pending::{Pending, Standing};
 use crate::detect::policy::Rules;
 use crate::detect::sessions::{Effect, Sessions};
 use crate::detect::telling::Telling;
@@ -183,10 +185,7 @@ pub struct Detection {
     ledger: Arc<Ledger>,
     mounts: Arc<Mounts>,
     connector: Controls,
-    /// Attempts in a row that no EXEC followed, of whatever process.
-    unheard: u32,
-    /// When the last EXEC was heard of.
-    heard: Monotonic,
+    hearing: Hearing,
     merge: Merge,
     telling: Telling,
     judged: Arc<Judged>,
@@ -227,8 +226,7 @@ impl Detection {
             ledger: parts.ledger,
             mounts: parts.mounts,
             connector: parts.connector,
-            unheard: 0,
-            heard: clock::now(),
+            hearing: Hearing::new(clock::now()),
             merge: Merge::default(),
             telling: parts.telling,
             judged: parts.judged,
@@ -314,6 +312,7 @@ impl Detection {
         // No EXEC will come any more.
         let merged = self.merge.due(Monotonic(u64::MAX));
         self.merged(merged);
+        self.give_up_doubted(Monotonic(u64::MAX));
         while let Ok(outcome) = inlets.outcomes.try_recv() {
             self.outcome(outcome);
         }
@@ -358,7 +357,9 @@ impl Detection {
     }
 
     fn hear(&mut self) {
-        (self.unheard, self.heard) = (0, clock::now());
+        for attempt in self.hearing.hear(clock::now()) {
+            self.attempted(attempt, Standing::Attempted);
+        }
     }
 
     fn note_unexamined(&mut self) {
@@ -411,6 +412,7 @@ impl Detection {
             trim,
             orphan,
             self.merge.next_due(),
+            self.hearing.next_due(),
             self.sessions.next_due(),
             self.limits.next_due(),
             self.telling.next_due(),
@@ -421,6 +423,7 @@ impl Detection {
     fn due(&mut self, now: Monotonic) {
         let merged = self.merge.due(now);
         self.merged(merged);
+        self.give_up_doubted(now);
         self.counters.add_unexamined(self.merge.take_unexamined(), now);
         let late: Vec<u64> = self.pending.iter().filter(|(_, p)| p.deadline <= now).map(|(n, _)| *n).collect();
         for number in late {

@@ -282,16 +282,16 @@ impl Reader {
 
     /// Looks at each process of a drain once, newest first: those have most of their life before them.
     fn look_at_execs(&mut self) {
+        let mut counted = std::mem::take(&mut self.counted);
+        counted.clear();
         if let Some((child, _)) = &self.canary {
             let canary = Pid(child.id().cast_signed());
-            let all = self.execs.len();
-            self.execs.retain(|(pid, _)| *pid != canary);
-            if self.execs.len() < all {
+            let seen = self.execs.extract_if(.., |(pid, _)| *pid == canary);
+            counted.extend(seen.map(|(pid, at)| Counted { pid, at, image: Image::Host }));
+            if !counted.is_empty() {
                 self.heard();
             }
         }
-        let mut counted = std::mem::take(&mut self.counted);
-        counted.clear();
         keep_newest_of_each(&mut self.execs, &mut counted);
         let order = std::mem::take(&mut self.execs);
         let mut incomplete = Vec::new();
@@ -401,10 +401,11 @@ impl Reader {
         }
     }
 
-    /// The canary was heard: the stream lives.
+    /// The canary was heard: the stream lives. Whoever asked for that is told at once, before the ledger forgets it.
     fn heard(&mut self) {
         self.reap();
         self.work_again();
+        self.health.push_back(Fact::Counted);
     }
 
     /// An exec was reported, ours or another's.

@@ -8,6 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 #[path = "../common/mod.rs"]
 mod common;
 
+mod attempts;
 mod content;
 mod coverage;
 mod far;

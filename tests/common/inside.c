@@ -17,6 +17,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 static char content[1 << 20];
@@ -178,6 +179,18 @@ int main(int argc, char **argv) {
         else if (!strcmp(act, "rename")) check(rename(first, second) == 0, first), at += 2;
         else if (!strcmp(act, "link")) check(link(first, second) == 0, first), at += 2;
         else if (!strcmp(act, "chmod")) check(chmod(first, 0700) == 0, first), at++;
+        else if (!strcmp(act, "attempt")) {
+            /* What cannot be executed, 24 times, by a process that never executed anything. */
+            pid_t pid = fork();
+            for (int n = 0; pid == 0 && n < 24; n++) {
+                struct timespec pause = {.tv_nsec = 130 * 1000 * 1000};
+                nanosleep(&pause, 0);
+                execv(first, (char *[]){argv[at + 1], "-c", "a.c", 0});
+            }
+            if (pid == 0) _exit(0);
+            waitpid(pid, 0, 0);
+            at++;
+        }
         else if (!strcmp(act, "open")) check(open(first, O_RDONLY) >= 0, first), at++;
         else if (!strcmp(act, "memfd")) {
             /* Executed as often as the next argument says, and as comm says its name. */

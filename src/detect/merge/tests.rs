@@ -9,7 +9,7 @@ fn file(ino: u64) -> FileId {
 }
 
 /// An attempt of `pid` on file `ino`, read at `read` ms after a moment without events at `after` ms.
-fn attempt(pid: i32, ino: u64, after: u64, read: u64) -> Attempt {
+pub(in crate::detect) fn attempt(pid: i32, ino: u64, after: u64, read: u64) -> Attempt {
     Attempt {
         pid: Pid(pid),
         after: Monotonic(after * MS),
