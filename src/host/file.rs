@@ -11,12 +11,17 @@ use crate::sys::file::{self, FileStatus};
 
 static HAS_STATX: AtomicBool = AtomicBool::new(true);
 
+/// Whether [`file_status`] can do without a file server, as far as is known.
+pub fn has_statx() -> bool {
+    HAS_STATX.load(Ordering::Relaxed)
+}
+
 /// The state of `path` below `dir` without waiting for a file server, where the kernel can.
 ///
 /// # Errors
 /// The kernel's.
 pub fn file_status(dir: BorrowedFd<'_>, path: &CStr) -> io::Result<FileStatus> {
-    if HAS_STATX.load(Ordering::Relaxed) {
+    if has_statx() {
         match file::status_cached(dir, path) {
             // ENOSYS: older than 4.11; EPERM: a seccomp filter that does not know the call.
             Err(e) if matches!(e.raw_os_error(), Some(libc::ENOSYS | libc::EPERM)) => {

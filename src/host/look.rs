@@ -38,16 +38,29 @@ impl Proc {
 
     /// The first part of the look: which file it executes, without opening that.
     pub fn begin_look(&self, pid: Pid, at: Monotonic) -> Look {
+        let mut look = self.link_look(pid, at);
+        self.file_look(&mut look);
+        look
+    }
+
+    /// Of the first part what no file server is asked for: the executed file's path.
+    pub fn link_look(&self, pid: Pid, at: Monotonic) -> Look {
         let dir = match self.process(pid) {
             Ok(dir) => dir,
             Err(why) => return Look::nothing(at, why),
         };
-        let exe = dir.exe_link().map(|(path, deleted)| {
+        let gone = Missing::Gone;
+        let exe =
+            dir.exe_link().map(|(path, deleted)| Exe { path, deleted, id: Err(gone), mount: None, file: Err(gone) });
+        Look { dir: Ok(dir.0), exe, ..Look::nothing(at, gone) }
+    }
+
+    /// Of the first part the rest: the executed file's state, which before Linux 4.11 its file server is asked for.
+    pub fn file_look(&self, look: &mut Look) {
+        if let (Ok(dir), Ok(exe)) = (&look.dir, &mut look.exe) {
             let status = file_status(dir.as_fd(), c"exe").map_err(|e| Missing::from_os(&e));
-            let (id, mount) = (status.map(file_id), status.ok().and_then(mount_number));
-            Exe { path, deleted, id, mount, file: Err(Missing::Gone) }
-        });
-        Look { dir: Ok(dir.0), exe, ..Look::nothing(at, Missing::Gone) }
+            (exe.id, exe.mount) = (status.map(file_id), status.ok().and_then(mount_number));
+        }
     }
 
     /// The second: its cgroup, which tells most processes of a container from the host's.
@@ -61,6 +74,13 @@ impl Proc {
     pub fn place_look(&self, look: &mut Look) {
         if let Ok(dir) = look.dir.clone().map(ProcessDir) {
             look.mnt_ns = dir.namespace(c"ns/mnt");
+        }
+    }
+
+    /// Its root directory, where neither the cgroup nor the mount namespace tells whose it is.
+    pub fn root_look(&self, look: &mut Look) {
+        if let Ok(dir) = look.dir.clone().map(ProcessDir) {
+            look.root = dir.root();
         }
     }
 

@@ -5,9 +5,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::event::{Fact, Field, ImageId, Lost, Missing, Monotonic, Pid, SensorKind, Sighting, StartTime, Stat};
+use crate::event::{
+    Fact, Field, ImageId, Inode, Look, Lost, Missing, Monotonic, Pid, SensorKind, Sighting, StartTime, Stat,
+};
 use crate::host::clock;
-use crate::host::process::Proc;
+use crate::host::file::has_statx;
+use crate::host::process::{Proc, ProcessDir};
 use crate::sensor::{Control, ControlInlet, Outlet, Triage};
 
 const SHORTEST: Duration = Duration::from_millis(20);
@@ -103,17 +106,12 @@ impl Walker {
         // A walk over very many takes its orders late.
         self.control.answer();
         let at = clock::now();
-        let mut look = self.proc.begin_look(pid, at);
-        if let Err(why) = &look.dir {
-            return Err(*why);
-        }
-        self.proc.group_look(&mut look);
-        self.proc.place_look(&mut look);
-        if self.triage.is_host(&look) {
+        let Some(mut look) = self.look_at_place(pid, at)? else { return Ok(None) };
+        if look.stat.as_ref().is_ok_and(Stat::is_dead) {
             return Ok(None);
         }
-        self.proc.name_look(&mut look);
-        if look.stat.as_ref().is_ok_and(Stat::is_dead) || self.triage.is_innocent(&look) {
+        self.proc.file_look(&mut look);
+        if self.triage.is_innocent(&look) {
             return Ok(None);
         }
         self.proc.complete_look(&mut look);
@@ -122,6 +120,32 @@ impl Walker {
         }
         let (known_by, begun) = (SensorKind::Poll, self.triage.begin(&look));
         Ok(Some(Sighting { pid, at, known_by, look, parent: None, begun }))
+    }
+
+    /// Whether it is the host's, and what tells that; `None` where it is. Its file is not asked for: a host's program on a
+    /// file server that is gone would hold whoever asks an old kernel, and nobody wants to know.
+    fn look_at_place(&self, pid: Pid, at: Monotonic) -> Field<Option<Look>> {
+        let mut look = self.proc.link_look(pid, at);
+        if let Err(why) = &look.dir {
+            return Err(*why);
+        }
+        self.proc.group_look(&mut look);
+        self.proc.place_look(&mut look);
+        // After its cgroup: a zombie's may be a false one.
+        self.proc.name_look(&mut look);
+        if self.triage.is_host(&look) {
+            return Ok(None);
+        }
+        if !self.triage.is_contained(&look) {
+            self.proc.root_look(&mut look);
+        }
+        Ok((!self.triage.is_host(&look)).then_some(look))
+    }
+
+    /// The file of a process, where asking for it holds nobody.
+    fn file_of(&self, pid: Pid, dir: &ProcessDir, has_statx: bool) -> Option<Inode> {
+        let may_ask = has_statx || matches!(self.look_at_place(pid, clock::now()), Ok(Some(_)));
+        if may_ask { dir.exe_id().ok().map(|id| id.inode()) } else { None }
     }
 
     /// One round: new processes, the young again, some of the old.
@@ -153,7 +177,7 @@ impl Walker {
 
     fn visit(&mut self, pid: Pid) {
         let dir = self.proc.process(pid);
-        let file = dir.as_ref().ok().and_then(|dir| dir.exe_id().ok()).map(|id| id.inode());
+        let file = dir.as_ref().ok().and_then(|dir| self.file_of(pid, dir, has_statx()));
         let stat = dir.and_then(|dir| dir.stat()).ok();
         let (start, image) = (stat.as_ref().map(|s| s.start), stat.and_then(|s| s.image(file)));
         let now = Known { start, image, rounds: 1 };
@@ -204,10 +228,12 @@ impl Walker {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
     use std::path::Path;
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     use crossbeam_channel::Receiver;
 
     use super::*;
+    use crate::event::{BegunReads, FileId, MountedId};
     use crate::sensor::tests::Everything;
     use crate::sensor::{channel, controls};
 
@@ -271,6 +297,61 @@ mod tests {
         walker.sweep(Some(SensorKind::Connector));
         let swept = facts.try_iter().last().unwrap();
         assert!(matches!(swept, Fact::Swept { after: Some(SensorKind::Connector), seen: Err(_) }), "{swept:?}");
+    }
+
+    /// Takes all for the host's, and knows whether a file was asked for by then.
+    #[derive(Default)]
+    struct Host {
+        asked: AtomicBool,
+    }
+
+    impl Triage for Host {
+        fn is_host(&self, look: &Look) -> bool {
+            assert!(look.stat.is_ok() && look.exe.is_ok());
+            self.asked.fetch_or(look.file().is_some(), Ordering::Relaxed);
+            true
+        }
+
+        fn is_contained(&self, _: &Look) -> bool {
+            false
+        }
+
+        fn count(&self, _: &Look, _: u64) {}
+
+        fn count_on(&self, _: MountedId, _: Monotonic) {}
+
+        fn innocent_name(&self, _: FileId) -> Option<Vec<u8>> {
+            None
+        }
+
+        fn is_innocent(&self, _: &Look) -> bool {
+            false
+        }
+
+        fn is_entering(&self, _: &Look) -> bool {
+            false
+        }
+
+        fn begin(&self, _: &Look) -> BegunReads {
+            BegunReads(0)
+        }
+    }
+
+    #[test]
+    fn the_hosts_programs_are_not_asked_for() {
+        let tree = tempfile::tempdir().unwrap();
+        put(tree.path(), 10, 5, 100);
+        std::os::unix::fs::symlink(tree.path(), tree.path().join("10/exe")).unwrap();
+        let (host, (outlet, facts)) = (Arc::new(Host::default()), channel());
+        let (_, inlet) = controls().unwrap();
+        let proc = Arc::new(Proc::open(tree.path()).unwrap());
+        let mut walker = Walker::new(Arc::clone(&proc), Arc::clone(&host) as Arc<dyn Triage>, outlet, inlet);
+        walker.sweep(None);
+        assert!(matches!(&facts.try_iter().collect::<Vec<_>>()[..], [Fact::Swept { seen: Ok(1), .. }]));
+        assert!(!host.asked.load(Ordering::Relaxed));
+        let dir = proc.process(Pid(10)).unwrap();
+        assert_eq!(walker.file_of(Pid(10), &dir, false), None, "the kernel would ask its server");
+        assert!(walker.file_of(Pid(10), &dir, true).is_some());
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use crossbeam_channel::{Sender, bounded, unbounded};
+use crossbeam_channel::{RecvTimeoutError, Sender, bounded, unbounded};
 
 use super::sensors::Shared;
 use super::vitals::{MarkingPulse, ReaderPulse, Vitals};
@@ -44,6 +44,8 @@ const READS: Limits = Limits { threads: 3, threads_per_share: 2, stuck: 16, queu
 const CONTENTS: Limits = Limits { threads: 2, threads_per_share: 1, stuck: 8, queue: 64, early: false };
 /// What is still under way at the stop has so long to leave.
 const FLUSH: Duration = Duration::from_secs(5);
+/// The start waits so long for the baseline: half of what the unit gives it.
+const BASELINE: Duration = Duration::from_secs(30);
 
 /// A watcher at work.
 pub(super) struct Watcher {
@@ -170,10 +172,14 @@ impl Watcher {
         };
         self.sensors.push((orders, spawn("procfs-poll", run)?));
         // Nothing is ever sent: it ends when the walker lets go of its end.
-        let _ = baseline.recv();
+        let is_late = baseline.recv_timeout(BASELINE) == Err(RecvTimeoutError::Timeout);
+        if is_late {
+            log::warn!("the baseline is not taken yet: /proc is very large, or a file server does not answer");
+        }
         self.sensor_lines.push(match (switch, in_rounds) {
             (Switch::Off, _) => "/proc poll: off by configuration".into(),
             (_, true) => "/proc poll: in rounds; what lives shorter than a round is not seen".into(),
+            (_, false) if is_late => "/proc poll: the baseline is still being taken; again after every loss".into(),
             (_, false) => "/proc poll: baseline taken; again after every loss".into(),
         });
         Ok(())
