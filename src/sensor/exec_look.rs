@@ -6,6 +6,7 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use lru::LruCache;
+use nix::sys::stat::major;
 
 use crate::event::{
     Exe, FileId, ImageId, Inode, Look, Missing, Monotonic, MountNumber, MountedId, Pid, RootId, SensorKind, Sighting,
@@ -112,8 +113,8 @@ impl ExecLook {
             Err(_) => return Seen::Refused,
         }
         self.mounts.requests.executed();
-        let exe = look.exe.as_ref().ok().and_then(|exe| Some((exe.id.ok()?, exe.mount)));
-        let covered = exe.and_then(|(file, mount)| self.covered(file, mount));
+        let exe = look.exe.as_ref().ok().and_then(|exe| Some((exe.id.ok()?, exe)));
+        let covered = exe.and_then(|(file, exe)| self.covered_after_asking(file, exe.mount, || asked(&look)));
         if covered.is_none() {
             self.proc.group_look(&mut look);
             if !self.triage.is_contained(&look) {
@@ -175,7 +176,11 @@ impl ExecLook {
             Err(_) => return None,
         };
         let file = file_id(status);
-        let covered = self.covered(file, mount_number(status));
+        let asked = || {
+            self.triage.innocent_name(file)?;
+            mount_of_program(&self.proc.process(pid).ok()?)
+        };
+        let covered = self.covered_after_asking(file, mount_number(status), asked);
         if covered.is_none() && self.mounts.are_watched() {
             return None;
         }
@@ -200,11 +205,26 @@ impl ExecLook {
         self.mounts.of(file.dev, mount).filter(|on| on.is_covered() && !on.of_host).map(|on| on.id)
     }
 
+    /// The same where its state tells no mount (before 5.8): that is asked for where the answer is worth its price, as the
+    /// root directories and tmpfs of containers lie on no device, and the host's on one.
+    fn covered_after_asking(
+        &self,
+        file: FileId,
+        mount: Option<MountNumber>,
+        asked: impl FnOnce() -> Option<MountNumber>,
+    ) -> Option<MountedId> {
+        let covered = self.covered(file, mount);
+        if covered.is_some() || mount.is_some() || major(file.dev) != 0 || !self.mounts.are_watched() {
+            return covered;
+        }
+        self.covered(file, Some(asked()?))
+    }
+
     /// The file of a look where fanotify reports all execs on what it lies on.
     pub fn covered_file(&self, look: &Look) -> Option<Inode> {
         let exe = look.exe.as_ref().ok()?;
         let file = exe.id.ok()?;
-        self.covered(file, exe.mount).map(|_| file.inode())
+        self.covered(file, mount_of(look, exe)).map(|_| file.inode())
     }
 
     /// What the exec was where it is another than that whose image the process shows.
@@ -251,11 +271,18 @@ impl ExecLook {
 
 /// The mount of a process' executable: where its state does not tell (before 5.8), a descriptor on it does.
 fn mount_of(look: &Look, exe: &Exe) -> Option<MountNumber> {
-    let asked = || {
-        let file = ProcessDir(look.dir.clone().ok()?).exe_file().ok()?;
-        mount_of_descriptor(file.as_fd()).map(MountNumber)
-    };
-    exe.mount.or_else(asked)
+    exe.mount.or_else(|| asked(look))
+}
+
+fn asked(look: &Look) -> Option<MountNumber> {
+    match &look.exe.as_ref().ok()?.file {
+        Ok(file) => mount_of_descriptor(file.as_fd()).map(MountNumber),
+        Err(_) => mount_of_program(&ProcessDir(look.dir.clone().ok()?)),
+    }
+}
+
+fn mount_of_program(dir: &ProcessDir) -> Option<MountNumber> {
+    mount_of_descriptor(dir.exe_file().ok()?.as_fd()).map(MountNumber)
 }
 
 #[cfg(test)]
@@ -266,6 +293,7 @@ mod tests {
     use std::process::{Child, Command, Stdio};
 
     use super::*;
+    use crate::sensor::mounts::Mounted;
     use crate::sensor::tests::Everything;
 
     fn looker() -> ExecLook {
@@ -295,6 +323,29 @@ mod tests {
         assert!(matches!(looker.look(pid, clock::now()), Seen::Earlier(_)), "the same image");
         end(cat);
         assert!(matches!(looker.look(pid, clock::now()), Seen::Dead), "it is gone");
+    }
+
+    /// As where statx(2) tells no mount, and the kernel marks mounts alone: RHEL 8.
+    #[test]
+    fn a_covered_file_is_known_by_its_mount_on_every_kernel() {
+        let (cat, pid) = child();
+        let looker = looker();
+        let mut look = looker.proc().look(pid, clock::now());
+        look.exe.as_mut().unwrap().mount = None;
+        assert_eq!(looker.covered_file(&look), None);
+        let mounted = Arc::new(Mounted::new(MountedId(1), None, false));
+        mounted.set_marked(true);
+        let number = mount_of_program(&looker.proc().process(pid).unwrap()).unwrap();
+        looker.mounts.change(|table| table.mounts.insert(number, mounted));
+        let file = look.file().unwrap();
+        assert_eq!(looker.covered_file(&look), Some(file.inode()));
+        let asks = |major, mount| {
+            let file = FileId { dev: nix::sys::stat::makedev(major, 7), ..file };
+            looker.covered_after_asking(file, mount, || Some(number)).is_some()
+        };
+        assert!(asks(0, None) && !asks(8, None), "an overlay's or a tmpfs's, and a disk's");
+        assert!(!asks(0, Some(MountNumber(u64::MAX))), "it was told");
+        end(cat);
     }
 
     #[test]
