@@ -1,7 +1,7 @@
 //! Settings of this process and thread that nix has no call for.
 
 use std::io::{self, Write as _};
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 /// Limits the allocator to `arenas` heaps: by default each thread gets its own, and a small daemon of a dozen
 /// threads shows ten times the memory that it uses (mallopt(3), `M_ARENA_MAX`).
@@ -68,18 +68,35 @@ pub fn pidfd_open(pid: i32) -> io::Result<OwnedFd> {
 }
 
 /// Whether a file that somebody can write to cannot be executed (ETXTBSY). Linux 6.11 and 6.12 had given that up for a
-/// while (fs/exec.c, 2a010c412853 and its revert). Tried on a file in memory that is no program.
+/// while (fs/exec.c, 2a010c412853 and its revert). Tried on a file in memory that is no program; false where there can be
+/// none that is executable (`vm.memfd_noexec` 2).
 pub fn writers_block_exec() -> bool {
+    match executable_memfd(memfd_create) {
+        Ok(fd) => writer_blocks_exec(fd),
+        // Before 3.17 nobody had thought of giving it up.
+        Err(e) => e.raw_os_error() == Some(libc::ENOSYS),
+    }
+}
+
+/// A file in memory that can be executed whatever `vm.memfd_noexec` is, but 2.
+fn executable_memfd(create: impl Fn(libc::c_uint) -> io::Result<OwnedFd>) -> io::Result<OwnedFd> {
+    let made = create(libc::MFD_CLOEXEC | libc::MFD_EXEC);
+    // Before 6.3 every one is, and the flag is unknown.
+    if made.as_ref().is_err_and(|e| e.raw_os_error() == Some(libc::EINVAL)) { create(libc::MFD_CLOEXEC) } else { made }
+}
+
+fn memfd_create(flags: libc::c_uint) -> io::Result<OwnedFd> {
     let name = c"ccwatch";
     // SAFETY: `name` is NUL-terminated and lives through the call; the other argument is an integer.
-    let fd = unsafe { libc::syscall(libc::SYS_memfd_create, name.as_ptr(), libc::MFD_CLOEXEC) };
-    let Some(fd) = i32::try_from(fd).ok().filter(|fd| *fd >= 0) else {
-        // Before 3.17 nobody had thought of giving it up.
-        return true;
-    };
+    let fd = unsafe { libc::syscall(libc::SYS_memfd_create, name.as_ptr(), flags) };
+    let fd = i32::try_from(fd).ok().filter(|fd| *fd >= 0).ok_or_else(io::Error::last_os_error)?;
     // SAFETY: the descriptor was made by this very call and belongs to nobody else.
-    let mut file = unsafe { std::fs::File::from_raw_fd(fd) };
-    let path = format!("/proc/self/fd/{fd}");
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+fn writer_blocks_exec(memory: OwnedFd) -> bool {
+    let path = format!("/proc/self/fd/{}", memory.as_raw_fd());
+    let mut file = std::fs::File::from(memory);
     // The first descriptor on a file in memory is not counted as a writer; this one is.
     let Ok(_writer) = std::fs::OpenOptions::new().write(true).open(&path) else { return false };
     let executable = std::os::unix::fs::PermissionsExt::from_mode(0o700);
@@ -98,6 +115,23 @@ mod tests {
     #[test]
     fn what_is_written_to_cannot_be_executed() {
         assert!(writers_block_exec());
+    }
+
+    /// `vm.memfd_noexec` is set for each pid namespace: as it would answer, and a kernel that does not know the flag.
+    #[test]
+    fn a_file_in_memory_is_executable_on_every_kernel() {
+        let refuse = |number| Err(io::Error::from_raw_os_error(number));
+        let answer = |refused: libc::c_uint, number| {
+            move |flags: libc::c_uint| if flags & refused == 0 { memfd_create(flags) } else { refuse(number) }
+        };
+        let errno = |made: io::Result<OwnedFd>| made.err().and_then(|e| e.raw_os_error());
+        assert_eq!(errno(executable_memfd(answer(libc::MFD_EXEC, libc::EINVAL))), None);
+        for number in [libc::EACCES, libc::ENOSYS] {
+            assert_eq!(errno(executable_memfd(answer(libc::MFD_CLOEXEC, number))), Some(number));
+        }
+        let asked =
+            |flags: libc::c_uint| if flags & libc::MFD_EXEC == 0 { refuse(0) } else { memfd_create(libc::MFD_CLOEXEC) };
+        assert!(executable_memfd(asked).is_ok(), "for one that can be executed");
     }
 
     #[test]
