@@ -1,7 +1,6 @@
 //! The workers' jobs: everything about an exec that needs a file to be read. A job writes what it learns to a
 //! [`Slate`] as it goes, so that whoever cannot wait for its end takes what is there.
 
-use std::num::NonZeroUsize;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,14 +8,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use crossbeam_channel::Sender;
-use lru::LruCache;
 
 use crate::container::runtimes::Runtimes;
 use crate::container::{ContainerKey, Metadata, Payer, cgroup, passwd};
 use crate::detect::judged::Judged;
 use crate::detect::sessions::SessionNumber;
 use crate::detect::triage::invocation;
-use crate::event::{Field, FileId, Look, Missing, Monotonic, MountNumber, Namespace, Pid, ProcessId};
+use crate::detect::user_names::UserNames;
+use crate::event::{Field, FileId, Look, Missing, MountNumber, Pid, ProcessId};
 use crate::fingerprint::content::{self, Limit};
 use crate::fingerprint::{
     Content, ContentSays, Database, Invocation, Recognition, SharedDatabase, argfile, loaded, memory,
@@ -223,14 +222,10 @@ pub struct Reads {
     database: SharedDatabase,
     judged: Arc<Judged>,
     outcomes: Sender<Outcome>,
-    names: Mutex<Names>,
+    names: UserNames,
     far: FarFiles,
 }
 
-/// User names by mount namespace and the host's uid, and when each was read.
-type Names = LruCache<(Namespace, u32), (Field<String>, Monotonic)>;
-
-const NAMES: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
 /// What an argument takes beyond its own bytes: its place in a list, and what the allocator needs.
 const ARGUMENT: usize = 48;
 /// A packed program of some megabytes is unpacked in this time.
@@ -238,7 +233,6 @@ const UNPACKING: u32 = 8;
 /// CPU time for one file: hashing 256 MiB takes less, but on the slowest of machines.
 const READ_TIME: Duration = Duration::from_secs(1);
 const UNPACKS: Duration = Duration::from_millis(10);
-const NAME_FRESH: Duration = Duration::from_secs(30);
 
 impl Reads {
     /// Reads processes from `proc` and containers from `runtimes`, and judges files by `database`; `judged` is what was
@@ -250,15 +244,7 @@ impl Reads {
         judged: Arc<Judged>,
         outcomes: Sender<Outcome>,
     ) -> Self {
-        Self {
-            proc,
-            runtimes,
-            database,
-            judged,
-            outcomes,
-            names: Mutex::new(LruCache::new(NAMES)),
-            far: FarFiles::default(),
-        }
+        Self { proc, runtimes, database, judged, outcomes, names: UserNames::default(), far: FarFiles::default() }
     }
 
     /// Does one job.
@@ -390,7 +376,7 @@ impl Reads {
             let expanded = expanded(&dir, root.as_ref().ok().map(AsFd::as_fd), &args);
             slate.memory().expanded = expanded;
         }
-        let user_name = dir.status().and_then(|s| self.user_name(look, &dir, root?, s.uid));
+        let user_name = dir.status().and_then(|s| self.names.name(look, &dir, root?.as_fd(), s.uid, clock::now()));
         slate.memory().user_name = user_name;
     }
 
@@ -421,24 +407,6 @@ impl Reads {
             None | Some(ContentSays::Unknown) => true,
             Some(_) => self.database.load().is_java(&call, self.judged.content(id).as_deref()),
         }
-    }
-
-    /// The name of a host's uid in the process' container, remembered for a while: a build asks for the same one again
-    /// and again.
-    fn user_name(&self, look: &Look, dir: &ProcessDir, root: OwnedFd, uid: u32) -> Field<String> {
-        let key = (look.mnt_ns?, uid);
-        let now = clock::now();
-        let names = || self.names.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((name, read)) = names().get(&key)
-            && now.since(*read) < NAME_FRESH
-        {
-            return name.clone();
-        }
-        let inside = dir.small_file(c"uid_map").ok().and_then(|map| passwd::map_uid(&map, uid)).unwrap_or(uid);
-        let passwd = passwd::read_passwd(root.as_fd())?;
-        let name = passwd::user_name(&passwd, inside).ok_or(Missing::Absent);
-        names().put(key, (name.clone(), now));
-        name
     }
 }
 

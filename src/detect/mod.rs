@@ -19,6 +19,7 @@ pub mod sessions;
 mod settle;
 pub mod telling;
 pub mod triage;
+mod user_names;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::num::NonZeroUsize;
