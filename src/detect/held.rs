@@ -97,6 +97,7 @@ impl Detection {
                     Unjudged::Seen { sighting, reading, attempted, nested },
                 ) => self.admit(*sighting, reading, attempted, nested),
                 (ContentSays::Toolchain, Unjudged::Unseen { attempt, standing }) => {
+                    self.merge.recognise(attempt.pid, id);
                     self.exec_unseen(attempt, standing);
                 }
                 (ContentSays::Unknown, exec) => self.drop_unjudged([exec]),

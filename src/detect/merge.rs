@@ -9,7 +9,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
-use crate::event::{Attempt, Inode, Monotonic, Pid};
+use crate::event::{Attempt, FileId, Inode, Monotonic, Pid};
 use crate::sensor::ledger::{Counted, Image, OLD};
 
 /// An attempt waits so long for its EXEC before it is told as not confirmed.
@@ -228,6 +228,12 @@ impl Merge {
         if let Some(lane) = self.lanes.get_mut(&pid) {
             lane.attempts.retain(|waiting| !waiting.told);
         }
+    }
+
+    /// The file of an attempt that waits on for a late EXEC was read, and is a toolchain's: it will not be read again.
+    pub fn recognise(&mut self, pid: Pid, file: FileId) {
+        let attempts = self.lanes.get_mut(&pid).into_iter().flat_map(|lane| &mut lane.attempts);
+        attempts.filter(|w| w.told && w.attempt.file == file).for_each(|w| w.attempt.unjudged = false);
     }
 
     /// When [`Merge::due`] has something to do for an attempt that waits.

@@ -6,6 +6,11 @@ use crate::common::docker::{Container, Plan, docker};
 use crate::common::watcher::{Setup, Watcher};
 use crate::common::{alert, image, run};
 
+/// The sums of sessions that end soon are those of others.
+fn brief(setup: &Setup) -> Setup {
+    setup.clone().set("session", "gap", "500ms")
+}
+
 /// Exec events with mount marks, as on RHEL 8's 4.18.
 fn by_mount() -> Setup {
     Setup::new().without("filesystem-marks,listed-mounts")
@@ -28,7 +33,7 @@ fn storm(container: &Container, count: u64, program: &str) {
 fn storms(setup: &Setup, rounds: u64) {
     let _turn = alone();
     let container = Container::idle(&[]);
-    let watcher = setup.start();
+    let watcher = brief(setup).start();
     for _ in 0..rounds {
         storm(&container, 5000, "/usr/bin/tool");
         storm(&container, 20_000, "/usr/bin/gcc");
@@ -45,7 +50,7 @@ fn short_lives(setup: &Setup, at_once: usize) {
     let _turn = alone();
     // Made before, as the image is made but once.
     image::tiny();
-    let watcher = setup.start();
+    let watcher = brief(setup).start();
     let mut containers = Vec::new();
     for _ in 0..5 {
         let one = tiny(&["/usr/bin/gcc"]);

@@ -290,6 +290,24 @@ fn what_was_lost_is_counted_by_the_execs_that_stay_alone() {
     assert!(!merge.is_lossy());
 }
 
+/// On a FUSE filesystem no verdict is remembered, and what is told keeps no file open to be read again.
+#[test]
+fn an_exec_that_comes_after_its_file_was_read_is_of_that_file() {
+    let mut merge = Merge::default();
+    for pid in [1, 2] {
+        assert!(merge.attempt(Attempt { unjudged: true, ..attempt(pid, 7, 0, 1) }).is_none());
+    }
+    assert_eq!(merge.due(Monotonic(20 * MS)).len(), 2);
+    merge.recognise(Pid(1), file(7));
+    merge.recognise(Pid(2), file(8));
+    let unjudged = |merged| match merged {
+        Some(Merged::Confirmed(attempt)) => attempt.unjudged,
+        other => unreachable!("{other:?}"),
+    };
+    assert!(!unjudged(merge.exec(exec(1, 30, Image::Unknown))));
+    assert!(unjudged(merge.exec(exec(2, 30, Image::Unknown))));
+}
+
 #[test]
 fn what_was_lost_lately_is_counted_when_it_is_old() {
     let mut merge = Merge::default();
