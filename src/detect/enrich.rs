@@ -22,7 +22,8 @@ use crate::fingerprint::{
 };
 use crate::host::ancestry::{Kin, climb};
 use crate::host::file::{file_id, file_status, mount_number};
-use crate::host::process::{Arguments, Proc, ProcessDir};
+use crate::host::process::memory::Arguments;
+use crate::host::process::{Proc, ProcessDir};
 use crate::host::rooted::Resolver;
 use crate::host::stat::Status;
 use crate::host::worker::Ticket;

@@ -1,6 +1,7 @@
 //! Detection: merges what the sensors say, asks the workers, judges, and keeps sessions. One thread, no I/O: it owns
 //! all of this state, and everything else reaches it through channels.
 
+mod due;
 pub mod enrich;
 pub mod exception;
 pub mod gathered;
@@ -29,7 +30,6 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender, select_biased};
 use lru::LruCache;
 
-use crate::alert::SessionState;
 use crate::config::Config;
 use crate::container::registry::Registry;
 use crate::container::{ContainerKey, Payer};
@@ -41,7 +41,7 @@ use crate::detect::limits::AlertLimits;
 use crate::detect::merge::Merge;
 use crate::detect::pending::{Pending, Standing};
 use crate::detect::policy::Rules;
-use crate::detect::sessions::{Effect, Sessions};
+use crate::detect::sessions::Sessions;
 use crate::detect::telling::Telling;
 use crate::detect::triage::Screen;
 use crate::event::{Fact, FileId, ImageId, Monotonic, Pid, SensorKind, StartTime};
@@ -53,7 +53,6 @@ use crate::sensor::Controls;
 use crate::sensor::counters::Counters;
 use crate::sensor::ledger::{Ledger, OLD};
 use crate::sensor::mounts::Mounts;
-use crate::sys::process::return_free_memory;
 
 /// An alert waits no longer for what must be read about its exec.
 const DEADLINE: Duration = Duration::from_millis(50);
@@ -401,103 +400,6 @@ impl Detection {
                     self.settle_if_complete(number);
                 }
             }
-        }
-    }
-
-    fn next_due(&self) -> Option<Monotonic> {
-        let pending = self.pending.values().map(|p| p.deadline).min();
-        let reading = self.reading.values().map(|read| read.hangs).min();
-        let orphan = self.orphans.front().map(|(due, _)| *due);
-        let trim = (self.settled >= MANY).then(|| self.last_settled.plus(QUIET));
-        let others = [
-            trim,
-            orphan,
-            self.merge.next_due(),
-            self.hearing.next_due(),
-            self.sessions.next_due(),
-            self.limits.next_due(),
-            self.telling.next_due(),
-        ];
-        [pending, reading].into_iter().chain(others).flatten().min()
-    }
-
-    fn due(&mut self, now: Monotonic) {
-        let merged = self.merge.due(now);
-        self.merged(merged);
-        self.give_up_doubted(now);
-        self.counters.add_unexamined(self.merge.take_unexamined(), now);
-        let late: Vec<u64> = self.pending.iter().filter(|(_, p)| p.deadline <= now).map(|(n, _)| *n).collect();
-        for number in late {
-            if let Some(pending) = self.pending.get_mut(&number) {
-                pending.unfinished = !pending.waiting.is_empty();
-                // Whoever has not answered by now is left behind.
-                for ticket in pending.waiting.drain(..) {
-                    self.jobs.remove(&ticket);
-                    self.reads.abandon(ticket);
-                }
-                pending.content = None;
-            }
-            self.settle(number);
-        }
-        while self.orphans.front().is_some_and(|(due, _)| *due <= now) {
-            if let Some((_, ticket)) = self.orphans.pop_front() {
-                self.reads.abandon(ticket);
-            }
-        }
-        let hung: Vec<FileId> = self.reading.iter().filter(|(_, read)| read.hangs <= now).map(|(id, _)| *id).collect();
-        for id in hung {
-            if let Some(read) = self.reading.remove(&id) {
-                self.contents.abandon(read.ticket);
-            }
-            self.give_up(id);
-        }
-        self.note_unexamined();
-        let effects = self.sessions.due(now);
-        self.carry_out(effects);
-        self.tell_suppressed(false);
-        if self.telling.is_due(now) {
-            self.tell_losses(now);
-        }
-        if self.settled >= MANY && now.since(self.last_settled) >= QUIET {
-            self.settled = 0;
-            return_free_memory();
-        }
-    }
-
-    fn tell_losses(&mut self, now: Monotonic) {
-        let attempts = self.merge.take_lost(now);
-        self.telling.losses(attempts, self.merge.is_lossy(), now, &self.registry);
-    }
-
-    fn carry_out(&mut self, effects: Vec<Effect>) {
-        for effect in effects {
-            match effect {
-                Effect::Emit(mut draft) => {
-                    if draft.session.state == SessionState::Closed {
-                        self.complete(&mut draft);
-                    } else if !self.limits.allow(&draft.lead.container, &draft.lead.outermost) {
-                        continue;
-                    }
-                    let content = draft.lead.file.and_then(|id| self.judged.content(id));
-                    let held_back = self.limits.take_untold();
-                    self.telling.session(*draft, content.as_deref(), &self.registry, held_back);
-                }
-                Effect::AskAlive(number, living) => self.ask_alive(number, living),
-            }
-        }
-    }
-
-    fn ask_alive(&mut self, number: sessions::SessionNumber, living: Vec<crate::event::ProcessId>) {
-        let nobody = Share::new(Payer::host(), false);
-        if self.reads.submit(nobody, Job::Alive(number, living.clone())).is_none() {
-            // Nobody can say: they are taken to live, and asked for again after the gap.
-            self.sessions.answer(number, &living, clock::now());
-        }
-    }
-
-    fn tell_suppressed(&mut self, all: bool) {
-        for (container, count) in self.limits.due(clock::now(), all) {
-            self.telling.suppressed(&container, count, &self.registry);
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::event::{Attempt, Exe, FileId, Look, Missing, Monotonic, MountNumber, 
 use crate::fingerprint::{Content, Invocation, Judgement, Request, plain_name};
 use crate::host::ancestry::Kin;
 use crate::host::clock::{self, Ticks};
-use crate::host::process::split_arguments;
+use crate::host::process::memory::split_arguments;
 use crate::host::worker::Ticket;
 
 /// What is known of an exec's success.

@@ -2,7 +2,7 @@
 
 use crate::event::Pid;
 use crate::host::ancestry::Kin;
-use crate::host::process::split_arguments;
+use crate::host::process::memory::split_arguments;
 
 /// Programs whose command line says more of a build than the compiler's.
 const BUILD_TOOLS: &[&str] = &[

@@ -1,9 +1,11 @@
 //! Reads one process from /proc, as bytes and through one descriptor on its directory, so that all of it is about
-//! the same process. What may hang (cmdline and whatever else lies in the process' memory) is for workers only.
+//! the same process. What may hang (cmdline and whatever else lies in the process' memory) is in [`memory`], and for workers
+//! only.
+
+pub mod memory;
 
 use std::ffi::CStr;
-use std::io::{self, BufRead, BufReader, Read};
-use std::ops::Range;
+use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
@@ -15,7 +17,6 @@ use nix::sys::stat::Mode;
 use crate::error::{Error, Result};
 use crate::event::{Field, FileId, Missing, Namespace, Pid, RootId, Stat};
 use crate::host::file::{file_id, file_status};
-use crate::host::maps;
 use crate::host::stat::{Status, parse_stat, parse_status};
 
 /// Larger than any stat, status, cgroup or uid_map that a sane system shows.
@@ -27,31 +28,11 @@ const PAGE: usize = 4096;
 const LINE: usize = 1024;
 /// Longer than any name below /proc that is asked for.
 pub(super) const NAME: usize = 24;
-/// Arguments are counted up to here; the kernel allows a quarter of the stack limit, 2 MiB by default.
-const ARGUMENTS_COUNTED: usize = 4 << 20;
-/// And kept up to here, and up to this number: a short one takes fifty times its length.
-const ARGUMENTS_KEPT: usize = 128 << 10;
-const NUMBER_KEPT: usize = 4096;
-/// Of a command line that is shown to people and judged by nobody: twice what is shown.
-const COMMAND_LINE: usize = 2 << 10;
-/// The kernel executes nothing with a longer variable (MAX_ARG_STRLEN in linux/binfmts.h).
-const VARIABLE: u64 = 128 << 10;
-/// Nor with a longer environment (bprm_stack_limits in fs/exec.c).
-const ENVIRONMENT: u64 = 6 << 20;
 
 /// A mounted procfs, or a tree that looks like one.
 #[derive(Debug)]
 pub struct Proc {
     pub(super) root: OwnedFd,
-}
-
-/// The arguments of a process.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Arguments {
-    /// argv, as far as it was kept: 4,096 of them, 128 KiB.
-    pub kept: Vec<Vec<u8>>,
-    /// How many there are.
-    pub count: usize,
 }
 
 /// One process' directory below a [`Proc`].
@@ -166,12 +147,6 @@ fn namespace_number(text: &[u8]) -> Field<Namespace> {
     let inside = text.split(|b| *b == b'[').nth(1).and_then(|t| t.strip_suffix(b"]"));
     let number = inside.and_then(|t| std::str::from_utf8(t).ok()).and_then(|t| t.parse().ok());
     number.map(Namespace).ok_or(Missing::Malformed)
-}
-
-/// Splits /proc/PID/cmdline: arguments end in NUL; a process that overwrote them may have left none.
-pub fn split_arguments(bytes: &[u8]) -> impl Iterator<Item = &[u8]> + Clone {
-    let bytes = bytes.strip_suffix(b"\0").unwrap_or(bytes);
-    bytes.split(|b| *b == 0)
 }
 
 impl ProcessDir {
@@ -289,220 +264,7 @@ impl ProcessDir {
     pub fn cwd(&self) -> Field<Vec<u8>> {
         self.link(c"cwd")
     }
-
-    /// The memory, open for reading, and the ranges of it that are the program's own. For workers: it may be served by
-    /// somebody who never answers.
-    ///
-    /// # Errors
-    /// `Gone`, `Denied`, or `TooLarge` for maps beyond 64 KiB.
-    pub fn memory(&self, exe: &[u8]) -> Field<(std::fs::File, Vec<Range<u64>>)> {
-        let ranges = maps::own_ranges(&self.small_file(c"maps")?, exe);
-        Ok((self.open_file(c"mem")?, ranges))
-    }
-
-    /// The arguments. They lie in the process' memory, which may be mapped from a file server that never answers:
-    /// for workers with a deadline only.
-    ///
-    /// # Errors
-    /// `Gone` also where there are none: a zombie, a kernel thread.
-    pub fn arguments(&self) -> Field<Arguments> {
-        let mut file = self.open_file(c"cmdline")?;
-        let mut kept = Vec::new();
-        let (mut total, mut ends, mut last) = (0, 0, 0);
-        let mut chunk = vec![0u8; 16 << 10];
-        while total < ARGUMENTS_COUNTED {
-            let got = match file.read(&mut chunk) {
-                Ok(0) => break,
-                Ok(n) => n,
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
-                Err(e) => return Err(Missing::from_os(&e)),
-            };
-            let part = chunk.get(..got).unwrap_or(&[]);
-            ends += part.iter().filter(|b| **b == 0).count();
-            last = part.last().copied().unwrap_or(last);
-            let room = ARGUMENTS_KEPT.saturating_sub(kept.len()).min(got);
-            kept.extend_from_slice(part.get(..room).unwrap_or(&[]));
-            total += got;
-        }
-        if total == 0 {
-            return Err(Missing::Gone);
-        }
-        let kept = split_arguments(&kept).take(NUMBER_KEPT).map(<[u8]>::to_vec).collect();
-        Ok(Arguments { kept, count: ends + usize::from(last != 0) })
-    }
-
-    /// The first 2 KiB of the arguments, as /proc/PID/cmdline has them. For workers, as all of them.
-    ///
-    /// # Errors
-    /// `Gone` also where there are none.
-    pub fn command_line(&self) -> Field<Vec<u8>> {
-        let mut line = Vec::new();
-        let file = self.open_file(c"cmdline")?;
-        file.take(COMMAND_LINE as u64).read_to_end(&mut line).map_err(|e| Missing::from_os(&e))?;
-        line.shrink_to_fit();
-        if line.is_empty() { Err(Missing::Gone) } else { Ok(line) }
-    }
-
-    /// What the environment that the process was executed with has of a variable; `name` ends with its `=`. It lies in the
-    /// process' memory, as the arguments do.
-    ///
-    /// # Errors
-    /// `Gone`, and what the operating system says; `None` is a variable that is not set.
-    pub fn variable(&self, name: &[u8]) -> Field<Option<Vec<u8>>> {
-        let mut environment = BufReader::new(self.open_file(c"environ")?.take(ENVIRONMENT));
-        let mut variable = Vec::new();
-        loop {
-            variable.clear();
-            let got = environment.by_ref().take(VARIABLE).read_until(0, &mut variable);
-            if got.map_err(|e| Missing::from_os(&e))? == 0 {
-                return Ok(None);
-            }
-            if let Some(value) = variable.strip_prefix(name) {
-                return Ok(Some(value.strip_suffix(&[0]).unwrap_or(value).to_vec()));
-            }
-        }
-    }
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-    use crate::event::{Monotonic, ProcessId};
-
-    fn own() -> Pid {
-        Pid(std::process::id().cast_signed())
-    }
-
-    #[test]
-    fn pids_are_given_to_processes_and_threads() {
-        let proc = Proc::open(Path::new("/proc")).unwrap();
-        let thread = || (Pid(nix::unistd::gettid().as_raw()), proc.newest_pid().unwrap());
-        let (thread, newest) = std::thread::scope(|scope| scope.spawn(thread).join().unwrap());
-        assert!(newest.0 > 0);
-        assert!(proc.is_listed(own()) && !proc.is_listed(thread));
-        assert!(proc.pids().unwrap().contains(&own()));
-    }
-
-    #[test]
-    fn decimal_is_like_display() {
-        for n in [0, 1, 9, 10, 4021, 4_194_304, i32::MAX] {
-            assert_eq!(decimal(n, &mut [0; 12]), n.to_string().as_bytes());
-        }
-    }
-
-    #[test]
-    fn look_at_ourselves_knows_everything() {
-        let proc = Proc::open(Path::new("/proc")).unwrap();
-        let look = proc.look(own(), Monotonic(1));
-        let exe = look.exe.unwrap();
-        assert_eq!(exe.path, std::env::current_exe().unwrap().into_os_string().into_vec());
-        assert_eq!(exe.id.unwrap().size, std::fs::metadata("/proc/self/exe").unwrap().len());
-        assert!(!exe.deleted);
-        let oracle = procfs::process::Process::myself().unwrap();
-        let namespaces = oracle.namespaces().unwrap().0;
-        let number = |name: &str| namespaces.iter().find(|(k, _)| *k == name).unwrap().1.identifier;
-        assert_eq!(look.mnt_ns.unwrap().0, number("mnt"));
-        assert_eq!(look.pid_ns.unwrap().0, number("pid"));
-        assert!(look.root.is_ok() && look.cgroup.is_ok());
-        let start = look.stat.unwrap().start;
-        assert!(proc.lives(ProcessId { pid: own(), start }));
-        assert!(!proc.lives(ProcessId { pid: own(), start: crate::event::StartTime(start.0 + 1) }));
-        assert!(proc.pids().unwrap().contains(&own()));
-    }
-
-    #[test]
-    fn a_glance_sees_what_a_look_sees() {
-        let proc = Proc::open(Path::new("/proc")).unwrap();
-        let (status, stat) = (proc.glance_at_file(own()).unwrap(), proc.glance_at_stat(own()).unwrap());
-        let look = proc.look(own(), Monotonic(1));
-        assert_eq!(Some(file_id(status)), look.file());
-        assert_eq!(stat.start, look.stat.as_ref().unwrap().start);
-        assert_eq!(stat.start_stack, look.stat.unwrap().start_stack);
-        assert_eq!(proc.mount_namespace(own()), look.mnt_ns);
-        let nobody = Pid(i32::MAX);
-        assert_eq!(proc.glance_at_file(nobody).err(), Some(Missing::Gone));
-        assert_eq!(proc.glance_at_stat(nobody).err(), Some(Missing::Gone));
-    }
-
-    #[test]
-    fn a_dead_process_is_gone_at_every_stage() {
-        let proc = Proc::open(Path::new("/proc")).unwrap();
-        let mut child = std::process::Command::new("/bin/cat").stdin(std::process::Stdio::piped()).spawn().unwrap();
-        let pid = Pid(child.id().cast_signed());
-        let dir = proc.process(pid).unwrap();
-        let mut look = proc.begin_look(pid, Monotonic(1));
-        assert!(look.exe.is_ok());
-        child.kill().unwrap();
-        child.wait().unwrap();
-        proc.complete_look(&mut look);
-        assert_eq!(look.stat, Err(Missing::Gone));
-        assert_eq!(look.root, Err(Missing::Gone));
-        assert_eq!(look.exe.unwrap().id, Err(Missing::Gone));
-        assert_eq!(dir.exe_link(), Err(Missing::Gone));
-        assert_eq!(dir.arguments(), Err(Missing::Gone));
-        assert_eq!(dir.command_line(), Err(Missing::Gone));
-        assert_eq!(dir.status(), Err(Missing::Gone));
-        assert_eq!(dir.cwd(), Err(Missing::Gone));
-        assert!(dir.root_dir().is_err() && proc.process(pid).is_err());
-        assert_eq!(proc.look(pid, Monotonic(1)).stat, Err(Missing::Gone));
-    }
-
-    #[test]
-    fn arguments_are_bytes_counted_beyond_what_is_kept() {
-        let tree = tempfile::tempdir().unwrap();
-        let dir = tree.path().join("7");
-        std::fs::create_dir(&dir).unwrap();
-        let proc = Proc::open(tree.path()).unwrap();
-        let read = |bytes: &[u8]| {
-            std::fs::write(dir.join("cmdline"), bytes).unwrap();
-            proc.process(Pid(7)).unwrap().arguments()
-        };
-        assert_eq!(read(b"").err(), Some(Missing::Gone));
-        assert_eq!(read(b"gcc\0\xff\n\x1b[2J\0").unwrap().kept, [&b"gcc"[..], b"\xff\n\x1b[2J"]);
-        assert_eq!(read(b"title without end").unwrap().count, 1);
-        let many = read(&b"aaaaaaa\0".repeat(262_144)).unwrap();
-        assert_eq!((many.count, many.kept.len()), (262_144, NUMBER_KEPT));
-        let long = read(&[b"a".repeat(100), b"\0".to_vec()].concat().repeat(2000)).unwrap();
-        assert_eq!((long.count, long.kept.len()), (2000, ARGUMENTS_KEPT.div_ceil(101)));
-    }
-
-    #[test]
-    fn a_command_line_is_what_people_are_shown() {
-        let tree = tempfile::tempdir().unwrap();
-        let dir = tree.path().join("7");
-        std::fs::create_dir(&dir).unwrap();
-        let proc = Proc::open(tree.path()).unwrap();
-        let read = |bytes: &[u8]| {
-            std::fs::write(dir.join("cmdline"), bytes).unwrap();
-            proc.process(Pid(7)).unwrap().command_line()
-        };
-        assert_eq!(read(b"").err(), Some(Missing::Gone));
-        assert_eq!(read(b"make\0-j8\0").unwrap(), b"make\0-j8\0");
-        let long = read(&b"a\0".repeat(65_000)).unwrap();
-        assert_eq!((long.len(), long.capacity()), (COMMAND_LINE, COMMAND_LINE));
-        assert_eq!(split_arguments(&long).count(), COMMAND_LINE / 2);
-    }
-
-    #[test]
-    fn a_variable_is_the_first_of_its_name() {
-        let tree = tempfile::tempdir().unwrap();
-        let dir = tree.path().join("7");
-        std::fs::create_dir(&dir).unwrap();
-        let proc = Proc::open(tree.path()).unwrap();
-        let read = |bytes: &[u8]| {
-            std::fs::write(dir.join("environ"), bytes).unwrap();
-            proc.process(Pid(7)).unwrap().variable(b"B=").unwrap()
-        };
-        assert_eq!(read(b""), None);
-        assert_eq!(read(b"A=B=1\0BB=2\0"), None);
-        assert_eq!(read(b"A=1\0B=\xff 2\0B=3\0").unwrap(), b"\xff 2");
-        assert_eq!(read(b"B=without end").unwrap(), b"without end");
-        let long = [b"A=".to_vec(), vec![b'B'; 1 << 20], b"\0B=1\0".to_vec()].concat();
-        assert_eq!(read(&long).unwrap(), b"1");
-        assert_eq!(read(&[b"B=".to_vec(), vec![b'B'; 1 << 20]].concat()).unwrap().len() as u64, VARIABLE - 2);
-        assert_eq!(read(&vec![b'B'; 8 << 20]), None);
-        std::fs::remove_file(dir.join("environ")).unwrap();
-        assert_eq!(proc.process(Pid(7)).unwrap().variable(b"B="), Err(Missing::Gone));
-    }
-}
+mod tests;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::Mounted;
 use super::book::{Book, Key};
 use super::mountinfo::Mount;
-use super::space::Tools;
+use super::tools::Tools;
 use crate::event::{Look, MountNumber, MountedId};
 use crate::host::clock;
 use crate::host::file::mount_number;

@@ -14,6 +14,7 @@ pub mod space;
 pub mod spaces;
 pub mod spending;
 pub mod status;
+pub mod tools;
 pub mod view;
 pub mod watch;
 

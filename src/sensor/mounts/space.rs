@@ -7,24 +7,22 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::sys::epoll::Epoll;
 
 use super::book::Book;
 use super::far_mounts::FarMounts;
-use super::host::HostTable;
 use super::layers::Layers;
 use super::marking::{self, Marked, Owner, Place, is_covered_as_a_whole, is_covered_by_another, mark};
 use super::mountinfo::Mount;
 use super::spending::Spending;
 use super::status::{ContainerCoverage, Uncovered};
+use super::tools::{HostSide, Tools};
 use super::view::{View, Viewer};
 use super::{Mounts, reach};
 use crate::event::{Field, Look, Missing, Monotonic, MountedId, Namespace, Pid, RootId};
 use crate::host::clock;
 use crate::host::process::{Proc, ProcessDir};
 use crate::sensor::FileTriage;
-use crate::sensor::fanotify::group::Group;
-use crate::sensor::far::marks::{Marks, Outcome, Request};
+use crate::sensor::far::marks::{Outcome, Request};
 
 /// Mounts of one namespace that are marked.
 const MARKS: usize = 512;
@@ -74,29 +72,6 @@ pub struct Space {
     /// The cgroup that it was found with, and the outermost container's name: for whom it counts.
     family: Vec<u8>,
     outermost: Vec<u8>,
-}
-
-/// What tells the host's own processes.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct HostSide {
-    /// The host's root directory.
-    pub root: Option<RootId>,
-    /// The host's user namespace.
-    pub users: Option<Namespace>,
-}
-
-/// What marking needs.
-pub struct Tools<'a> {
-    /// Where descriptors are polled.
-    pub epoll: &'a Epoll,
-    /// The table.
-    pub book: &'a mut Book,
-    /// The marks.
-    pub group: &'a Group,
-    /// What is mounted on the host too.
-    pub host: &'a HostTable,
-    /// What marks far mounts.
-    pub far: &'a mut Marks,
 }
 
 impl Space {
