@@ -403,3 +403,33 @@ pub enum Fact {
         degraded: Option<String>,
     },
 }
+
+#[cfg(test)]
+pub(crate) mod samples {
+    use super::*;
+
+    const MS: u64 = 1_000_000;
+
+    /// A file of an overlay.
+    pub(crate) fn file(ino: u64) -> FileId {
+        FileId { dev: 39, ino, size: 1, mtime_ns: 0, ctime_ns: 0 }
+    }
+
+    /// An attempt of `pid` on file `ino`, read at `read` ms after a moment without events at `after` ms.
+    pub(crate) fn attempt(pid: i32, ino: u64, after: u64, read: u64) -> Attempt {
+        Attempt {
+            pid: Pid(pid),
+            after: Monotonic(after * MS),
+            at: Monotonic(read * MS),
+            file: file(ino),
+            path: format!("/usr/bin/prog-{ino}").into_bytes().into(),
+            open: None,
+            unjudged: false,
+            by_open: false,
+            on_host: false,
+            mount: None,
+            mounted: None,
+            look: None,
+        }
+    }
+}

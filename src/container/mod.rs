@@ -83,6 +83,12 @@ impl ContainerKey {
     pub fn is_sandbox(&self) -> bool {
         self.runtime == Runtime::Sandbox
     }
+
+    /// Whether another name of the same goes before this one, which was given before a runtime had put the process into its
+    /// cgroup.
+    pub fn gives_way_to(&self, other: &Self) -> bool {
+        self.is_sandbox() && !other.is_sandbox()
+    }
 }
 
 impl fmt::Display for ContainerKey {

@@ -6,18 +6,17 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use super::cgroup::shape::is_digest;
 use super::{ContainerKey, Runtime};
 use crate::host::bounded;
+use crate::host::file::SETTLED;
 
 /// Containers of one data root that are remembered.
 const CONTAINERS: usize = 65_536;
 /// A layer's id.
 const ID_LIMIT: usize = 256;
-/// Two clock ticks at the slowest clock: a later change of a directory within one of them does not show.
-const SETTLED: Duration = Duration::from_millis(20);
 
 /// Names the containers of mounts.
 #[derive(Debug, Default)]
@@ -118,6 +117,8 @@ fn named_by_path(point: &[u8]) -> Option<ContainerKey> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use std::time::Duration;
+
     use super::*;
 
     const ID: &str = "4f0e1d2c3b4a59687766554433221100ffeeddccbbaa99887766554433221100";

@@ -14,6 +14,7 @@ use lru::LruCache;
 use super::cgroup::{self, Membership};
 use super::{Attribution, ContainerKey, Home, Metadata, Runtime};
 use crate::event::{Field, Look, Missing, Monotonic, Namespace, RootId};
+use crate::host::counts::Counts;
 
 /// Containers remembered; the one that was not met for longest goes.
 const CONTAINERS: usize = 4096;
@@ -96,7 +97,7 @@ pub struct Registry {
     /// Pid namespaces; containers may share one, then it names nobody.
     by_pid: HashMap<Namespace, Vec<ContainerKey>>,
     /// How many containers each [`Quota`] has.
-    used: HashMap<Quota, usize>,
+    used: Counts<Quota>,
 }
 
 /// Who pays for a container's place.
@@ -132,7 +133,7 @@ impl Registry {
             containers: LruCache::new(NonZeroUsize::new(CONTAINERS).unwrap_or(NonZeroUsize::MIN)),
             by_mnt: HashMap::new(),
             by_pid: HashMap::new(),
-            used: HashMap::new(),
+            used: Counts::default(),
         }
     }
 
@@ -288,8 +289,7 @@ impl Registry {
 
     fn make_room(&mut self, key: &ContainerKey, outer: Option<&ContainerKey>) {
         let quota = quota(key, outer);
-        let used = self.used.get(&quota).copied().unwrap_or(0);
-        if quota != Quota::Host && used >= NESTED {
+        if quota != Quota::Host && self.used.of(&quota) >= NESTED {
             let oldest =
                 self.containers.iter().rev().find(|(_, entry)| entry.quota == quota).map(|(key, _)| key.clone());
             if let Some((key, entry)) = oldest.and_then(|key| self.containers.pop_entry(&key)) {
@@ -300,7 +300,7 @@ impl Registry {
         {
             self.forget(&key, &entry);
         }
-        *self.used.entry(quota).or_insert(0) += 1;
+        self.used.add(quota);
     }
 
     fn forget(&mut self, key: &ContainerKey, entry: &Entry) {
@@ -310,12 +310,7 @@ impl Registry {
         for ns in &entry.pid {
             self.drop_pid(*ns, key);
         }
-        if let Some(used) = self.used.get_mut(&entry.quota) {
-            *used = used.saturating_sub(1);
-            if *used == 0 {
-                self.used.remove(&entry.quota);
-            }
-        }
+        self.used.remove(&entry.quota);
     }
 
     fn drop_mnt(&mut self, ns: Namespace, key: &ContainerKey) {

@@ -103,7 +103,7 @@ impl Hearing {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::detect::merge::tests::attempt;
+    use crate::event::samples::attempt;
 
     fn at(ms: u64) -> Monotonic {
         Monotonic(1_000_000_000 + ms * 1_000_000)

@@ -10,6 +10,7 @@ use crate::detect::triage::Reading;
 use crate::event::{Attempt, FileId, Sighting};
 use crate::fingerprint::ContentSays;
 use crate::host::clock;
+use crate::host::counts::Counts;
 
 /// Execs held at once; a worker reads a file in a few milliseconds.
 const HELD: usize = 1024;
@@ -32,23 +33,22 @@ pub(super) enum Unjudged {
 pub(super) struct Held {
     by_file: HashMap<FileId, Vec<(Payer, Unjudged)>>,
     /// How many of each container that has any.
-    counts: HashMap<ContainerKey, usize>,
+    counts: Counts<ContainerKey>,
     /// How many within each outermost one, its own among them.
-    within: HashMap<ContainerKey, usize>,
+    within: Counts<ContainerKey>,
     count: usize,
 }
 
 impl Held {
     /// Holds an exec; gives it back where there is no room.
     fn put(&mut self, id: FileId, payer: Payer, exec: Unjudged) -> Option<Unjudged> {
-        let of = |counts: &HashMap<ContainerKey, usize>, key| counts.get(key).copied().unwrap_or_default();
-        let (of_one, within) = (of(&self.counts, &payer.container), of(&self.within, &payer.outermost));
+        let (of_one, within) = (self.counts.of(&payer.container), self.within.of(&payer.outermost));
         if self.count >= HELD || of_one >= HELD_OF_ONE || within >= HELD_WITHIN {
             return Some(exec);
         }
         self.count += 1;
-        self.counts.insert(payer.container.clone(), of_one + 1);
-        self.within.insert(payer.outermost.clone(), within + 1);
+        self.counts.add(payer.container.clone());
+        self.within.add(payer.outermost.clone());
         self.by_file.entry(id).or_default().push((payer, exec));
         None
     }
@@ -57,20 +57,11 @@ impl Held {
         let held = self.by_file.remove(&id).unwrap_or_default();
         self.count -= held.len();
         let let_go = |(payer, exec): (Payer, _)| {
-            count_down(&mut self.counts, &payer.container);
-            count_down(&mut self.within, &payer.outermost);
+            self.counts.remove(&payer.container);
+            self.within.remove(&payer.outermost);
             exec
         };
         held.into_iter().map(let_go).collect()
-    }
-}
-
-fn count_down(counts: &mut HashMap<ContainerKey, usize>, key: &ContainerKey) {
-    if let Some(count) = counts.get_mut(key) {
-        *count -= 1;
-        if *count == 0 {
-            counts.remove(key);
-        }
     }
 }
 
@@ -128,26 +119,11 @@ impl Detection {
 mod tests {
     use super::*;
     use crate::container::Runtime;
-    use crate::event::{Monotonic, Pid};
+    use crate::event::samples::attempt;
 
     fn exec(ino: u64) -> (FileId, Unjudged) {
-        let file = FileId { dev: 1, ino, size: 3, mtime_ns: 0, ctime_ns: 0 };
-        let (pid, at) = (Pid(1), Monotonic::default());
-        let attempt = Attempt {
-            pid,
-            after: at,
-            at,
-            file,
-            path: b"/x"[..].into(),
-            open: None,
-            unjudged: true,
-            by_open: false,
-            on_host: false,
-            mount: None,
-            mounted: None,
-            look: None,
-        };
-        (file, Unjudged::Unseen { attempt, standing: Standing::Confirmed })
+        let attempt = Attempt { unjudged: true, ..attempt(1, ino, 0, 0) };
+        (attempt.file, Unjudged::Unseen { attempt, standing: Standing::Confirmed })
     }
 
     #[test]

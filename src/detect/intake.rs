@@ -167,11 +167,9 @@ impl Detection {
             return self.leave(reading);
         }
         let nested = (inner, outer);
-        // What the mount says goes before what the process says; of the same container, that knows more, and so it does
-        // where a process of the mount's was asked before its runtime had put it into its cgroup.
+        // What the mount says goes before what the process says, unless it gives way; of the same container, that knows more.
         let by_mount = attempt.as_ref().and_then(|a| self.screen.owner(a.mounted?));
-        let knows_more =
-            |inner: &ContainerKey| inner.id != nested.0.id && (!inner.is_sandbox() || nested.0.is_sandbox());
+        let knows_more = |inner: &ContainerKey| inner.id != nested.0.id && !inner.gives_way_to(&nested.0);
         let nested = by_mount.filter(|(inner, _)| knows_more(inner)).unwrap_or(nested);
         let attempted = attempt.is_some();
         if candidate == Candidate::No {

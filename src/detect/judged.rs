@@ -5,7 +5,6 @@
 use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use lru::LruCache;
 
@@ -13,6 +12,7 @@ use crate::container::{ContainerKey, Payer};
 use crate::detect::enrich::Finding;
 use crate::event::FileId;
 use crate::fingerprint::{Content, ContentSays};
+use crate::host::file::is_settled;
 
 const FILES: NonZeroUsize = NonZeroUsize::new(8192).unwrap();
 /// Of one share; an image with all its compilers and tools has some hundreds of programs.
@@ -21,8 +21,6 @@ const FILES_OF_ONE: usize = 1024;
 const FILES_WITHIN: usize = FILES.get() / 2;
 /// Files of image layers that are being read.
 const LAYERS: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
-/// Two clock ticks at the slowest clock: a later change within one of them does not show in ctime.
-const SETTLED: Duration = Duration::from_millis(20);
 
 /// Files by their identity.
 #[derive(Debug)]
@@ -176,15 +174,11 @@ impl Judged {
     }
 }
 
-/// Whether any change to a file after `now` shows in its ctime.
-pub fn is_settled(id: FileId, now: SystemTime) -> bool {
-    let now = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
-    i128::try_from(now).is_ok_and(|now| now - id.ctime_ns > SETTLED.as_nanos().cast_signed())
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+    use std::time::{SystemTime, UNIX_EPOCH};
+
     use super::*;
     use crate::container::Runtime;
     use crate::fingerprint::Database;

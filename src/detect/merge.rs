@@ -346,4 +346,4 @@ fn is_of(attempt: &Attempt, look: &Looked) -> bool {
 }
 
 #[cfg(test)]
-pub(super) mod tests;
+mod tests;

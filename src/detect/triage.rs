@@ -135,7 +135,7 @@ impl Screen {
     /// process whose runtime had not yet put it into its cgroup.
     pub fn learn(&self, id: MountedId, nested: Nested) {
         let known = self.owner(id);
-        if known.is_none_or(|(inner, _)| inner.is_sandbox() && !nested.0.is_sandbox()) {
+        if known.is_none_or(|(inner, _)| inner.gives_way_to(&nested.0)) {
             self.owned.write().unwrap_or_else(PoisonError::into_inner).insert(id, nested);
         }
     }

@@ -5,6 +5,7 @@ use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::event::{FileId, MountNumber};
 use crate::sys::file::{self, FileStatus};
@@ -31,6 +32,15 @@ pub fn file_status(dir: BorrowedFd<'_>, path: &CStr) -> io::Result<FileStatus> {
         }
     }
     file::status(dir, path)
+}
+
+/// Two clock ticks at the slowest clock: a later change within one of them does not show in the times of a file.
+pub const SETTLED: Duration = Duration::from_millis(20);
+
+/// Whether any change to a file after `now` shows in its ctime.
+pub fn is_settled(id: FileId, now: SystemTime) -> bool {
+    let now = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
+    i128::try_from(now).is_ok_and(|now| now - id.ctime_ns > SETTLED.as_nanos().cast_signed())
 }
 
 /// The part of a file's state that tells one content from another.

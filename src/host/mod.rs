@@ -4,6 +4,7 @@ pub mod ancestry;
 pub mod bounded;
 pub mod calls;
 pub mod clock;
+pub mod counts;
 pub mod file;
 pub mod identity;
 pub mod kernel;

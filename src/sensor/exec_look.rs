@@ -294,10 +294,10 @@ mod tests {
 
     use super::*;
     use crate::sensor::mounts::Mounted;
-    use crate::sensor::tests::Everything;
+    use crate::sensor::tests::everything;
 
     fn looker() -> ExecLook {
-        ExecLook::new(Arc::new(Proc::open(Path::new("/proc")).unwrap()), Arc::new(Everything), Arc::default())
+        ExecLook::new(Arc::new(Proc::open(Path::new("/proc")).unwrap()), everything(), Arc::default())
     }
 
     /// A process that waits for its end.

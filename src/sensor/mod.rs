@@ -264,16 +264,21 @@ pub(crate) mod tests {
         assert_eq!([orders.pulse(), orders.pulse()], [Moves::Ended; 2]);
     }
 
-    /// Wants all.
-    pub(crate) struct Everything;
+    /// Wants all but what it takes for the host's.
+    pub(crate) struct AllBut<F>(pub(crate) F);
 
-    impl Triage for Everything {
+    /// Wants all.
+    pub(crate) fn everything() -> Arc<dyn Triage> {
+        Arc::new(AllBut(|_: &Look| false))
+    }
+
+    impl<F: Fn(&Look) -> bool + Send + Sync> Triage for AllBut<F> {
         fn is_contained(&self, _: &Look) -> bool {
             false
         }
 
-        fn is_host(&self, _: &Look) -> bool {
-            false
+        fn is_host(&self, look: &Look) -> bool {
+            (self.0)(look)
         }
 
         fn count(&self, _: &Look, _: u64) {}

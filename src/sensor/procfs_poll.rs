@@ -233,8 +233,7 @@ mod tests {
     use crossbeam_channel::Receiver;
 
     use super::*;
-    use crate::event::{BegunReads, FileId, MountedId};
-    use crate::sensor::tests::Everything;
+    use crate::sensor::tests::{AllBut, everything};
     use crate::sensor::{channel, controls};
 
     fn put(root: &Path, pid: i32, start: u64, stack: u64) {
@@ -250,7 +249,7 @@ mod tests {
         let (outlet, facts) = channel();
         let (_, inlet) = controls().unwrap();
         let proc = Arc::new(Proc::open(tree).unwrap());
-        (Walker::new(proc, Arc::new(Everything), outlet, inlet), facts)
+        (Walker::new(proc, everything(), outlet, inlet), facts)
     }
 
     #[test]
@@ -299,56 +298,25 @@ mod tests {
         assert!(matches!(swept, Fact::Swept { after: Some(SensorKind::Connector), seen: Err(_) }), "{swept:?}");
     }
 
-    /// Takes all for the host's, and knows whether a file was asked for by then.
-    #[derive(Default)]
-    struct Host {
-        asked: AtomicBool,
-    }
-
-    impl Triage for Host {
-        fn is_host(&self, look: &Look) -> bool {
-            assert!(look.stat.is_ok() && look.exe.is_ok());
-            self.asked.fetch_or(look.file().is_some(), Ordering::Relaxed);
-            true
-        }
-
-        fn is_contained(&self, _: &Look) -> bool {
-            false
-        }
-
-        fn count(&self, _: &Look, _: u64) {}
-
-        fn count_on(&self, _: MountedId, _: Monotonic) {}
-
-        fn innocent_name(&self, _: FileId) -> Option<Vec<u8>> {
-            None
-        }
-
-        fn is_innocent(&self, _: &Look) -> bool {
-            false
-        }
-
-        fn is_entering(&self, _: &Look) -> bool {
-            false
-        }
-
-        fn begin(&self, _: &Look) -> BegunReads {
-            BegunReads(0)
-        }
-    }
-
     #[test]
     fn the_hosts_programs_are_not_asked_for() {
         let tree = tempfile::tempdir().unwrap();
         put(tree.path(), 10, 5, 100);
         std::os::unix::fs::symlink(tree.path(), tree.path().join("10/exe")).unwrap();
-        let (host, (outlet, facts)) = (Arc::new(Host::default()), channel());
+        let asked = Arc::new(AtomicBool::new(false));
+        let is_asked = Arc::clone(&asked);
+        let host = AllBut(move |look: &Look| {
+            assert!(look.stat.is_ok() && look.exe.is_ok());
+            is_asked.fetch_or(look.file().is_some(), Ordering::Relaxed);
+            true
+        });
+        let (outlet, facts) = channel();
         let (_, inlet) = controls().unwrap();
         let proc = Arc::new(Proc::open(tree.path()).unwrap());
-        let mut walker = Walker::new(Arc::clone(&proc), Arc::clone(&host) as Arc<dyn Triage>, outlet, inlet);
+        let mut walker = Walker::new(Arc::clone(&proc), Arc::new(host), outlet, inlet);
         walker.sweep(None);
         assert!(matches!(&facts.try_iter().collect::<Vec<_>>()[..], [Fact::Swept { seen: Ok(1), .. }]));
-        assert!(!host.asked.load(Ordering::Relaxed));
+        assert!(!asked.load(Ordering::Relaxed));
         let dir = proc.process(Pid(10)).unwrap();
         assert_eq!(walker.file_of(Pid(10), &dir, false), None, "the kernel would ask its server");
         assert!(walker.file_of(Pid(10), &dir, true).is_some());

@@ -147,11 +147,11 @@ fn nothing_is_kept_alive() {
     let watcher = Watcher::start();
     let container = Container::idle(&[]);
     storm(&container, 100, "/usr/bin/gcc");
-    let merged = run(docker().args(["inspect", "-f", "{{.GraphDriver.Data.MergedDir}}", &container.id]));
+    let merged = container.merged();
     let id = container.id.clone();
     run(docker().args(["stop", "-t", "0", &id]));
     run(docker().args(["rm", &id]));
-    assert!(!std::path::Path::new(&merged).exists(), "{merged}");
+    assert!(!merged.exists(), "{merged:?}");
     watcher.await_counted(&id, 100);
     watcher.stop();
 }

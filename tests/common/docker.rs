@@ -53,6 +53,11 @@ pub(crate) struct Container {
 }
 
 impl Container {
+    /// Where its overlay is mounted on the host.
+    pub(crate) fn merged(&self) -> PathBuf {
+        run(docker().args(["inspect", "-f", "{{.GraphDriver.Data.MergedDir}}", &self.id])).into()
+    }
+
     /// A container with the gcc toolchain in its image that does nothing until asked.
     pub(crate) fn start() -> Self {
         Self::with(&[])

@@ -37,6 +37,12 @@ pub(crate) fn run(command: &mut Command) -> String {
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }
 
+/// What the kernel shows of a process' descriptors, the marks of its fanotify groups among it; `process` is /proc/PID.
+pub(crate) fn marks(process: &std::path::Path) -> String {
+    let entries = std::fs::read_dir(process.join("fdinfo")).unwrap().flatten();
+    entries.filter_map(|entry| std::fs::read_to_string(entry.path()).ok()).collect()
+}
+
 /// Both streams of a finished command.
 pub(crate) fn said(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))

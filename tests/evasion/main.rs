@@ -81,11 +81,8 @@ impl Stage {
         let inode = fs::metadata(format!("/proc/{pid}/root{path}")).unwrap().ino();
         let mark = format!("fanotify ino:{inode:x} ");
         let is_ignored = || {
-            let entries = fs::read_dir(format!("/proc/{}/fdinfo", self.watcher.pid())).unwrap().flatten();
-            let texts = entries.filter_map(|entry| fs::read_to_string(entry.path()).ok());
-            let lines: Vec<String> =
-                texts.flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>()).collect();
-            lines.iter().any(|line| line.starts_with(&mark) && line.contains("ignored_mask:1000"))
+            let marks = common::marks(Path::new(&format!("/proc/{}", self.watcher.pid())));
+            marks.lines().any(|line| line.starts_with(&mark) && line.contains("ignored_mask:1000"))
         };
         common::eventually("its execs are ignored", || {
             self.use_for_a_while(path);

@@ -204,10 +204,8 @@ fn a_second_mount_of_an_overlay_that_goes() {
         common::eventually("a later container is marked", || marked(&other.id).then_some(()));
     };
     common::eventually("its overlay is marked", || marked(&container.id).then_some(()));
-    let format = "{{.GraphDriver.Data.MergedDir}}";
-    let merged = common::run(docker().args(["inspect", "-f", format, &container.id]));
     let second = tempfile::Builder::new().prefix("ccwatch-test-").tempdir().unwrap();
-    common::run(Command::new("mount").args(["--bind", &merged]).arg(second.path()));
+    common::run(Command::new("mount").arg("--bind").arg(container.merged()).arg(second.path()));
     await_reading();
     common::run(Command::new("umount").arg(second.path()));
     await_reading();
@@ -220,9 +218,7 @@ fn a_second_mount_of_an_overlay_that_goes() {
 #[test]
 fn a_mount_namespace_of_its_own() {
     let container = container(&[]);
-    let format = "{{.GraphDriver.Data.MergedDir}}";
-    let merged = common::run(docker().args(["inspect", "-f", format, &container.id]));
-    let device = fs::metadata(merged.trim()).unwrap().dev();
+    let device = fs::metadata(container.merged()).unwrap().dev();
     let setup = Setup::new();
     let mut command = Command::new("unshare");
     command.args(["--pid", "--fork", "--mount-proc", "--kill-child", "sh", "-c"]);
@@ -239,8 +235,7 @@ fn a_mount_namespace_of_its_own() {
     };
     let watchers: Vec<_> = pids.filter(is_it).collect();
     assert_eq!(watchers.len(), 1, "{watchers:?}");
-    let marks = fs::read_dir(watchers[0].join("fdinfo")).unwrap().flatten();
-    let marks: String = marks.filter_map(|entry| fs::read_to_string(entry.path()).ok()).collect();
+    let marks = common::marks(&watchers[0]);
     assert!(marks.contains(&format!("fanotify sdev:{device:x} ")), "{device:x} is not among {marks}");
 }
 

@@ -117,16 +117,30 @@ mod tests {
     use crate::event::Pid;
     use crate::host::process::Proc;
 
+    /// A /proc with one process.
+    struct Tree(tempfile::TempDir);
+
+    impl Tree {
+        fn new() -> Self {
+            let tree = tempfile::tempdir().unwrap();
+            std::fs::create_dir(tree.path().join("7")).unwrap();
+            Self(tree)
+        }
+
+        fn process(&self) -> ProcessDir {
+            Proc::open(self.0.path()).unwrap().process(Pid(7)).unwrap()
+        }
+
+        fn with(&self, file: &str, bytes: &[u8]) -> ProcessDir {
+            std::fs::write(self.0.path().join("7").join(file), bytes).unwrap();
+            self.process()
+        }
+    }
+
     #[test]
     fn arguments_are_bytes_counted_beyond_what_is_kept() {
-        let tree = tempfile::tempdir().unwrap();
-        let dir = tree.path().join("7");
-        std::fs::create_dir(&dir).unwrap();
-        let proc = Proc::open(tree.path()).unwrap();
-        let read = |bytes: &[u8]| {
-            std::fs::write(dir.join("cmdline"), bytes).unwrap();
-            proc.process(Pid(7)).unwrap().arguments()
-        };
+        let tree = Tree::new();
+        let read = |bytes: &[u8]| tree.with("cmdline", bytes).arguments();
         assert_eq!(read(b"").err(), Some(Missing::Gone));
         assert_eq!(read(b"gcc\0\xff\n\x1b[2J\0").unwrap().kept, [&b"gcc"[..], b"\xff\n\x1b[2J"]);
         assert_eq!(read(b"title without end").unwrap().count, 1);
@@ -138,14 +152,8 @@ mod tests {
 
     #[test]
     fn a_command_line_is_what_people_are_shown() {
-        let tree = tempfile::tempdir().unwrap();
-        let dir = tree.path().join("7");
-        std::fs::create_dir(&dir).unwrap();
-        let proc = Proc::open(tree.path()).unwrap();
-        let read = |bytes: &[u8]| {
-            std::fs::write(dir.join("cmdline"), bytes).unwrap();
-            proc.process(Pid(7)).unwrap().command_line()
-        };
+        let tree = Tree::new();
+        let read = |bytes: &[u8]| tree.with("cmdline", bytes).command_line();
         assert_eq!(read(b"").err(), Some(Missing::Gone));
         assert_eq!(read(b"make\0-j8\0").unwrap(), b"make\0-j8\0");
         let long = read(&b"a\0".repeat(65_000)).unwrap();
@@ -155,14 +163,8 @@ mod tests {
 
     #[test]
     fn a_variable_is_the_first_of_its_name() {
-        let tree = tempfile::tempdir().unwrap();
-        let dir = tree.path().join("7");
-        std::fs::create_dir(&dir).unwrap();
-        let proc = Proc::open(tree.path()).unwrap();
-        let read = |bytes: &[u8]| {
-            std::fs::write(dir.join("environ"), bytes).unwrap();
-            proc.process(Pid(7)).unwrap().variable(b"B=").unwrap()
-        };
+        let tree = Tree::new();
+        let read = |bytes: &[u8]| tree.with("environ", bytes).variable(b"B=").unwrap();
         assert_eq!(read(b""), None);
         assert_eq!(read(b"A=B=1\0BB=2\0"), None);
         assert_eq!(read(b"A=1\0B=\xff 2\0B=3\0").unwrap(), b"\xff 2");
@@ -171,7 +173,7 @@ mod tests {
         assert_eq!(read(&long).unwrap(), b"1");
         assert_eq!(read(&[b"B=".to_vec(), vec![b'B'; 1 << 20]].concat()).unwrap().len() as u64, VARIABLE - 2);
         assert_eq!(read(&vec![b'B'; 8 << 20]), None);
-        std::fs::remove_file(dir.join("environ")).unwrap();
-        assert_eq!(proc.process(Pid(7)).unwrap().variable(b"B="), Err(Missing::Gone));
+        std::fs::remove_file(tree.0.path().join("7/environ")).unwrap();
+        assert_eq!(tree.process().variable(b"B="), Err(Missing::Gone));
     }
 }

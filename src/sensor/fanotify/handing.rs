@@ -106,25 +106,12 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::event::Pid;
+    use crate::event::samples;
     use crate::sensor::channel;
 
     fn attempt(ino: u64) -> Attempt {
-        let (at, file) = (Monotonic(1), FileId { dev: 1, ino, size: 1, mtime_ns: 0, ctime_ns: 0 });
-        Attempt {
-            pid: Pid(1),
-            after: at,
-            at,
-            file,
-            path: b"/x"[..].into(),
-            open: Some(Arc::new(File::open("/dev/null").unwrap().into())),
-            unjudged: true,
-            by_open: false,
-            on_host: false,
-            mount: None,
-            mounted: None,
-            look: None,
-        }
+        let open = Some(Arc::new(File::open("/dev/null").unwrap().into()));
+        Attempt { open, unjudged: true, ..samples::attempt(1, ino, 0, 1) }
     }
 
     #[test]

@@ -7,7 +7,7 @@
 use std::num::NonZeroUsize;
 use std::os::fd::BorrowedFd;
 use std::sync::PoisonError;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use lru::LruCache;
 
@@ -15,6 +15,7 @@ use super::bounds::Bounds;
 use super::group::{Group, Way};
 use crate::event::{FileId, Inode, Monotonic};
 use crate::host::clock;
+use crate::host::file::is_settled;
 use crate::sensor::mounts::Mounted;
 use crate::sensor::without::{Part, without};
 use crate::sys::process::writers_block_exec;
@@ -22,8 +23,6 @@ use crate::sys::process::writers_block_exec;
 const WRITTEN: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
 const QUIET: NonZeroUsize = NonZeroUsize::new(8192).unwrap();
 const REFUSED: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
-/// Two clock ticks at the slowest clock: a later change within one of them does not show in ctime.
-const SETTLED: Duration = Duration::from_millis(20);
 
 /// What was decided of which file.
 #[derive(Debug)]
@@ -65,7 +64,7 @@ impl Innocents {
     /// Has a file ignored that was judged innocent, if nothing can be hidden by that.
     pub fn ignore(&mut self, group: &Group, innocent: &Innocent<'_>) {
         let Innocent { file, id, links, path, on } = innocent;
-        if (*links != 1 && !without(Part::Links)) || !is_settled(id) || self.refused.contains(id) {
+        if (*links != 1 && !without(Part::Links)) || !is_settled(*id, SystemTime::now()) || self.refused.contains(id) {
             return;
         }
         if on.layers.is_some() && self.written.contains(&id.inode()) && !without(Part::Layers) {
@@ -142,10 +141,4 @@ impl Innocents {
         // ENOENT: the kernel has taken the mark away already.
         let _ = group.regard(file);
     }
-}
-
-/// Whether any later change shows in the file's ctime.
-fn is_settled(id: &FileId) -> bool {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos());
-    i128::try_from(now).is_ok_and(|now| now - id.ctime_ns > SETTLED.as_nanos().cast_signed())
 }

@@ -11,7 +11,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use super::book::{Book, Key};
 use super::layers::Layers;
 use super::listing::Listing;
-use super::marking::Place;
+use super::marking::{self, Place};
 use super::mountinfo::{self, Mount};
 use super::{Mounted, reach};
 use crate::error::{Error, Result};
@@ -92,8 +92,7 @@ impl HostTable {
         let places = all.iter().filter(|mount| hidden.contains(&mount.id));
         self.hidden = places.map(|mount| (mount.dev, mount.root.clone())).collect();
         let hanging = mountinfo::hanging(&all);
-        let mut servers: Vec<Vec<u8>> =
-            all.iter().filter(|mount| hanging.contains(&mount.id)).map(|mount| mount.point.clone()).collect();
+        let mut servers = mountinfo::points(&all, &hanging);
         let before = std::mem::take(&mut self.vouched);
         let mut now_known = HashMap::new();
         let (mut fresh, mut own) = (Vec::new(), Vec::new());
@@ -114,7 +113,7 @@ impl HostTable {
                 own.push(mount);
                 continue;
             }
-            let place = (mount.id, mount.dev, mount.point.clone());
+            let place = marking::place(&mount);
             if let Some(known) = self.known.remove(&place) {
                 if stayed || self.mark(group, &mount) == known.is_covered() {
                     now_known.insert(place, known);
@@ -172,7 +171,7 @@ impl HostTable {
         }
         let mut old = std::mem::take(&mut self.marked);
         for mount in self.own.iter().filter(|_| wanted) {
-            let place = (mount.id, mount.dev, mount.point.clone());
+            let place = marking::place(mount);
             if let Some(known) = old.remove(&place) {
                 self.marked.insert(place, known);
                 continue;

@@ -118,6 +118,12 @@ pub fn hanging(all: &[impl Borrow<Mount>]) -> HashSet<u64> {
     hanging
 }
 
+/// Where the mounts of these numbers are.
+pub fn points(all: &[impl Borrow<Mount>], numbers: &HashSet<u64>) -> Vec<Vec<u8>> {
+    let those = all.iter().map(Borrow::borrow).filter(|mount: &&Mount| numbers.contains(&mount.id));
+    those.map(|mount| mount.point.clone()).collect()
+}
+
 /// The numbers of mounts over whose whole another is mounted: no path leads to them.
 pub fn hidden(all: &[impl Borrow<Mount>]) -> HashSet<u64> {
     let all = all.iter().map(Borrow::borrow);

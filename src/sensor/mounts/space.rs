@@ -191,7 +191,9 @@ impl Space {
         self.root = Some(root);
         self.look.root = Ok(root);
         // A runtime puts its process into cgroup and namespaces one after the other.
-        self.look.cgroup = self.dir.small_file(c"cgroup").or(self.look.cgroup.clone());
+        if let Ok(cgroup) = self.dir.small_file(c"cgroup") {
+            self.look.cgroup = Ok(cgroup);
+        }
         self.look.pid_ns = self.dir.namespace(c"ns/pid").or(self.look.pid_ns);
         self.of_host = Some(root) == side.root && tools.book.triage().lives_on_host(&self.look);
         self.on_host_root = self.on_host_root.or(Some(self.read_at)).filter(|_| Some(root) == side.root);

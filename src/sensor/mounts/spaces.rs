@@ -17,6 +17,7 @@ use super::status::ContainerCoverage;
 use super::tools::{HostSide, Tools};
 use crate::event::{Monotonic, Namespace, Pid, RootId};
 use crate::host::clock;
+use crate::host::counts::Counts;
 use crate::host::process::Proc;
 use crate::sensor::FileTriage;
 use crate::sensor::far::marks::Outcome;
@@ -26,8 +27,8 @@ use crate::sys::process::{pidfd_open, thread_cpu_ns};
 /// Namespaces that are watched, of all containers, of one, and of one with all that are nested in it, which names their
 /// cgroups as it likes, or of all sandboxes: whoever makes more of them is watched by the connector.
 const SPACES: usize = 4096;
-const PER_CONTAINER: u32 = 64;
-const PER_OUTERMOST: u32 = 1024;
+const PER_CONTAINER: usize = 64;
+const PER_OUTERMOST: usize = 1024;
 /// A namespace is not read again before this because somebody asks for it.
 const AGAIN: Duration = Duration::from_millis(20);
 /// Reading all namespaces of one container may take one part in so many of a core.
@@ -55,9 +56,9 @@ pub struct Spaces {
     tokens: HashMap<Namespace, u64>,
     next: u64,
     /// How many there are of each container, by its processes' cgroup.
-    families: HashMap<Vec<u8>, u32>,
+    families: Counts<Vec<u8>>,
     /// And of each outermost one.
-    outermost: HashMap<Vec<u8>, u32>,
+    outermost: Counts<Vec<u8>>,
     /// Those in which something can be executed that no mark sees.
     uncovered: HashSet<Namespace>,
     /// Those of containers that see the host's processes.
@@ -91,8 +92,8 @@ impl Spaces {
             slots: HashMap::new(),
             tokens: HashMap::new(),
             next: FIRST,
-            families: HashMap::new(),
-            outermost: HashMap::new(),
+            families: Counts::default(),
+            outermost: Counts::default(),
             uncovered: HashSet::new(),
             sharing: HashSet::new(),
             due: BTreeSet::new(),
@@ -230,8 +231,8 @@ impl Spaces {
         let pid = self.eldest(pid, namespace);
         let exit = if without(Part::Pidfds) { None } else { pidfd_open(pid.0).ok() };
         let Ok(space) = Space::open(&self.proc, pid, namespace, exit, tools.book.triage()) else { return };
-        let like = count(&self.families, space.family()) >= PER_CONTAINER
-            || count(&self.outermost, space.outermost()) >= PER_OUTERMOST;
+        let like =
+            self.families.of(space.family()) >= PER_CONTAINER || self.outermost.of(space.outermost()) >= PER_OUTERMOST;
         if self.spaces.len() >= SPACES || (like && !tools.book.triage().lives_on_host(space.look())) {
             self.refused.insert(namespace);
             return;
@@ -245,8 +246,8 @@ impl Spaces {
             self.refused.insert(namespace);
             return;
         }
-        *self.families.entry(space.family().to_vec()).or_default() += 1;
-        *self.outermost.entry(space.outermost().to_vec()).or_default() += 1;
+        self.families.add(space.family().to_vec());
+        self.outermost.add(space.outermost().to_vec());
         self.spaces.insert(namespace, space);
         self.slots.insert(token, namespace);
         self.tokens.insert(namespace, token);
@@ -300,8 +301,8 @@ impl Spaces {
             return self.close(namespace, tools.book);
         }
         let cost = Duration::from_nanos(thread_cpu_ns().unwrap_or(0).saturating_sub(began));
-        let like = count(&self.families, space.family()).max(1);
-        space.spending.spend(cost, like * SHARE, clock::now());
+        let like = u32::try_from(self.families.of(space.family())).unwrap_or(u32::MAX).max(1);
+        space.spending.spend(cost, like.saturating_mul(SHARE), clock::now());
         if let Some(again) = space.again {
             self.due.insert((again.max(space.spending.rest), namespace));
         }
@@ -340,8 +341,8 @@ impl Spaces {
             self.slots.remove(&token);
         }
         if let Some(space) = self.spaces.remove(&namespace) {
-            uncount(&mut self.families, space.family());
-            uncount(&mut self.outermost, space.outermost());
+            self.families.remove(space.family());
+            self.outermost.remove(space.outermost());
             space.close(book);
         }
         self.uncovered.remove(&namespace);
@@ -365,19 +366,6 @@ impl Spaces {
             self.want(namespace, at);
         }
         ended
-    }
-}
-
-fn count(all: &HashMap<Vec<u8>, u32>, of: &[u8]) -> u32 {
-    all.get(of).copied().unwrap_or(0)
-}
-
-fn uncount(all: &mut HashMap<Vec<u8>, u32>, of: &[u8]) {
-    if let Some(like) = all.get_mut(of) {
-        *like = like.saturating_sub(1);
-        if *like == 0 {
-            all.remove(of);
-        }
     }
 }
 

@@ -74,8 +74,7 @@ impl View {
         let is_cut = size as u64 >= MAX_TABLE;
         let mounts = mountinfo::parse(&text);
         let hanging = mountinfo::hanging(&mounts);
-        let servers = mounts.iter().filter(|mount| hanging.contains(&mount.id));
-        let servers: Vec<Vec<u8>> = servers.map(|mount| mount.point.clone()).collect();
+        let servers = mountinfo::points(&mounts, &hanging);
         let overlays = mounts.iter().filter(|mount| mount.is_overlay() && !vouched(mount, &servers));
         let unvouched = overlays.map(|mount| mount.id).collect();
         let (directory, numbers) = (dir.root_dir()?, OnceCell::new());
