@@ -9,8 +9,6 @@ const VARIABLE: &str = "CCWATCH_TEST_WITHOUT";
 /// What can be taken away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
-    /// Marks on whole filesystems: as on RHEL 8's 4.18.
-    FilesystemMarks,
     /// The watch over containers' own mount tables.
     Namespaces,
     /// The connector's looks at what executes something.
@@ -25,36 +23,18 @@ pub enum Part {
     Links,
     /// The marks on the host's files while a container sees the host's processes.
     HostMarks,
-    /// pidfds: as before 5.3.
-    Pidfds,
-    /// Ways that the kernel finds in its memory alone: as before 5.12.
-    CachedWalks,
-    /// Mounts by number: as before 6.11.
-    ListedMounts,
 }
 
 impl Part {
-    const ALL: [Self; 11] = [
-        Self::FilesystemMarks,
-        Self::Namespaces,
-        Self::Looks,
-        Self::WriteMarks,
-        Self::Layers,
-        Self::Leases,
-        Self::Links,
-        Self::HostMarks,
-        Self::Pidfds,
-        Self::CachedWalks,
-        Self::ListedMounts,
-    ];
+    const ALL: [Self; 7] =
+        [Self::Namespaces, Self::Looks, Self::WriteMarks, Self::Layers, Self::Leases, Self::Links, Self::HostMarks];
 
-    fn bit(self) -> u16 {
-        1 << self as u16
+    fn bit(self) -> u8 {
+        1 << self as u8
     }
 
     fn word(self) -> &'static str {
         match self {
-            Self::FilesystemMarks => "filesystem-marks",
             Self::Namespaces => "namespaces",
             Self::Looks => "looks",
             Self::WriteMarks => "write-marks",
@@ -62,16 +42,13 @@ impl Part {
             Self::Leases => "leases",
             Self::Links => "links",
             Self::HostMarks => "host-marks",
-            Self::Pidfds => "pidfds",
-            Self::CachedWalks => "cached-walks",
-            Self::ListedMounts => "listed-mounts",
         }
     }
 }
 
 /// Whether a test has taken it away.
 pub fn without(part: Part) -> bool {
-    static TAKEN: OnceLock<u16> = OnceLock::new();
+    static TAKEN: OnceLock<u8> = OnceLock::new();
     let read = || {
         let list = std::env::var(VARIABLE).unwrap_or_default();
         if !list.is_empty() {

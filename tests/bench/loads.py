@@ -108,7 +108,7 @@ def measure(bench, binary, home, sensors, load, rounds):
         directory.mkdir()
         before = bench.run(load)
         syslog = Syslog(directory / "log")
-        watcher = Watcher(binary, directory, syslog.path, SENSORS[sensors])
+        watcher = Watcher([binary], directory, syslog.path, SENSORS[sensors])
         # It has read what runs already.
         time.sleep(1)
         during = bench.run(load)

@@ -66,8 +66,8 @@ class Syslog:
 
 
 class Watcher:
-    def __init__(self, binary, directory, syslog, sensors, gap="1s"):
-        """`sensors`: that section's keys."""
+    def __init__(self, command, directory, syslog, sensors, gap="1s"):
+        """`command`: the program and what stands before it; `sensors`: that section's keys."""
         config = directory / "ccwatch.toml"
         chosen = "".join(f'{key} = "{value}"\n' for key, value in sensors.items())
         config.write_text(
@@ -77,7 +77,7 @@ class Watcher:
         )
         begin = time.monotonic()
         self.process = subprocess.Popen(
-            [binary, "run", "--config", config], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+            [*command, "run", "--config", config], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
         )
         self.said = []
         for line in self.process.stderr:
@@ -276,7 +276,7 @@ def main():
             running = []
 
             def start():
-                running.append(Watcher(a.ccwatch, home, syslog.path, {"fanotify": a.fanotify}))
+                running.append(Watcher([a.ccwatch], home, syslog.path, {"fanotify": a.fanotify}))
                 return running[-1]
 
             try:

@@ -6,12 +6,12 @@
 
 Needs root. For a container stands its overlay of twelve layers, mounted and unmounted a hundred times; printed is the CPU
 of the thread that watches mounts, for each time. In pairs: mounts listed by number, where the kernel does (6.11), and all
-of mountinfo read each time, as on older ones. It is no test: it judges nothing.
+of mountinfo read each time, as on older ones, whose calls tests/common/older.c leaves it. It is no test: it judges nothing.
 """
 import argparse, os, tempfile, time
 from pathlib import Path
 
-from measure import Syslog, Watcher, sh
+from measure import HERE, Syslog, Watcher, sh
 
 TIMES = 100
 # Longer than the watcher waits for what else changes.
@@ -46,11 +46,9 @@ def cpu(watcher):
     return int((task / "schedstat").read_text().split()[0])
 
 
-def measure(ccwatch, overlays, without):
-    """`without`: what is taken away from the watcher."""
-    os.environ["CCWATCH_TEST_WITHOUT"] = without
+def measure(command, overlays):
     with tempfile.TemporaryDirectory() as home:
-        watcher = Watcher(ccwatch, Path(home), Syslog(Path(home) / "log").path, {})
+        watcher = Watcher(command, Path(home), Syslog(Path(home) / "log").path, {})
         try:
             before = cpu(watcher)
             for _ in range(TIMES):
@@ -72,6 +70,8 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(dir="/var/tmp") as base:
+        older = f"{base}.older"
+        sh("gcc", "-O2", "-o", older, HERE.parent / "common/older.c")
         overlays = Overlays(Path(base))
         count = 0
         try:
@@ -80,12 +80,13 @@ def main():
                     overlays.mount(count)
                 count = others
                 for _ in range(options.rounds):
-                    listed, read = (measure(options.ccwatch, overlays, without) for without in ("", "listed-mounts"))
+                    listed, read = (measure([*before, options.ccwatch], overlays) for before in ([], [older, "6.7"]))
                     print(f"{others} others: {listed:.2f} ms a start and stop, {read:.2f} with mountinfo", flush=True)
         finally:
             for name in range(count):
                 overlays.unmount(name)
             sh("umount", "-l", base)
+            os.unlink(older)
 
 
 main()

@@ -84,6 +84,12 @@ pub(crate) fn storm() -> &'static Path {
     BUILT.get_or_init(|| compile("storm", &["-O2", "-static"], "tests/bench/storm.c"))
 }
 
+/// Executes a program on a kernel that is older than it is.
+pub(crate) fn older() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| compile("older", &["-O2"], "tests/common/older.c"))
+}
+
 /// Leaves at once: about 30 us from exec to exit.
 pub(crate) fn tiny() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();

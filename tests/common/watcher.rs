@@ -13,7 +13,7 @@ use nix::unistd::Pid;
 use tempfile::TempDir;
 
 use super::alert::closed_execs;
-use super::{Alert, Shared};
+use super::{Alert, Shared, program};
 
 /// The program under test.
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_ccwatch");
@@ -42,18 +42,20 @@ pub(crate) struct Setup {
     config: toml::Table,
     text: bool,
     without: String,
+    kernel: Option<&'static str>,
 }
 
 impl Setup {
-    /// A directory of its own with state and alert file in it, no syslog, and sessions that end after 2 s.
+    /// A directory of its own with state and alert file in it, no syslog, and sessions that end after 1 s.
     pub(crate) fn new() -> Self {
         let home = Arc::new(tempfile::Builder::new().prefix("ccwatch-test-").tempdir().unwrap());
         let at = |name: &str| home.path().join(name).display().to_string();
-        let new = Self { config: toml::Table::new(), home: Arc::clone(&home), text: false, without: String::new() };
+        let (config, home, without) = (toml::Table::new(), Arc::clone(&home), String::new());
+        let new = Self { home, config, text: false, without, kernel: None };
         new.set("state", "directory", at("state"))
             .set("alert-file", "path", at("alerts.json"))
             .set("syslog", "enabled", false)
-            .set("session", "gap", "2s")
+            .set("session", "gap", "1s")
     }
 
     /// Sets one key.
@@ -75,6 +77,12 @@ impl Setup {
         self
     }
 
+    /// Has it believe that the kernel is older than it is (tests/common/older.c).
+    pub(crate) fn kernel(mut self, version: &'static str) -> Self {
+        self.kernel = Some(version);
+        self
+    }
+
     /// The directory that lives as long as this or any watcher made of it.
     pub(crate) fn home(&self) -> &Path {
         self.home.path()
@@ -89,7 +97,7 @@ impl Setup {
 
     /// The command line that `start` runs.
     pub(crate) fn command(&self) -> Command {
-        let mut command = Command::new(BINARY);
+        let mut command = self.program();
         let form = if self.text { "text" } else { "ecs" };
         command.arg("run").arg("--config").arg(self.write()).args(["--stdout", form]);
         // Under systemd its diagnostics would go to the journal, where no test reads them.
@@ -99,6 +107,13 @@ impl Setup {
         command.env_remove("JOURNAL_STREAM").env_remove("INVOCATION_ID").env_remove("NOTIFY_SOCKET");
         // A system call that is missing in the watcher's own list ends it, and with it the test.
         command.env(ccwatch::host::privilege::REFUSED_CALL, "kill");
+        command
+    }
+
+    fn program(&self) -> Command {
+        let Some(version) = self.kernel else { return Command::new(BINARY) };
+        let mut command = Command::new(program::older());
+        command.args([version, BINARY]);
         command
     }
 

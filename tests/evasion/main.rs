@@ -43,7 +43,7 @@ impl Stage {
         for milliseconds in [0, 1, 20] {
             copy(&program::disguised(milliseconds), &format!("compile-{milliseconds}"));
         }
-        let watcher = Setup::new().set("session", "gap", "1s").without(without).start();
+        let watcher = Setup::new().without(without).start();
         Self { container, watcher }
     }
 
@@ -57,7 +57,7 @@ impl Stage {
 
     /// Executes a file often enough for it to be read, and ignored where that is allowed.
     fn use_for_a_while(&self, program: &str) {
-        self.container.exec(&["./storm", "100", program, "5000"]);
+        self.container.exec(&["./storm", "40", program, "5000"]);
     }
 
     /// Maps a file, does `first`, stores a compiler through the mapping once the file was used for a while, and executes it

@@ -10,6 +10,7 @@ mod arguments;
 mod builds;
 mod connector;
 mod demo;
+mod kernels;
 mod lifecycle;
 mod mounts;
 mod privilege;

@@ -171,7 +171,7 @@ fn a_first_process_in_the_hosts_root_directory() {
 fn without_pidfds() {
     let container = container(&["--tmpfs", "/memory:exec"]);
     container.exec(&["./inside", "load", "gcc", "put", "/memory/gcc"]);
-    let watcher = Setup::new().without("pidfds").start();
+    let watcher = Setup::new().kernel("5.2").start();
     assert_counted(&watcher, &container, 0, &["./storm", "2000", "/memory/gcc"]);
     let pid = container.init();
     assert!(!is_held(&watcher, &pid));
@@ -183,7 +183,7 @@ fn without_pidfds() {
 fn without_cached_walks() {
     let container = container(&["--tmpfs", "/memory:exec"]);
     container.exec(&["./inside", "load", "gcc", "put", "/memory/gcc"]);
-    let watcher = Setup::new().without("cached-walks").start();
+    let watcher = Setup::new().kernel("5.5").start();
     assert_counted(&watcher, &container, 0, &["./storm", "2000", "/memory/gcc"]);
     watcher.stop();
 }

@@ -83,7 +83,7 @@ impl Group {
         if way == Way::Open {
             add(MaskFlags::FAN_OPEN).map_err(|e| format!("fanotify_mark: {e}"))?;
         }
-        if way == Way::Filesystem && (without(Part::FilesystemMarks) || !marks_filesystems(&group)) {
+        if way == Way::Filesystem && !marks_filesystems(&group) {
             way = Way::Mount;
         }
         let event = if way == Way::Open { MaskFlags::FAN_OPEN } else { MaskFlags::FAN_OPEN_EXEC };

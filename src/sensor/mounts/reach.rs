@@ -14,7 +14,6 @@ use super::mountinfo::Mount;
 use crate::event::Missing;
 use crate::host::file::{file_status, mount_number, mount_of_descriptor};
 use crate::host::rooted;
-use crate::sensor::without::{Part, without};
 use crate::sys::file::FileStatus;
 
 /// The root directory of process 1: a service manager may have given us a mount namespace of our own, in which every mount
@@ -49,11 +48,7 @@ pub fn within(
     is_safe: impl Fn(u64) -> bool,
 ) -> nix::Result<(OwnedFd, FileStatus)> {
     let path = Path::new(OsStr::from_bytes(&mount.point));
-    let cached = || match without(Part::CachedWalks) {
-        true => rooted::walk_mount_point(root, path, &is_safe),
-        false => rooted::locate_mount_point(root, path, &is_safe),
-    };
-    let found = match cached() {
+    let found = match rooted::locate_mount_point(root, path, &is_safe) {
         // These ask for their own names each time (fs/proc/generic.c, `proc_misc_d_revalidate`; fs/kernfs/dir.c).
         Err(Missing::Busy) if [&b"/proc/"[..], b"/sys/"].iter().any(|own| mount.point.starts_with(own)) => {
             rooted::walk_mount_point(root, path, &is_safe)

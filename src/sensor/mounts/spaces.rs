@@ -21,7 +21,6 @@ use crate::host::counts::Counts;
 use crate::host::process::Proc;
 use crate::sensor::FileTriage;
 use crate::sensor::far::marks::Outcome;
-use crate::sensor::without::{Part, without};
 use crate::sys::process::{pidfd_open, thread_cpu_ns};
 
 /// Namespaces that are watched, of all containers, of one, and of one with all that are nested in it, which names their
@@ -229,7 +228,7 @@ impl Spaces {
 
     fn add(&mut self, namespace: Namespace, pid: Pid, tools: &mut Tools<'_>) {
         let pid = self.eldest(pid, namespace);
-        let exit = if without(Part::Pidfds) { None } else { pidfd_open(pid.0).ok() };
+        let exit = pidfd_open(pid.0).ok();
         let Ok(space) = Space::open(&self.proc, pid, namespace, exit, tools.book.triage()) else { return };
         let like =
             self.families.of(space.family()) >= PER_CONTAINER || self.outermost.of(space.outermost()) >= PER_OUTERMOST;
