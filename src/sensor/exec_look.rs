@@ -98,7 +98,7 @@ impl ExecLook {
     /// Looks at what executed something at `at`.
     pub fn look(&mut self, pid: Pid, at: Monotonic) -> Seen {
         let seen = self.glance(pid, at).unwrap_or_else(|| self.look_closely(pid, at));
-        self.last_lived = !matches!(seen, Seen::Dead);
+        self.last_lived = !matches!(seen, Seen::Dead | Seen::Settled(Image::Ended));
         seen
     }
 
@@ -119,9 +119,6 @@ impl ExecLook {
             self.proc.group_look(&mut look);
             if !self.triage.is_contained(&look) {
                 self.proc.place_look(&mut look);
-                if self.triage.is_host(&look) {
-                    return Seen::Settled(Image::Host);
-                }
             }
             let unknown = look.mnt_ns.ok().filter(|namespace| !self.mounts.knows_namespace(*namespace));
             if let Some(namespace) = unknown.filter(|_| self.mounts.are_watched()) {
@@ -138,6 +135,9 @@ impl ExecLook {
         }
         let file = look.file();
         let settled = || Seen::Settled(file.map_or(Image::Ended, |file| Image::File(file.inode())));
+        if covered.is_none() && self.triage.is_host(&look) {
+            return settled();
+        }
         let innocent = self.triage.is_innocent(&look);
         match covered {
             Some(mounted) if innocent => {
@@ -169,10 +169,16 @@ impl ExecLook {
     /// Settles what is known to be innocent by the two reads that tell, where nothing else of it is wanted: where
     /// fanotify covers its file, or covers nothing.
     fn glance(&mut self, pid: Pid, at: Monotonic) -> Option<Seen> {
+        // Who follows one that had ended has mostly ended too: its file would be asked for in vain.
+        let early = if self.last_lived { None } else { self.proc.glance_at_stat(pid).ok() };
+        let early = match early {
+            Some(stat) if stat.is_dead() => return self.settle_ended(pid, stat, at),
+            lives => lives,
+        };
         let status = match self.proc.glance_at_file(pid) {
             Ok(status) => status,
-            // Of a zombie there is more to be seen.
             Err(Missing::Gone) if self.does_not_exist(pid) => return Some(Seen::Dead),
+            Err(Missing::Gone) => return self.settle_ended(pid, self.proc.glance_at_stat(pid).ok()?, at),
             Err(_) => return None,
         };
         let file = file_id(status);
@@ -185,7 +191,7 @@ impl ExecLook {
             return None;
         }
         let comm = self.triage.innocent_name(file)?;
-        let stat = self.proc.glance_at_stat(pid).ok().filter(|stat| stat.comm == comm)?;
+        let stat = early.or_else(|| self.proc.glance_at_stat(pid).ok()).filter(|stat| stat.comm == comm)?;
         match covered {
             Some(mounted) => self.triage.count_on(mounted, at),
             None => {
@@ -197,6 +203,17 @@ impl ExecLook {
         }
         self.mounts.requests.executed();
         Some(self.other_image(pid, &stat, Some(file.inode()), at).unwrap_or(Seen::Settled(Image::File(file.inode()))))
+    }
+
+    /// Settles what has ended, where its name is no compiler's and the connector is not all there is.
+    fn settle_ended(&mut self, pid: Pid, stat: Stat, at: Monotonic) -> Option<Seen> {
+        let look = Look { stat: Ok(stat), ..Look::nothing(at, Missing::Gone) };
+        if !self.mounts.are_watched() || !self.triage.is_innocent(&look) {
+            return None;
+        }
+        self.mounts.requests.doubt();
+        let stat = look.stat.as_ref().ok()?;
+        Some(self.other_image(pid, stat, None, at).unwrap_or(Seen::Settled(Image::Ended)))
     }
 
     /// What its file lies on, where that is a container's alone and fanotify reports all execs on it: so it needs no other

@@ -21,7 +21,7 @@ const ROOM: usize = 20_000;
 pub enum Image {
     /// It was dead, or another image had taken its place.
     Unknown,
-    /// It had ended, under a name that is no compiler's.
+    /// It had ended, under a name that is no compiler's: what file that was nobody saw.
     Ended,
     /// Another file than any that fanotify reports: of the host.
     Host,
@@ -136,7 +136,7 @@ impl Ledger {
 
 /// How many of them nobody saw.
 pub fn unexamined<'a>(counted: impl IntoIterator<Item = &'a Counted>) -> u64 {
-    counted.into_iter().filter(|c| c.image == Image::Unknown).count() as u64
+    counted.into_iter().filter(|c| matches!(c.image, Image::Unknown | Image::Ended)).count() as u64
 }
 
 #[cfg(test)]

@@ -2,14 +2,18 @@
 //! its family and toolchain.
 
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 
 use crate::common::docker::Plan;
 use crate::common::{Alert, Container, Watcher, image, run};
 
 const C: &str = "int main(void) { return 0; }\n";
 
-/// Runs one compiler in a container of its own: its `opened` and `closed`.
+/// Runs one compiler in a container of its own: its `opened` and `closed`. One at a time: several of these at once keep a
+/// machine busy for longer than `opened` waits for what a file is.
 fn compile(source: &str, content: &str, command: &[&str]) -> (Alert, Alert) {
+    static TURN: Mutex<()> = Mutex::new(());
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let mut options = image::host_options();
     options.extend(["-e", "HOME=/tmp", "-e", "GO111MODULE=off", "-e", "GOCACHE=/tmp/go"].map(str::to_owned));
     let container = Container::run(&Plan { options, image: image::host(), command: &["sleep", "1000000"] });
