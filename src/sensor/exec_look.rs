@@ -309,6 +309,8 @@ mod tests {
     use std::path::Path;
     use std::process::{Child, Command, Stdio};
 
+    use nix::sys::wait::{Id, WaitPidFlag, waitid};
+
     use super::*;
     use crate::sensor::mounts::Mounted;
     use crate::sensor::tests::everything;
@@ -371,6 +373,22 @@ mod tests {
         let mut looker = looker();
         let before_its_fork = Monotonic(clock::now().0 - 60_000_000_000);
         assert!(matches!(looker.look(pid, before_its_fork), Seen::Dead));
+        end(cat);
+    }
+
+    #[test]
+    fn of_one_that_has_ended_only_the_name_is_wanted_where_fanotify_covers() {
+        let (mut cat, pid) = child();
+        drop(cat.stdin.take());
+        let ended = WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT;
+        waitid(Id::Pid(nix::unistd::Pid::from_raw(pid.0)), ended).unwrap();
+        for follows_one_that_lived in [true, false] {
+            let mut looker = looker();
+            looker.mounts.change(|_| ());
+            looker.last_lived = follows_one_that_lived;
+            assert!(matches!(looker.look(pid, clock::now()), Seen::Settled(Image::Ended)));
+            assert!(!looker.last_lived && looker.mounts.requests.is_doubted());
+        }
         end(cat);
     }
 

@@ -166,8 +166,13 @@ mod tests {
     #[test]
     fn without_fanotify_each_counts_at_once() {
         let (ledger, counters) = (Ledger::default(), Counters::default());
-        ledger.add(&[at(1, Image::Unknown), at(1, Image::Host)], Monotonic(0), &counters);
-        assert_eq!(counters.unexamined(Monotonic(2_000_000_000)).total, 1);
+        let file = Image::File(Inode { dev: 1, ino: 2 });
+        ledger.add(
+            &[Image::Unknown, Image::Ended, Image::Host, file].map(|image| at(1, image)),
+            Monotonic(0),
+            &counters,
+        );
+        assert_eq!(counters.unexamined(Monotonic(2_000_000_000)).total, 2);
         assert!(ledger.take().is_empty());
     }
 

@@ -249,6 +249,7 @@ impl ControlInlet {
 pub(crate) mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::event::Stat;
 
     #[test]
     fn to_take_orders_is_the_sign_of_life() {
@@ -289,8 +290,8 @@ pub(crate) mod tests {
             None
         }
 
-        fn is_innocent(&self, _: &Look) -> bool {
-            false
+        fn is_innocent(&self, look: &Look) -> bool {
+            look.file().is_none() && look.stat.as_ref().is_ok_and(Stat::is_dead)
         }
 
         fn is_entering(&self, _: &Look) -> bool {

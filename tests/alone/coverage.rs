@@ -79,3 +79,23 @@ fn a_program_in_dev_by_its_opens() {
     assert_eq!(watcher.await_closed(&container.id).number("ccwatch.session.execs"), 2000);
     watcher.stop();
 }
+
+/// There, whoever opens very many files that may not be ignored has his mount left to the connector for a while.
+#[test]
+fn a_mount_whose_opens_are_too_many_rests() {
+    let _turn = alone();
+    let container = Container::start();
+    container.put("a.c", "int a;\n");
+    let setup = Setup::new().set("sensors", "fanotify", "open");
+    let watcher = setup.start();
+    let many = "mkdir /tmp/many; i=0; while [ $i -lt 9000 ]; do : >/tmp/many/$i; i=$((i+1)); done";
+    container.exec(&["sh", "-c", many]);
+    let resting = "by the connector alone: / (overlay: more of its files are opened than can be heard of)";
+    common::eventually("its mount rests", || line_of(&setup, &container.id).filter(|line| line.contains(resting)));
+    container.exec(&["gcc", "-c", "a.c"]);
+    watcher.await_closed(&container.id).assert_counts(&[("gcc", 1), ("cc1", 1), ("as", 1)]);
+    common::eventually("it is marked again", || {
+        line_of(&setup, &container.id).filter(|line| !line.contains("by the connector alone"))
+    });
+    watcher.stop();
+}

@@ -61,32 +61,34 @@ impl Innocents {
         Self { written, refused, quiet, bounds, writers_block_exec: writers_block_exec() }
     }
 
-    /// Has a file ignored that was judged innocent, if nothing can be hidden by that.
-    pub fn ignore(&mut self, group: &Group, innocent: &Innocent<'_>) {
+    /// Has a file ignored that was judged innocent, if nothing can be hidden by that; whether it is.
+    pub fn ignore(&mut self, group: &Group, innocent: &Innocent<'_>) -> bool {
         let Innocent { file, id, links, path, on } = innocent;
         if (*links != 1 && !without(Part::Links)) || !is_settled(*id, SystemTime::now()) || self.refused.contains(id) {
-            return;
+            return false;
         }
         if on.layers.is_some() && self.written.contains(&id.inode()) && !without(Part::Layers) {
-            return;
+            return false;
         }
         {
             let mut ignored = on.ignored.lock().unwrap_or_else(PoisonError::into_inner);
             if !self.hides_nothing(innocent) {
                 self.refused.put(*id, ());
-                return;
+                return false;
             }
             if !self.bounds.admit(&mut ignored, id.ino, on.layers.is_none()) {
-                return;
+                return false;
             }
         }
         let done = group.watch_writes(*file, false).and_then(|()| {
             // Asked again: it may have been written to before that mark stood.
-            if self.hides_nothing(innocent) { group.ignore(*file) } else { Ok(()) }
+            let hides_nothing = self.hides_nothing(innocent);
+            if hides_nothing { group.ignore(*file).map(|()| true) } else { Ok(false) }
         });
-        if let Err(e) = done {
+        done.unwrap_or_else(|e| {
             log::debug!("ignore {}: {e}", String::from_utf8_lossy(path));
-        }
+            false
+        })
     }
 
     /// Whether what was read of a file may have changed without a trace: it lies in an overlay's writable layer, where a

@@ -3,6 +3,7 @@
 //! after their first exec; what is left goes to detection as attempts.
 
 pub mod bounds;
+pub mod breaker;
 pub mod group;
 pub mod handing;
 pub mod innocents;
@@ -14,6 +15,7 @@ use std::time::Duration;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::fanotify::MaskFlags;
 
+use self::breaker::Breaker;
 use self::group::{EVENTS, Group, Way};
 use self::handing::{BATCH, Handing, path_of};
 use self::innocents::{Innocent, Innocents};
@@ -42,6 +44,7 @@ pub struct Reader {
     handing: Handing,
     control: ControlInlet,
     innocents: Innocents,
+    breaker: Breaker,
     events: Vec<Event>,
     pace: Pace,
     cpu: u64,
@@ -69,6 +72,7 @@ impl Reader {
             handing: Handing::new(outlet),
             control,
             innocents,
+            breaker: Breaker::default(),
             events: Vec::new(),
             pace: Pace::new(Mode::Lazy, clock::now()),
             cpu: 0,
@@ -206,8 +210,13 @@ impl Reader {
         let innocent = mounted.as_deref().map(|on| Innocent { file: file.as_fd(), id, links, path: &path, on });
         match self.judge(&path, id, &file, innocent.as_ref()) {
             FileIs::Innocent => {
-                if let Some(innocent) = innocent {
-                    self.innocents.ignore(&self.group, &innocent);
+                if let Some(innocent) = innocent
+                    && !self.innocents.ignore(&self.group, &innocent)
+                    && self.group.way == Way::Open
+                    && self.breaker.opened(innocent.on.id, at)
+                {
+                    innocent.on.rest_until(at.plus(breaker::REST));
+                    self.mounts.requests.flooded();
                 }
                 None
             }

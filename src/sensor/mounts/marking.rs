@@ -98,6 +98,15 @@ pub fn mark(
         }
         Marked { keys, mounted }
     });
+    if marked.mounted.rests_until(clock::now()).is_some() {
+        if marked.mounted.is_marked() {
+            marked.mounted.set_marked(false);
+            if let Err(e) = group.unmark_mount(place) {
+                log::debug!("take the mark from mount {}: {e}", mount.id);
+            }
+        }
+        return Ok(marked);
+    }
     // Asked for again where it stands: before Linux 6.8 a mount may have taken the place and the number of another.
     let done = if private { group.mark_filesystem(place) } else { group.mark_mount(place) };
     if let Err(e) = done {

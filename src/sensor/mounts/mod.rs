@@ -19,11 +19,11 @@ pub mod view;
 pub mod watch;
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
-use crate::event::{MountNumber, MountedId, Namespace};
+use crate::event::{Monotonic, MountNumber, MountedId, Namespace};
 use crate::sensor::far::Far;
 use layers::Layers;
 use requests::Requests;
@@ -48,18 +48,29 @@ pub struct Mounted {
     pub ignored: Arc<Mutex<HashSet<u64>>>,
     marked: AtomicBool,
     gone: AtomicBool,
+    rests: AtomicU64,
 }
 
 impl Mounted {
     /// Not marked yet.
     pub fn new(id: MountedId, layers: Option<Arc<Layers>>, plain: bool) -> Self {
-        let (marked, gone) = (AtomicBool::new(false), AtomicBool::new(false));
-        Self { id, layers, plain, of_host: false, far: None, ignored: Arc::default(), marked, gone }
+        let (marked, gone, rests) = (AtomicBool::new(false), AtomicBool::new(false), AtomicU64::new(0));
+        Self { id, layers, plain, of_host: false, far: None, ignored: Arc::default(), marked, gone, rests }
     }
 
     /// All execs on it are reported from now on, or not any more.
     pub fn set_marked(&self, marked: bool) {
         self.marked.store(marked, Ordering::Release);
+    }
+
+    /// It is not to be marked before this moment.
+    pub fn rest_until(&self, end: Monotonic) {
+        self.rests.store(end.0, Ordering::Release);
+    }
+
+    /// Until when it is not to be marked.
+    pub fn rests_until(&self, now: Monotonic) -> Option<Monotonic> {
+        Some(Monotonic(self.rests.load(Ordering::Acquire))).filter(|end| *end > now)
     }
 
     /// It is mounted no more.

@@ -20,6 +20,8 @@ pub struct Requests {
     /// A container is being made whose namespace is not known yet.
     awaited: AtomicBool,
     poked: AtomicBool,
+    /// A mount is to be left unmarked for a while.
+    flooded: AtomicBool,
     /// Since when a sign of life is asked for; 0 where none is.
     pulse: AtomicU64,
     wake: OnceLock<Arc<EventFd>>,
@@ -70,6 +72,12 @@ impl Requests {
         }
     }
 
+    /// A mount whose opens are too many is to rest.
+    pub fn flooded(&self) {
+        self.flooded.store(true, Ordering::Release);
+        self.wake();
+    }
+
     /// Asks whoever answers for a sign of life; how long an earlier call has not had one.
     pub fn pulse(&self, now: Monotonic) -> Duration {
         if self.wake.get().is_none() {
@@ -95,8 +103,13 @@ impl Requests {
         self.poked.swap(false, Ordering::AcqRel)
     }
 
+    /// Whether there is a mount that is to rest since the last call.
+    pub(super) fn take_flooded(&self) -> bool {
+        self.flooded.swap(false, Ordering::AcqRel)
+    }
+
     /// Whether something died unseen and was not looked into yet.
-    pub(super) fn is_doubted(&self) -> bool {
+    pub(in crate::sensor) fn is_doubted(&self) -> bool {
         self.doubted.load(Ordering::Acquire)
     }
 

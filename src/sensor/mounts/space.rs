@@ -278,9 +278,14 @@ impl Space {
                         if n == 0 && mount.point == b"/" {
                             self.root_mounted = self.root_mounted.or(Some(marked.mounted.id));
                         }
+                        let rests = marked.mounted.rests_until(self.read_at);
                         self.known.insert(place, marked);
                         done.insert(mount.id);
                         self.uncovered.retain(|(id, _)| *id != mount.id);
+                        if let Some(end) = rests {
+                            self.again = Some(self.again.map_or(end, |again| again.min(end)));
+                            self.miss(mount, "more of its files are opened than can be heard of");
+                        }
                     }
                     // Another mount of its filesystem could be reached; or nobody can reach it on the host either.
                     Err(Errno::ESTALE) if is_covered_by_another(mount, tools) || tools.host.hides(mount) => {}
@@ -330,6 +335,11 @@ impl Space {
         }
     }
 
+    /// Whether one of its mounts is marked that is to rest.
+    pub fn is_to_rest(&self, now: Monotonic) -> bool {
+        self.known.values().any(|marked| marked.mounted.is_marked() && marked.mounted.rests_until(now).is_some())
+    }
+
     /// Whether something can be executed in it that no mark sees.
     pub fn has_uncovered(&self) -> bool {
         !self.uncovered.is_empty() || self.far.has_uncovered()
@@ -341,7 +351,8 @@ impl Space {
         let by_filesystem = self.root.is_some_and(|root| mounts.covers(root.dev, None));
         let near = self.uncovered.iter().map(|(_, uncovered)| uncovered.clone());
         let uncovered = near.chain(self.far.uncovered()).collect();
-        Some(ContainerCoverage { name, by_filesystem, mounts: self.known.len(), far: self.far.covered(), uncovered })
+        let mounts = self.known.values().filter(|marked| marked.mounted.is_marked()).count();
+        Some(ContainerCoverage { name, by_filesystem, mounts, far: self.far.covered(), uncovered })
     }
 
     /// It is not watched any more.

@@ -254,6 +254,12 @@ impl Spaces {
         self.want(namespace, Monotonic::default());
     }
 
+    /// Those with a mount that is to rest are read at once.
+    pub fn let_rest(&mut self, now: Monotonic) {
+        let due = self.spaces.iter().filter(|(_, space)| space.is_to_rest(now)).map(|(namespace, _)| (now, *namespace));
+        self.due.extend(due);
+    }
+
     /// It is to be read at this moment.
     fn want(&mut self, namespace: Namespace, at: Monotonic) {
         self.due.insert((at, namespace));

@@ -257,6 +257,9 @@ impl Watcher {
             spaces.ask(namespace, pid, &mut Tools { epoll, book, group, host, far });
         }
         let now = clock::now();
+        if self.mounts.requests.take_flooded() {
+            self.spaces.let_rest(now);
+        }
         let awaited = self.spaces.are_awaited(now);
         self.mounts.requests.set_awaited(awaited);
         if poked && awaited {
