@@ -1,36 +1,38 @@
 //! Where each open of a file is an event, whoever opens very many files that may not be ignored pays for each, and
-//! everybody pays for the reader: such a mount is left to the connector for a while. Pure, clock passed in.
+//! everybody pays for the reader: such a mount is left to the connector for a while. One file that is opened again and
+//! again, as a program is that runs often, is no reason for that. Pure, clock passed in.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use crate::event::{Monotonic, MountedId};
 
-/// So many opens of innocent files on one mount within [`WITHIN`].
-const ENOUGH: u32 = 4096;
+/// So many innocent files opened on one mount within [`WITHIN`].
+const ENOUGH: usize = 4096;
 const WITHIN: Duration = Duration::from_secs(1);
 /// So long its opens are not asked for.
 pub const REST: Duration = Duration::from_secs(5);
-/// Mounts counted at a time.
-const COUNTED: usize = 1024;
+/// Files remembered at a time, of all mounts.
+const FILES: usize = 32_768;
 
-/// Counts the opens.
+/// Counts the files.
 #[derive(Debug, Default)]
 pub struct Breaker {
     since: Monotonic,
-    opens: HashMap<MountedId, u32>,
+    opened: HashMap<MountedId, HashSet<u64>>,
+    files: usize,
 }
 
 impl Breaker {
-    /// An innocent file was opened that will be heard of again; whether that is enough.
-    pub fn opened(&mut self, on: MountedId, at: Monotonic) -> bool {
-        if at.since(self.since) > WITHIN || self.opens.len() >= COUNTED {
-            self.since = at;
-            self.opens.clear();
+    /// An innocent file, by its inode number, was opened that will be heard of again; whether that is enough.
+    pub fn opened(&mut self, on: MountedId, ino: u64, at: Monotonic) -> bool {
+        if at.since(self.since) > WITHIN || self.files >= FILES {
+            *self = Self { since: at, ..Self::default() };
         }
-        let opens = self.opens.entry(on).or_default();
-        *opens += 1;
-        *opens == ENOUGH
+        let files = self.opened.entry(on).or_default();
+        let is_new = files.insert(ino);
+        self.files += usize::from(is_new);
+        is_new && files.len() == ENOUGH
     }
 }
 
@@ -43,13 +45,27 @@ mod tests {
     }
 
     #[test]
-    fn one_mounts_opens_of_a_second_are_enough_once() {
+    fn one_mounts_files_of_a_second_are_enough_once() {
         let mut breaker = Breaker::default();
-        let told = |breaker: &mut Breaker, on, ms, opens| (0..opens).filter(|_| breaker.opened(on, at(ms))).count();
-        assert_eq!(told(&mut breaker, MountedId(1), 0, ENOUGH - 1), 0);
-        assert_eq!(told(&mut breaker, MountedId(2), 500, ENOUGH - 1), 0);
-        assert_eq!(told(&mut breaker, MountedId(1), 900, ENOUGH), 1);
-        assert_eq!(told(&mut breaker, MountedId(2), 1001, ENOUGH - 1), 0, "another second");
-        assert_eq!(told(&mut breaker, MountedId(2), 1500, 1), 1);
+        let mut told = |on, ms, files: std::ops::Range<usize>| {
+            files.filter(|ino| breaker.opened(MountedId(on), *ino as u64, at(ms))).count()
+        };
+        assert_eq!(told(1, 0, 0..ENOUGH - 1), 0);
+        assert_eq!(told(1, 0, 0..ENOUGH - 1), 0, "the same again");
+        assert_eq!(told(2, 500, 0..ENOUGH - 1), 0);
+        assert_eq!(told(1, 900, 0..2 * ENOUGH), 1);
+        assert_eq!(told(2, 1001, 0..ENOUGH - 1), 0, "another second");
+        assert_eq!(told(2, 1500, ENOUGH..ENOUGH + 1), 1);
+    }
+
+    #[test]
+    fn few_files_are_remembered() {
+        let mut breaker = Breaker::default();
+        for on in 0..1000 {
+            for ino in 0..100 {
+                breaker.opened(MountedId(on), ino, at(0));
+            }
+        }
+        assert!(breaker.opened.values().map(HashSet::len).sum::<usize>() <= FILES);
     }
 }

@@ -213,7 +213,7 @@ impl Reader {
                 if let Some(innocent) = innocent
                     && !self.innocents.ignore(&self.group, &innocent)
                     && self.group.way == Way::Open
-                    && self.breaker.opened(innocent.on.id, at)
+                    && self.breaker.opened(innocent.on.id, id.ino, at)
                 {
                     innocent.on.rest_until(at.plus(breaker::REST));
                     self.mounts.requests.flooded();
