@@ -143,7 +143,7 @@ impl Merge {
     }
 
     fn leave_unexamined(&mut self, execs: impl IntoIterator<Item = Counted>) {
-        for exec in execs.into_iter().filter(|exec| exec.image == Image::Unknown) {
+        for exec in execs.into_iter().filter(|exec| exec.image.is_unseen()) {
             self.unexamined += 1;
             let lossy = self.lossy.iter().any(|(since, until)| *since <= exec.at && exec.at <= *until);
             self.lost += u64::from(lossy);

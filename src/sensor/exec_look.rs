@@ -170,11 +170,12 @@ impl ExecLook {
     /// fanotify covers its file, or covers nothing.
     fn glance(&mut self, pid: Pid, at: Monotonic) -> Option<Seen> {
         // Who follows one that had ended has mostly ended too: its file would be asked for in vain.
-        let early = if self.last_lived { None } else { self.proc.glance_at_stat(pid).ok() };
-        let early = match early {
-            Some(stat) if stat.is_dead() => return self.settle_ended(pid, stat, at),
-            lives => lives,
-        };
+        if !self.last_lived
+            && let Ok(stat) = self.proc.glance_at_stat(pid)
+            && stat.is_dead()
+        {
+            return self.settle_ended(pid, stat, at);
+        }
         let status = match self.proc.glance_at_file(pid) {
             Ok(status) => status,
             Err(Missing::Gone) if self.does_not_exist(pid) => return Some(Seen::Dead),
@@ -191,7 +192,8 @@ impl ExecLook {
             return None;
         }
         let comm = self.triage.innocent_name(file)?;
-        let stat = early.or_else(|| self.proc.glance_at_stat(pid).ok()).filter(|stat| stat.comm == comm)?;
+        // After the file: what was executed in between shows another name or stack.
+        let stat = self.proc.glance_at_stat(pid).ok().filter(|stat| stat.comm == comm)?;
         match covered {
             Some(mounted) => self.triage.count_on(mounted, at),
             None => {

@@ -23,7 +23,7 @@ pub enum Image {
     Unknown,
     /// It had ended, under a name that is no compiler's: what file that was nobody saw.
     Ended,
-    /// Another file than any that fanotify reports: of the host.
+    /// Another file than any that fanotify reports: our own canary's.
     Host,
     /// This file.
     File(Inode),
@@ -33,6 +33,11 @@ impl Image {
     /// The file that runs, where it was seen.
     pub fn file(self) -> Option<Inode> {
         if let Self::File(inode) = self { Some(inode) } else { None }
+    }
+
+    /// Whether nobody saw what was executed.
+    pub fn is_unseen(self) -> bool {
+        matches!(self, Self::Unknown | Self::Ended)
     }
 }
 
@@ -136,7 +141,7 @@ impl Ledger {
 
 /// How many of them nobody saw.
 pub fn unexamined<'a>(counted: impl IntoIterator<Item = &'a Counted>) -> u64 {
-    counted.into_iter().filter(|c| matches!(c.image, Image::Unknown | Image::Ended)).count() as u64
+    counted.into_iter().filter(|c| c.image.is_unseen()).count() as u64
 }
 
 #[cfg(test)]

@@ -110,7 +110,7 @@ fn an_open_alone_is_nothing() {
     merge.attempt(opened(2, 7, 0, 2));
     assert!(merge.exec(exec(2, 103, Image::Unknown)).is_none());
     assert!(merge.due(Monotonic(2000 * MS)).is_empty(), "nothing is told of it");
-    assert_eq!(merge.take_unexamined(), 1);
+    assert_eq!(merge.take_unexamined(), 2, "the one that had ended, and the one of which nothing was seen");
 }
 
 #[test]

@@ -215,7 +215,10 @@ impl Reader {
                     && self.group.way == Way::Open
                     && self.breaker.opened(innocent.on.id, id.ino, at)
                 {
-                    innocent.on.rest_until(at.plus(breaker::REST));
+                    // Before Linux 5.8 the file's state leads to its filesystem; what bears the mark is its mount.
+                    let number = mount_of_descriptor(file.as_fd()).map(MountNumber);
+                    let marked = self.mounts.of(id.dev, number);
+                    marked.as_deref().unwrap_or(innocent.on).rest_until(at.plus(breaker::REST));
                     self.mounts.requests.flooded();
                 }
                 None

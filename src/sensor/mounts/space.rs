@@ -279,11 +279,13 @@ impl Space {
                             self.root_mounted = self.root_mounted.or(Some(marked.mounted.id));
                         }
                         let rests = marked.mounted.rests_until(self.read_at);
+                        // Or it rested, and could not be reached when that was over.
+                        let retry = (!marked.mounted.is_marked()).then(|| self.read_at.plus(RETRY));
                         self.known.insert(place, marked);
                         done.insert(mount.id);
                         self.uncovered.retain(|(id, _)| *id != mount.id);
-                        if let Some(end) = rests {
-                            self.again = Some(self.again.map_or(end, |again| again.min(end)));
+                        if let Some(end) = rests.or(retry) {
+                            self.read_again(end);
                             self.miss(mount, "more of its files are opened than can be heard of");
                         }
                     }
@@ -291,7 +293,7 @@ impl Space {
                     Err(Errno::ESTALE) if is_covered_by_another(mount, tools) || tools.host.hides(mount) => {}
                     Err(Errno::ESTALE) => self.miss(mount, "something is mounted over it"),
                     Err(Errno::EAGAIN) => {
-                        self.again = Some(self.read_at.plus(RETRY));
+                        self.read_again(self.read_at.plus(RETRY));
                         self.miss(mount, "the way to it is not in memory");
                     }
                     Err(e) => self.miss(mount, e.desc()),
@@ -320,10 +322,14 @@ impl Space {
     ) -> nix::Result<Marked> {
         let owner = Owner { root: self.root_mounted, look: &self.look };
         match (reach::within(view.directory.as_fd(), mount, |number| view.is_safe(number)), known) {
-            // Something is mounted over it, and its mark stands.
+            // Something is mounted over it, and its mark stands, unless it rested.
             (Err(_), Some(known)) => Ok(known),
             (reached, known) => reached.and_then(|(at, status)| mark(mount, known, at.as_fd(), status, &owner, tools)),
         }
+    }
+
+    fn read_again(&mut self, at: Monotonic) {
+        self.again = Some(self.again.map_or(at, |again| again.min(at)));
     }
 
     fn miss(&mut self, mount: &Mount, why: &str) {
