@@ -157,7 +157,9 @@ impl Detection {
         let candidate = self.database.load().candidate(&triage::invocation(&sighting.look));
         let parent = sighting.parent.as_ref().and_then(|p| p.look.as_deref());
         let home = self.registry.place(&sighting.look, parent);
-        if matches!(home, Home::Unknown) {
+        // Of one that ended while it was looked at, an attempt tells more: it is not to be taken for part of this.
+        let saw_nothing = candidate == Candidate::No && sighting.look.file().is_none();
+        if matches!(home, Home::Unknown) || (saw_nothing && !matches!(home, Home::Host)) {
             self.exec_nowhere(&sighting);
             return self.leave(reading);
         }
@@ -227,7 +229,7 @@ impl Detection {
         self.settle_if_complete(number);
     }
 
-    /// A process that does not tell where it was, as one that has ended: its file may.
+    /// A process that does not tell where it was or what it executed, as one that has ended: its file may.
     fn exec_nowhere(&mut self, sighting: &Sighting) {
         if !self.ledger.is_kept() || sighting.known_by != SensorKind::Connector {
             return self.counters.add_unexamined(1, clock::now());
