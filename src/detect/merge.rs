@@ -323,7 +323,7 @@ fn may_be(attempt: &Attempt, exec: &Counted) -> bool {
         && match exec.image {
             Image::Unknown => true,
             Image::Ended => !attempt.by_open,
-            Image::Host => false,
+            Image::Canary => false,
             Image::File(inode) => inode == attempt.file.inode(),
         }
 }

@@ -169,8 +169,11 @@ impl ExecLook {
     /// Settles what is known to be innocent by the two reads that tell, where nothing else of it is wanted: where
     /// fanotify covers its file, or covers nothing.
     fn glance(&mut self, pid: Pid, at: Monotonic) -> Option<Seen> {
+        // Where the connector is all there is, a look wants more of what has ended than its name.
+        let watched = self.mounts.are_watched();
         // Who follows one that had ended has mostly ended too: its file would be asked for in vain.
-        if !self.last_lived
+        if watched
+            && !self.last_lived
             && let Ok(stat) = self.proc.glance_at_stat(pid)
             && stat.is_dead()
         {
@@ -179,7 +182,7 @@ impl ExecLook {
         let status = match self.proc.glance_at_file(pid) {
             Ok(status) => status,
             Err(Missing::Gone) if self.does_not_exist(pid) => return Some(Seen::Dead),
-            Err(Missing::Gone) => return self.settle_ended(pid, self.proc.glance_at_stat(pid).ok()?, at),
+            Err(Missing::Gone) if watched => return self.settle_ended(pid, self.proc.glance_at_stat(pid).ok()?, at),
             Err(_) => return None,
         };
         let file = file_id(status);
@@ -188,7 +191,7 @@ impl ExecLook {
             mount_of_program(&self.proc.process(pid).ok()?)
         };
         let covered = self.covered_after_asking(file, mount_number(status), asked);
-        if covered.is_none() && self.mounts.are_watched() {
+        if covered.is_none() && watched {
             return None;
         }
         let comm = self.triage.innocent_name(file)?;
@@ -207,14 +210,11 @@ impl ExecLook {
         Some(self.other_image(pid, &stat, Some(file.inode()), at).unwrap_or(Seen::Settled(Image::File(file.inode()))))
     }
 
-    /// Settles what has ended, where its name is no compiler's and the connector is not all there is.
+    /// Settles what has ended, where its name is no compiler's.
     fn settle_ended(&mut self, pid: Pid, stat: Stat, at: Monotonic) -> Option<Seen> {
         let look = Look { stat: Ok(stat), ..Look::nothing(at, Missing::Gone) };
-        if !self.mounts.are_watched() || !self.triage.is_innocent(&look) {
-            return None;
-        }
+        let stat = look.stat.as_ref().ok().filter(|_| self.triage.is_innocent(&look))?;
         self.mounts.requests.doubt();
-        let stat = look.stat.as_ref().ok()?;
         Some(self.other_image(pid, stat, None, at).unwrap_or(Seen::Settled(Image::Ended)))
     }
 

@@ -23,8 +23,8 @@ pub enum Image {
     Unknown,
     /// It had ended, under a name that is no compiler's: what file that was nobody saw.
     Ended,
-    /// Another file than any that fanotify reports: our own canary's.
-    Host,
+    /// Our own canary's: nobody waits for it.
+    Canary,
     /// This file.
     File(Inode),
 }
@@ -157,7 +157,7 @@ mod tests {
         let (ledger, counters) = (Ledger::default(), Counters::default());
         ledger.keep();
         let now = Monotonic(2_000_000_000);
-        assert!(!ledger.add(&[at(950, Image::Unknown), at(980, Image::Host)], now, &counters));
+        assert!(!ledger.add(&[at(950, Image::Unknown), at(980, Image::Canary)], now, &counters));
         assert_eq!(counters.unexamined(Monotonic(2_000_000_000)).total, 0);
         ledger.add(&[at(1999, Image::Unknown)], now, &counters);
         assert_eq!(counters.unexamined(Monotonic(2_000_000_000)).total, 1);
@@ -173,7 +173,7 @@ mod tests {
         let (ledger, counters) = (Ledger::default(), Counters::default());
         let file = Image::File(Inode { dev: 1, ino: 2 });
         ledger.add(
-            &[Image::Unknown, Image::Ended, Image::Host, file].map(|image| at(1, image)),
+            &[Image::Unknown, Image::Ended, Image::Canary, file].map(|image| at(1, image)),
             Monotonic(0),
             &counters,
         );
@@ -185,10 +185,10 @@ mod tests {
     fn what_grows_old_without_a_further_exec_is_counted_when_somebody_asks() {
         let (ledger, counters) = (Ledger::default(), Counters::default());
         ledger.keep();
-        ledger.add(&[at(0, Image::Unknown), at(1, Image::Host)], at(2, Image::Host).at, &counters);
-        ledger.age(at(900, Image::Host).at, &counters);
+        ledger.add(&[at(0, Image::Unknown), at(1, Image::Canary)], at(2, Image::Canary).at, &counters);
+        ledger.age(at(900, Image::Canary).at, &counters);
         assert_eq!(counters.unexamined(Monotonic(0)).total, 0);
-        ledger.age(at(1002, Image::Host).at, &counters);
+        ledger.age(at(1002, Image::Canary).at, &counters);
         assert_eq!(counters.unexamined(Monotonic(0)).total, 1);
         assert!(ledger.take().is_empty());
     }

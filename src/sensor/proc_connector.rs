@@ -287,7 +287,7 @@ impl Reader {
         if let Some((child, _)) = &self.canary {
             let canary = Pid(child.id().cast_signed());
             let seen = self.execs.extract_if(.., |(pid, _)| *pid == canary);
-            counted.extend(seen.map(|(pid, at)| Counted { pid, at, image: Image::Host }));
+            counted.extend(seen.map(|(pid, at)| Counted { pid, at, image: Image::Canary }));
             if !counted.is_empty() {
                 self.heard();
             }

@@ -9,8 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
-#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -58,9 +56,9 @@ static const struct row {
     {452 /* fchmodat2 */, V(6, 6), 0, CALL, 0, 0, ENOSYS},
     /* The connector: a request with an event mask, 44 bytes, is not heard, and that is not said. */
     {SYS_sendto, V(6, 6), 0, VALUE, 2, 44, 0},
-    {SYS_ioctl, V(6, 11), 0, VALUE, 1, 0x8008b705 /* NS_GET_MNTNS_ID */, ENOTTY},
     {457 /* statmount */, V(6, 8), 0, CALL, 0, 0, ENOSYS},
     {458 /* listmount */, V(6, 8), 0, CALL, 0, 0, ENOSYS},
+    {SYS_ioctl, V(6, 11), 0, VALUE, 1, 0x8008b705 /* NS_GET_MNTNS_ID */, ENOTTY},
     {SYS_fanotify_init, V(6, 13), 0, BITS, 0, 0x2000 /* FAN_REPORT_FD_ERROR */, EINVAL},
 };
 #define ROWS (sizeof rows / sizeof *rows)

@@ -47,7 +47,7 @@ fn another_image_refutes() {
     let mut merge = Merge::default();
     merge.attempt(attempt(1, 7, 0, 2));
     assert!(merge.exec(exec(1, 1, Image::File(file(8).inode()))).is_none());
-    assert!(merge.exec(exec(1, 1, Image::Host)).is_none());
+    assert!(merge.exec(exec(1, 1, Image::Canary)).is_none());
     assert_eq!(confirmed(merge.exec(exec(1, 2, Image::File(file(7).inode())))), Some(7));
 }
 
@@ -104,7 +104,7 @@ fn an_open_alone_is_nothing() {
     // `exec 3</usr/bin/gcc; exec /bin/ls`
     merge.attempt(opened(1, 7, 0, 2));
     assert!(merge.exec(exec(1, 3, Image::File(file(8).inode()))).is_none());
-    assert!(merge.exec(exec(1, 3, Image::Host)).is_none());
+    assert!(merge.exec(exec(1, 3, Image::Canary)).is_none());
     assert!(merge.exec(exec(1, 3, Image::Ended)).is_none(), "its name was no compiler's");
     // `cp /usr/bin/gcc /tmp`, and something else by the same process later.
     merge.attempt(opened(2, 7, 0, 2));
@@ -148,7 +148,7 @@ fn a_surplus_exec_is_unexamined() {
     merge.attempt(attempt(1, 7, 0, 2));
     merge.exec(exec(1, 1, Image::Unknown));
     merge.exec(exec(1, 1, Image::Unknown));
-    merge.exec(exec(2, 1, Image::Host));
+    merge.exec(exec(2, 1, Image::Canary));
     merge.due(Monotonic(2000 * MS));
     assert_eq!(merge.take_unexamined(), 1);
     assert!(merge.lanes.is_empty() && merge.ages.is_empty());
