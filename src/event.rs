@@ -2,12 +2,14 @@
 //! Plain data, no I/O: filling a [`Look`] is `host::process`'s work, judging it `detect`'s.
 
 pub mod claim;
+pub mod comm;
 
 use std::fmt;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use claim::Claim;
+pub use comm::Comm;
 
 /// A process id in the initial pid namespace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -287,6 +289,8 @@ pub enum SensorKind {
     Connector,
     /// The periodic or one-time walk over /proc.
     Poll,
+    /// The kernel's records of ended processes.
+    Taskstats,
 }
 
 impl SensorKind {
@@ -296,6 +300,7 @@ impl SensorKind {
             Self::Fanotify => "fanotify",
             Self::Connector => "connector",
             Self::Poll => "poll",
+            Self::Taskstats => "taskstats",
         }
     }
 }

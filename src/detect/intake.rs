@@ -11,11 +11,11 @@ use crate::detect::merge::{Looked, Merged};
 use crate::detect::pending::{Nested, Pending, Standing};
 use crate::detect::triage::Reading;
 use crate::detect::{BeingRead, CONTENT_HANGS, DEADLINE, Detection, LARGE, LARGE_DEADLINE, PENDING, Share, triage};
-use crate::event::{Attempt, Exe, FileId, Look, Monotonic, MountNumber, SensorKind, Sighting};
+use crate::event::{Attempt, Comm, Exe, FileId, Look, Monotonic, MountNumber, SensorKind, Sighting};
 use crate::fingerprint::{Candidate, Content, ContentSays};
 use crate::host::clock;
 use crate::sensor::Control;
-use crate::sensor::ledger::{self, Counted};
+use crate::sensor::ledger::{self, Counted, LastName};
 
 impl Detection {
     /// The attempt that belongs to a sighting, where it came first; else it is remembered for when it comes.
@@ -24,7 +24,7 @@ impl Detection {
             return None;
         }
         let file = sighting.look.file().map(|id| id.inode());
-        let comm = sighting.look.stat.as_ref().map_or_else(|_| Vec::new(), |stat| stat.comm.clone());
+        let comm = Comm::new(sighting.look.stat.as_ref().map_or(&[][..], |stat| &stat.comm));
         // The image ran when it was looked at, of whichever exec it is.
         self.merge.look(Looked { pid: sighting.pid, at: sighting.look.at, file, comm })
     }
@@ -51,6 +51,7 @@ impl Detection {
         for one in merged {
             match one {
                 Merged::Confirmed(attempt) => self.attempted(attempt, Standing::Confirmed),
+                Merged::Recorded(attempt) => self.attempted(attempt, Standing::Recorded),
                 Merged::Joined(attempt) => self.attempted(attempt, Standing::Joined),
                 Merged::Unconfirmed(attempt) => self.not_confirmed(attempt),
             }
@@ -160,7 +161,7 @@ impl Detection {
         // Of one that ended while it was looked at, an attempt tells more: it is not to be taken for part of this.
         let saw_nothing = candidate == Candidate::No && sighting.look.file().is_none();
         if matches!(home, Home::Unknown) || (saw_nothing && !matches!(home, Home::Host)) {
-            self.exec_nowhere(&sighting);
+            self.exec_nowhere(&sighting, candidate != Candidate::No);
             return self.leave(reading);
         }
         let attempt = self.attempt_of(&sighting);
@@ -230,11 +231,18 @@ impl Detection {
     }
 
     /// A process that does not tell where it was or what it executed, as one that has ended: its file may.
-    fn exec_nowhere(&mut self, sighting: &Sighting) {
+    fn exec_nowhere(&mut self, sighting: &Sighting, is_candidate: bool) {
         if !self.ledger.is_kept() || sighting.known_by != SensorKind::Connector {
             return self.counters.add_unexamined(1, clock::now());
         }
-        let exec = Counted { pid: sighting.pid, at: sighting.at, image: ledger::Image::Unknown };
+        let image = match (&sighting.look.stat, sighting.look.file()) {
+            (Ok(stat), None) => {
+                let known_by = SensorKind::Connector;
+                ledger::Image::Ended(LastName { comm: Comm::new(&stat.comm), is_candidate, known_by })
+            }
+            _ => ledger::Image::Unknown,
+        };
+        let exec = Counted { pid: sighting.pid, at: sighting.at, image };
         let merged = self.merge.exec(exec);
         self.merged(merged);
     }

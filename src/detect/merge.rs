@@ -9,8 +9,8 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
-use crate::event::{Attempt, FileId, Inode, Monotonic, Pid};
-use crate::sensor::ledger::{Counted, Image, OLD};
+use crate::event::{Attempt, Comm, FileId, Inode, Monotonic, Pid, SensorKind};
+use crate::sensor::ledger::{Counted, Image, LastName, OLD};
 
 /// An attempt waits so long for its EXEC before it is told as not confirmed.
 pub const CONFIRM: Duration = Duration::from_millis(10);
@@ -35,7 +35,7 @@ pub struct Looked {
     /// The image.
     pub file: Option<Inode>,
     /// Its name for itself: of a script, the script's.
-    pub comm: Vec<u8>,
+    pub comm: Comm,
 }
 
 /// What became of an attempt.
@@ -43,6 +43,8 @@ pub struct Looked {
 pub enum Merged {
     /// An EXEC followed: it is an exec.
     Confirmed(Attempt),
+    /// The same, and what tells is the record of the process' end.
+    Recorded(Attempt),
     /// The file was opened and an EXEC followed at once, of which nobody saw the file: almost always this one.
     Joined(Attempt),
     /// None followed in time.
@@ -183,8 +185,11 @@ impl Merge {
     /// Takes in an EXEC that no look counts.
     pub fn exec(&mut self, exec: Counted) -> Option<Merged> {
         let lane = self.lane(exec.pid, exec.at);
-        let confirmed = |w: &Waiting| may_be(&w.attempt, &exec);
-        if let Some(index) = lane.attempts.iter().position(confirmed)
+        let named = |w: &Waiting| matches!(exec.image, Image::Ended(name) if name.comm.is_of(&w.attempt.path));
+        let may_be_its = |w: &Waiting| may_be(&w.attempt, &exec);
+        let attempts = || lane.attempts.iter();
+        let index = attempts().position(|w| named(w) && may_be_its(w)).or_else(|| attempts().position(may_be_its));
+        if let Some(index) = index
             && let Some(Waiting { attempt, told, .. }) = take(&mut lane.attempts, index)
         {
             lane.succeeded = Success::new(&attempt, exec.at, exec.image.file());
@@ -315,14 +320,15 @@ fn take<T>(queue: &mut VecDeque<T>, index: usize) -> Option<T> {
     taken
 }
 
-/// Whether an EXEC may be this attempt's success. An open may be for anything: the EXEC must follow at once, and nothing
-/// be known that speaks against it.
+/// Whether an EXEC may be this attempt's success. An open may be for anything: where nothing else tells what was executed,
+/// the EXEC must follow at once.
 fn may_be(attempt: &Attempt, exec: &Counted) -> bool {
-    let in_time = exec.at > attempt.after && (!attempt.by_open || exec.at <= attempt.at.plus(AT_ONCE));
-    in_time
+    let in_time = !attempt.by_open || exec.at <= attempt.at.plus(AT_ONCE);
+    exec.at > attempt.after
         && match exec.image {
-            Image::Unknown => true,
-            Image::Ended => !attempt.by_open,
+            Image::Unknown => in_time,
+            Image::Ended(_) if !attempt.by_open => true,
+            Image::Ended(name) => name.comm.is_of(&attempt.path) || (name.is_candidate && in_time),
             Image::Canary => false,
             Image::File(inode) => inode == attempt.file.inode(),
         }
@@ -330,19 +336,17 @@ fn may_be(attempt: &Attempt, exec: &Counted) -> bool {
 
 /// What an EXEC makes of an attempt.
 fn succeeded(attempt: Attempt, image: Image) -> Merged {
-    if attempt.by_open && !matches!(image, Image::File(_)) {
-        Merged::Joined(attempt)
-    } else {
-        Merged::Confirmed(attempt)
+    match image {
+        Image::Ended(LastName { known_by: SensorKind::Taskstats, .. }) => Merged::Recorded(attempt),
+        Image::Unknown if attempt.by_open => Merged::Joined(attempt),
+        _ => Merged::Confirmed(attempt),
     }
 }
 
 /// Whether a look shows what was attempted: the file itself, or the interpreter of a script of that name. One that came
 /// too late to see a file may have been of any.
 fn is_of(attempt: &Attempt, look: &Looked) -> bool {
-    let base = attempt.path.rsplit(|b| *b == b'/').next().unwrap_or_default();
-    let comm = base.get(..15).unwrap_or(base);
-    look.file.is_none_or(|file| file == attempt.file.inode()) || (!comm.is_empty() && look.comm == comm)
+    look.file.is_none_or(|file| file == attempt.file.inode()) || look.comm.is_of(&attempt.path)
 }
 
 #[cfg(test)]

@@ -21,6 +21,8 @@ use crate::host::worker::Ticket;
 pub enum Standing {
     /// It succeeded, and this file is what ran.
     Confirmed,
+    /// It succeeded, and the record of the process' end bears this file's name, or a compiler's.
+    Recorded,
     /// An exec succeeded, and another file may be what ran.
     Joined,
     /// It was attempted, and no exec followed.
@@ -131,9 +133,11 @@ impl Pending {
         let who = (attempt.pid, attempt.at);
         let mut pending = Self::begin(who, SensorKind::Fanotify, look, slate, nested, deadline);
         pending.standing = standing;
-        if matches!(standing, Standing::Confirmed | Standing::Joined) {
-            pending.known_by.push(SensorKind::Connector);
-        }
+        pending.known_by.extend(match standing {
+            Standing::Confirmed | Standing::Joined => &[SensorKind::Connector][..],
+            Standing::Recorded => &[SensorKind::Connector, SensorKind::Taskstats],
+            Standing::Attempted | Standing::Unheard => &[],
+        });
         pending
     }
 
@@ -198,7 +202,7 @@ impl Pending {
             container: container(&self.inner),
             outer: self.outer.as_ref().map(container),
             verdict: judged.verdict,
-            confirmed: self.standing == Standing::Confirmed,
+            confirmed: matches!(self.standing, Standing::Confirmed | Standing::Recorded),
             known_by: self.known_by.clone(),
             query: judged.request == Request::Query,
             arguments_known: memory.args.is_ok(),

@@ -17,7 +17,7 @@ use crate::detect::Share;
 use crate::detect::enrich::{Job, Slate};
 use crate::detect::judged::Judged;
 use crate::detect::pending::Nested;
-use crate::event::{BegunReads, FileId, Look, Missing, Monotonic, MountedId};
+use crate::event::{BegunReads, Comm, FileId, Look, Missing, Monotonic, MountedId};
 use crate::fingerprint::{Candidate, ContentSays, Database, Invocation, SharedDatabase};
 use crate::host::worker::{Pool, Ticket};
 use crate::sensor::mounts::mountinfo::Mount;
@@ -205,6 +205,11 @@ impl Triage for Screen {
             self.innocents.lock().unwrap_or_else(PoisonError::into_inner).learn(&database, file, &stat.comm);
         }
         innocent
+    }
+
+    fn is_candidate(&self, comm: Comm) -> bool {
+        let name = Invocation { path: &[], comm: comm.as_bytes(), args: None };
+        self.database.load().candidate(&name) != Candidate::No
     }
 
     fn is_entering(&self, look: &Look) -> bool {

@@ -9,14 +9,14 @@ use lru::LruCache;
 use nix::sys::stat::major;
 
 use crate::event::{
-    Exe, FileId, ImageId, Inode, Look, Missing, Monotonic, MountNumber, MountedId, Pid, RootId, SensorKind, Sighting,
-    Stat,
+    Comm, Exe, FileId, ImageId, Inode, Look, Missing, Monotonic, MountNumber, MountedId, Pid, RootId, SensorKind,
+    Sighting, Stat,
 };
 use crate::host::clock::{self, Ticks};
 use crate::host::file::{file_id, mount_number, mount_of_descriptor};
 use crate::host::process::{Proc, ProcessDir};
 use crate::sensor::Triage;
-use crate::sensor::ledger::Image;
+use crate::sensor::ledger::{Image, LastName};
 use crate::sensor::mounts::Mounts;
 use crate::sensor::without::{Part, without};
 
@@ -98,7 +98,7 @@ impl ExecLook {
     /// Looks at what executed something at `at`.
     pub fn look(&mut self, pid: Pid, at: Monotonic) -> Seen {
         let seen = self.glance(pid, at).unwrap_or_else(|| self.look_closely(pid, at));
-        self.last_lived = !matches!(seen, Seen::Dead | Seen::Settled(Image::Ended));
+        self.last_lived = !matches!(seen, Seen::Dead | Seen::Settled(Image::Ended(_)));
         seen
     }
 
@@ -134,7 +134,8 @@ impl ExecLook {
             return other;
         }
         let file = look.file();
-        let settled = || Seen::Settled(file.map_or(Image::Ended, |file| Image::File(file.inode())));
+        let name = look.stat.as_ref().map_or(Image::Unknown, |stat| Image::Ended(last_name(&stat.comm)));
+        let settled = || Seen::Settled(file.map_or(name, |file| Image::File(file.inode())));
         if covered.is_none() && self.triage.is_host(&look) {
             return settled();
         }
@@ -215,7 +216,14 @@ impl ExecLook {
         let look = Look { stat: Ok(stat), ..Look::nothing(at, Missing::Gone) };
         let stat = look.stat.as_ref().ok().filter(|_| self.triage.is_innocent(&look))?;
         self.mounts.requests.doubt();
-        Some(self.other_image(pid, stat, None, at).unwrap_or(Seen::Settled(Image::Ended)))
+        Some(
+            self.other_image(pid, stat, None, at).unwrap_or_else(|| Seen::Settled(Image::Ended(last_name(&stat.comm)))),
+        )
+    }
+
+    /// The name that was recorded of one that is gone.
+    pub fn recorded(&self, comm: Comm) -> LastName {
+        LastName { comm, is_candidate: self.triage.is_candidate(comm), known_by: SensorKind::Taskstats }
     }
 
     /// What its file lies on, where that is a container's alone and fanotify reports all execs on it: so it needs no other
@@ -286,6 +294,11 @@ impl ExecLook {
         let (_, (before, earlier)) = self.images.push(pid, (image, at)).filter(|(known, _)| *known == pid)?;
         (before == image).then_some(earlier)
     }
+}
+
+/// The name of one that had ended and is settled by it: no compiler's.
+fn last_name(comm: &[u8]) -> LastName {
+    LastName { comm: Comm::new(comm), is_candidate: false, known_by: SensorKind::Connector }
 }
 
 /// The mount of a process' executable: where its state does not tell (before 5.8), a descriptor on it does.
@@ -388,7 +401,7 @@ mod tests {
             let mut looker = looker();
             looker.mounts.change(|_| ());
             looker.last_lived = follows_one_that_lived;
-            assert!(matches!(looker.look(pid, clock::now()), Seen::Settled(Image::Ended)));
+            assert!(matches!(looker.look(pid, clock::now()), Seen::Settled(Image::Ended(_))));
             assert!(!looker.last_lived && looker.mounts.requests.is_doubted());
         }
         end(cat);

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::event::{Inode, Monotonic, Pid};
+use crate::event::{Comm, Inode, Monotonic, Pid, SensorKind};
 use crate::sensor::counters::Counters;
 
 /// An EXEC older than this has no attempt that is still on its way: the kernel's queue, the reader's patience and
@@ -21,12 +21,23 @@ const ROOM: usize = 20_000;
 pub enum Image {
     /// It was dead, or another image had taken its place.
     Unknown,
-    /// It had ended, under a name that is no compiler's: what file that was nobody saw.
-    Ended,
+    /// It had ended: what file that was nobody saw, but its name.
+    Ended(LastName),
     /// Our own canary's: nobody waits for it.
     Canary,
     /// This file.
     File(Inode),
+}
+
+/// The name under which a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LastName {
+    /// The name.
+    pub comm: Comm,
+    /// It may be a compiler's.
+    pub is_candidate: bool,
+    /// Who saw it.
+    pub known_by: SensorKind,
 }
 
 impl Image {
@@ -37,7 +48,7 @@ impl Image {
 
     /// Whether nobody saw what was executed.
     pub fn is_unseen(self) -> bool {
-        matches!(self, Self::Unknown | Self::Ended)
+        matches!(self, Self::Unknown | Self::Ended(_))
     }
 }
 
@@ -172,8 +183,9 @@ mod tests {
     fn without_fanotify_each_counts_at_once() {
         let (ledger, counters) = (Ledger::default(), Counters::default());
         let file = Image::File(Inode { dev: 1, ino: 2 });
+        let name = LastName { comm: Comm::new(b"ls"), is_candidate: false, known_by: SensorKind::Connector };
         ledger.add(
-            &[Image::Unknown, Image::Ended, Image::Canary, file].map(|image| at(1, image)),
+            &[Image::Unknown, Image::Ended(name), Image::Canary, file].map(|image| at(1, image)),
             Monotonic(0),
             &counters,
         );

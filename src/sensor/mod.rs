@@ -7,6 +7,7 @@ pub mod exec_look;
 pub mod fanotify;
 pub mod far;
 pub mod health;
+pub mod last_names;
 pub mod ledger;
 pub mod lineage;
 pub mod losses;
@@ -16,6 +17,7 @@ pub mod proc_connector;
 pub mod proc_event;
 pub mod proc_socket;
 pub mod procfs_poll;
+pub mod taskstats;
 pub mod urgency;
 pub mod without;
 
@@ -29,7 +31,7 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use crate::error::{Error, Result};
 use crate::event::claim::UnderWay;
-use crate::event::{BegunReads, Fact, FileId, Look, Monotonic, MountedId, SensorKind, Sighting};
+use crate::event::{BegunReads, Comm, Fact, FileId, Look, Monotonic, MountedId, SensorKind, Sighting};
 use crate::sensor::mounts::mountinfo::Mount;
 
 /// Facts on their way to detection; a sighting may hold two descriptors.
@@ -51,6 +53,8 @@ pub trait Triage: Send + Sync {
     fn innocent_name(&self, file: FileId) -> Option<Vec<u8>>;
     /// Whether its name, its path and what was read of its file say that detection will not want it.
     fn is_innocent(&self, look: &Look) -> bool;
+    /// Whether this name may be a compiler's.
+    fn is_candidate(&self, comm: Comm) -> bool;
     /// Whether a whole look shows a runtime on its way into a container: its root directory still is the host's. It
     /// copies itself anew for each, and nothing would be learned of reading that.
     fn is_entering(&self, look: &Look) -> bool;
@@ -104,6 +108,8 @@ pub trait FileTriage: Send + Sync {
 pub enum Control {
     /// The database has changed: no file is known to be innocent any more.
     Forget,
+    /// An open file tells nothing by itself: the names under which processes end are wanted.
+    Names,
     /// Nothing was heard of execs that another sensor saw: to be proven by one of our own.
     Prove,
     /// Some container is covered by nothing else: look at once; for poll: walk in rounds.
@@ -292,6 +298,10 @@ pub(crate) mod tests {
 
         fn is_innocent(&self, look: &Look) -> bool {
             look.file().is_none() && look.stat.as_ref().is_ok_and(Stat::is_dead)
+        }
+
+        fn is_candidate(&self, _: Comm) -> bool {
+            true
         }
 
         fn is_entering(&self, _: &Look) -> bool {

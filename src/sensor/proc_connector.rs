@@ -15,6 +15,7 @@ use crate::host::process::Proc;
 use crate::sensor::counters::Counters;
 use crate::sensor::coverage::Coverage;
 use crate::sensor::exec_look::{ExecLook, Seen};
+use crate::sensor::last_names::LastNames;
 use crate::sensor::ledger::{Counted, Image, Ledger};
 use crate::sensor::lineage::Lineage;
 use crate::sensor::losses::Losses;
@@ -50,6 +51,7 @@ pub fn probe() -> Result<(), String> {
 pub struct Reader {
     listener: Listener,
     lineage: Lineage,
+    last_names: LastNames,
     looker: ExecLook,
     outlet: Outlet,
     control: ControlInlet,
@@ -96,6 +98,7 @@ impl Reader {
         let mut reader = Self {
             listener,
             lineage: Lineage::default(),
+            last_names: LastNames::default(),
             looker: ExecLook::new(proc, triage, mounts),
             outlet,
             control,
@@ -165,6 +168,7 @@ impl Reader {
                 Control::Lazy => self.coverage.set_base(Mode::Lazy),
                 Control::Prove if self.canary.is_none() => self.release_canary(clock::now()),
                 Control::Stop => return true,
+                Control::Names => self.last_names.open(),
                 Control::Prove | Control::Forget | Control::Sweep(_) | Control::Pulse => {}
             }
         }
@@ -300,7 +304,7 @@ impl Reader {
         for &(pid, at) in &order {
             self.lineage.executed(pid);
             if self.looker.is_gone(pid) {
-                counted.push(Counted { pid, at, image: Image::Unknown });
+                counted.push(Counted { pid, at, image: self.image_of_gone(pid) });
                 continue;
             }
             if looks == LOOKS {
@@ -316,7 +320,7 @@ impl Reader {
             match seen {
                 Seen::Settled(image) => counted.push(Counted { pid, at, image }),
                 Seen::Earlier(at) => counted.push(Counted { pid, at, image: Image::Unknown }),
-                Seen::Dead => counted.push(Counted { pid, at, image: Image::Unknown }),
+                Seen::Dead => counted.push(Counted { pid, at, image: self.image_of_gone(pid) }),
                 Seen::Refused => self.lose(1, "the system refused a look"),
                 Seen::Wanted(sighting) if needs_parent(&sighting.look) => incomplete.push(*sighting),
                 Seen::Wanted(sighting) => counted.extend(self.send(*sighting)),
@@ -339,6 +343,12 @@ impl Reader {
             let _ = self.outlet.try_tell(Fact::Counted);
         }
         (self.execs, self.counted) = (order, counted);
+    }
+
+    /// What the record of its end tells of one that is gone.
+    fn image_of_gone(&mut self, pid: Pid) -> Image {
+        let name = self.last_names.of(pid);
+        name.map_or(Image::Unknown, |comm| Image::Ended(self.looker.recorded(comm)))
     }
 
     /// Hands it to detection. Where that has no room, an exec that fanotify reports as well is not lost: what is left to

@@ -95,7 +95,7 @@ impl Walker {
                     self.known = HashMap::new();
                 }
                 Some(Control::Sweep(sensor)) => self.sweep(Some(sensor)),
-                Some(Control::Forget | Control::Prove | Control::Pulse) => {}
+                Some(Control::Forget | Control::Names | Control::Prove | Control::Pulse) => {}
                 None => self.round(),
             }
         }

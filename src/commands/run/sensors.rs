@@ -17,7 +17,7 @@ use crate::sensor::ledger::Ledger;
 use crate::sensor::mounts::{Mounts, watch};
 use crate::sensor::pace::Mode;
 use crate::sensor::proc_connector::Reader;
-use crate::sensor::{ControlInlet, Controls, Outlet, controls};
+use crate::sensor::{Control, ControlInlet, Controls, Outlet, controls};
 
 /// What the sensors share with detection.
 pub(super) struct Shared {
@@ -82,8 +82,9 @@ impl Watcher {
         let started = Group::open(best).and_then(|group| {
             let way = group.way;
             // An open says nothing by itself.
-            if way == Way::Open && connector.is_none() {
-                return Err(OPENS_ALONE.into());
+            if way == Way::Open {
+                let connector = connector.ok_or(OPENS_ALONE)?;
+                connector.send(Control::Names);
             }
             self.start_readers(config, shared, Arc::new(group), connector.cloned()).map(|()| way)
         });

@@ -9,13 +9,24 @@ fn exec(pid: i32, at: u64, image: Image) -> Counted {
 }
 
 fn look(pid: i32, at: u64, ino: Option<u64>, comm: &str) -> Looked {
-    Looked { pid: Pid(pid), at: Monotonic(at * MS), file: ino.map(|i| file(i).inode()), comm: comm.into() }
+    Looked {
+        pid: Pid(pid),
+        at: Monotonic(at * MS),
+        file: ino.map(|i| file(i).inode()),
+        comm: Comm::new(comm.as_bytes()),
+    }
+}
+
+fn ended(comm: &str, is_candidate: bool, known_by: SensorKind) -> Image {
+    Image::Ended(LastName { comm: Comm::new(comm.as_bytes()), is_candidate, known_by })
 }
 
 fn confirmed(merged: Option<Merged>) -> Option<u64> {
     match merged? {
         Merged::Confirmed(attempt) => Some(attempt.file.ino),
-        Merged::Joined(attempt) | Merged::Unconfirmed(attempt) => unreachable!("{attempt:?}"),
+        Merged::Recorded(attempt) | Merged::Joined(attempt) | Merged::Unconfirmed(attempt) => {
+            unreachable!("{attempt:?}")
+        }
     }
 }
 
@@ -99,18 +110,41 @@ fn an_open_is_joined_with_the_exec_that_follows_at_once() {
 }
 
 #[test]
+fn the_last_name_tells_which_of_the_opened_files_ran() {
+    let recorded = |merge: &mut Merge, comm, is_candidate| {
+        let merged = merge.exec(exec(1, 3, ended(comm, is_candidate, SensorKind::Taskstats)));
+        merged.map(|m| if let Merged::Recorded(attempt) = m { attempt.file.ino } else { unreachable!("{m:?}") })
+    };
+    let mut merge = Merge::default();
+    for file in [7, 8, 9] {
+        merge.attempt(opened(1, file, 0, 2));
+    }
+    assert_eq!(recorded(&mut merge, "prog-8", false), Some(8), "renamed or not");
+    assert_eq!(recorded(&mut merge, "ls", false), None, "none of them");
+    assert_eq!(recorded(&mut merge, "gcc", true), Some(7), "by a link's name");
+    merge.attempt(opened(2, 7, 0, 2));
+    let slow = merge.exec(exec(2, 303, ended("prog-7", false, SensorKind::Taskstats)));
+    assert!(matches!(slow, Some(Merged::Recorded(_))), "its name is enough");
+    merge.attempt(opened(2, 7, 0, 2));
+    let zombie = ended("prog-7", false, SensorKind::Connector);
+    assert_eq!(confirmed(merge.exec(exec(2, 3, zombie))), Some(7), "its look told");
+}
+
+#[test]
 fn an_open_alone_is_nothing() {
     let mut merge = Merge::default();
     // `exec 3</usr/bin/gcc; exec /bin/ls`
     merge.attempt(opened(1, 7, 0, 2));
     assert!(merge.exec(exec(1, 3, Image::File(file(8).inode()))).is_none());
     assert!(merge.exec(exec(1, 3, Image::Canary)).is_none());
-    assert!(merge.exec(exec(1, 3, Image::Ended)).is_none(), "its name was no compiler's");
+    let zombie = ended("ls", false, SensorKind::Connector);
+    assert!(merge.exec(exec(1, 3, zombie)).is_none(), "its name was no compiler's");
+    assert!(merge.exec(exec(1, 3, ended("ls", false, SensorKind::Taskstats))).is_none(), "nor at its end");
     // `cp /usr/bin/gcc /tmp`, and something else by the same process later.
     merge.attempt(opened(2, 7, 0, 2));
     assert!(merge.exec(exec(2, 103, Image::Unknown)).is_none());
     assert!(merge.due(Monotonic(2000 * MS)).is_empty(), "nothing is told of it");
-    assert_eq!(merge.take_unexamined(), 2, "the one that had ended, and the one of which nothing was seen");
+    assert_eq!(merge.take_unexamined(), 3, "those that had ended, and the one of which nothing was seen");
 }
 
 #[test]
@@ -212,7 +246,7 @@ fn any_interleaving_counts_each_exec_once() {
             let counted = |image| Report::Exec(Counted { pid: Pid(pid), at, image });
             by_connector.push(match random.below(3) {
                 _ if tool => counted(Image::File(file(1000 + n).inode())),
-                0 => Report::Look(Looked { pid: Pid(pid), at, file: Some(file(n).inode()), comm: b"x".to_vec() }),
+                0 => Report::Look(Looked { pid: Pid(pid), at, file: Some(file(n).inode()), comm: Comm::new(b"x") }),
                 1 => counted(Image::File(file(n).inode())),
                 _ => counted(Image::Unknown),
             });

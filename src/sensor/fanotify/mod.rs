@@ -122,7 +122,12 @@ impl Reader {
                 match order {
                     Control::Stop => return true,
                     Control::Forget => self.regard_all(),
-                    Control::Eager | Control::Lazy | Control::Prove | Control::Sweep(_) | Control::Pulse => {}
+                    Control::Eager
+                    | Control::Lazy
+                    | Control::Names
+                    | Control::Prove
+                    | Control::Sweep(_)
+                    | Control::Pulse => {}
                 }
             }
         }
