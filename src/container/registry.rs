@@ -15,6 +15,7 @@ use super::cgroup::{self, Membership};
 use super::{Attribution, ContainerKey, Home, Metadata, Runtime};
 use crate::event::{Field, Look, Missing, Monotonic, Namespace, RootId};
 use crate::host::counts::Counts;
+use crate::host::process::namespace_number;
 
 /// Containers remembered; the one that was not met for longest goes.
 const CONTAINERS: usize = 4096;
@@ -37,26 +38,17 @@ impl HostIdentity {
     /// Asks pid 1; where the kernel refuses (EACCES in a sandbox, or without CAP_SYS_PTRACE), our own process. `proc_root` is
     /// `/proc`.
     pub fn read(proc_root: &Path) -> Self {
-        let first = |ask: fn(&Path) -> Option<u64>, what: &str| {
-            ["1", "self"].iter().find_map(|who| ask(&proc_root.join(who).join(what)))
-        };
+        let first = |what: &str| ["1", "self"].iter().find_map(|who| namespace(&proc_root.join(who).join(what)));
         let root = ["1", "self"].iter().find_map(|who| {
             let stat = nix::sys::stat::stat(&proc_root.join(who).join("root")).ok()?;
             Some(RootId { dev: stat.st_dev, ino: stat.st_ino })
         });
-        Self {
-            mnt_ns: first(namespace, "ns/mnt").map(Namespace),
-            pid_ns: first(namespace, "ns/pid").map(Namespace),
-            root,
-        }
+        Self { mnt_ns: first("ns/mnt"), pid_ns: first("ns/pid"), root }
     }
 }
 
-/// The number in the text of a namespace's link, `mnt:[4026531832]` (namespaces(7)).
-fn namespace(link: &Path) -> Option<u64> {
-    let text = std::fs::read_link(link).ok()?;
-    let number = text.as_os_str().as_bytes().strip_suffix(b"]")?.rsplit(|b| *b == b'[').next()?;
-    std::str::from_utf8(number).ok()?.parse().ok()
+fn namespace(link: &Path) -> Option<Namespace> {
+    namespace_number(std::fs::read_link(link).ok()?.as_os_str().as_bytes()).ok()
 }
 
 /// Whether a process lives on the host for certain: alive, its cgroup names no container, and its mount namespace or root

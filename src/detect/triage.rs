@@ -60,7 +60,7 @@ pub struct Reading {
 struct Innocents {
     /// By which they were judged.
     database: Weak<Database>,
-    comms: LruCache<FileId, Vec<u8>>,
+    comms: LruCache<FileId, Comm>,
 }
 
 impl Default for Innocents {
@@ -70,17 +70,16 @@ impl Default for Innocents {
 }
 
 impl Innocents {
-    fn name(&mut self, database: &Arc<Database>, file: FileId) -> Option<&[u8]> {
-        let known = self.comms.get(&file).filter(|_| self.database.as_ptr() == Arc::as_ptr(database))?;
-        Some(known)
+    fn name(&mut self, database: &Arc<Database>, file: FileId) -> Option<Comm> {
+        self.comms.get(&file).filter(|_| self.database.as_ptr() == Arc::as_ptr(database)).copied()
     }
 
-    fn learn(&mut self, database: &Arc<Database>, file: FileId, comm: &[u8]) {
+    fn learn(&mut self, database: &Arc<Database>, file: FileId, comm: Comm) {
         if self.database.as_ptr() != Arc::as_ptr(database) {
             self.comms.clear();
             self.database = Arc::downgrade(database);
         }
-        self.comms.put(file, comm.to_vec());
+        self.comms.put(file, comm);
     }
 }
 
@@ -186,9 +185,9 @@ impl Triage for Screen {
         }
     }
 
-    fn innocent_name(&self, file: FileId) -> Option<Vec<u8>> {
+    fn innocent_name(&self, file: FileId) -> Option<Comm> {
         let mut innocents = self.innocents.lock().unwrap_or_else(PoisonError::into_inner);
-        let name = innocents.name(&self.database.load(), file).map(<[u8]>::to_vec)?;
+        let name = innocents.name(&self.database.load(), file)?;
         drop(innocents);
         (self.judged.says(file) == Some(ContentSays::Innocent)).then_some(name)
     }
@@ -202,7 +201,7 @@ impl Triage for Screen {
         let Some(file) = look.file() else { return true };
         let innocent = self.judged.says(file) == Some(ContentSays::Innocent);
         if let (true, Ok(stat)) = (innocent, &look.stat) {
-            self.innocents.lock().unwrap_or_else(PoisonError::into_inner).learn(&database, file, &stat.comm);
+            self.innocents.lock().unwrap_or_else(PoisonError::into_inner).learn(&database, file, Comm::new(&stat.comm));
         }
         innocent
     }
@@ -310,10 +309,10 @@ mod tests {
         let file = |ino| FileId { dev: 1, ino, size: 3, mtime_ns: 0, ctime_ns: 0 };
         let mut innocents = Innocents::default();
         assert_eq!(innocents.name(&database, file(7)), None);
-        innocents.learn(&database, file(7), b"sh");
-        assert_eq!(innocents.name(&database, file(7)), Some(&b"sh"[..]));
+        innocents.learn(&database, file(7), Comm::new(b"sh"));
+        assert_eq!(innocents.name(&database, file(7)), Some(Comm::new(b"sh")));
         assert!(innocents.name(&database, file(8)).is_none() && innocents.name(&other, file(7)).is_none());
-        innocents.learn(&other, file(8), b"ls");
+        innocents.learn(&other, file(8), Comm::new(b"ls"));
         assert!(innocents.name(&other, file(7)).is_none() && innocents.name(&database, file(8)).is_none());
     }
 }

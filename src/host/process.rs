@@ -142,8 +142,11 @@ fn decimal(number: i32, buffer: &mut [u8; 12]) -> &[u8] {
     buffer.get(start..).unwrap_or(&[])
 }
 
-/// The number in a namespace link's text, `mnt:[4026531832]`.
-fn namespace_number(text: &[u8]) -> Field<Namespace> {
+/// The number in the text of a namespace's link, `mnt:[4026531832]` (namespaces(7)).
+///
+/// # Errors
+/// `Malformed`.
+pub fn namespace_number(text: &[u8]) -> Field<Namespace> {
     let inside = text.split(|b| *b == b'[').nth(1).and_then(|t| t.strip_suffix(b"]"));
     let number = inside.and_then(|t| std::str::from_utf8(t).ok()).and_then(|t| t.parse().ok());
     number.map(Namespace).ok_or(Missing::Malformed)

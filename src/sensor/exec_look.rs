@@ -4,6 +4,7 @@
 use std::num::NonZeroUsize;
 use std::os::fd::AsFd;
 use std::sync::Arc;
+use std::time::Duration;
 
 use lru::LruCache;
 use nix::sys::stat::major;
@@ -24,6 +25,11 @@ const IMAGES: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
 /// Of what a glance would settle without telling whose it is, one in so many is looked at whole, and counted for all.
 const WHOLE: u32 = 16;
 
+/// A pid is not given to another process sooner than this after the exec of the one that had it.
+const GIVEN_AWAY: Duration = Duration::from_millis(20);
+/// The kernel shows the new image so long before the time stamp of its EXEC, unless it is interrupted in between.
+const BEFORE_ITS_EXEC: Duration = Duration::from_micros(250);
+
 /// What a look found.
 pub enum Seen {
     /// Known to be none of our business.
@@ -38,6 +44,28 @@ pub enum Seen {
     Wanted(Box<Sighting>),
 }
 
+/// The image that a process showed.
+#[derive(Clone, Copy)]
+struct Shown {
+    /// Where more than its file was asked for.
+    image: Option<ImageId>,
+    file: Option<Inode>,
+    /// The exec of which it was taken to be.
+    exec: Monotonic,
+    looked: Monotonic,
+}
+
+impl Shown {
+    /// Whether an earlier look saw this image.
+    fn was_seen_in(&self, earlier: &Self) -> bool {
+        match (self.image, earlier.image) {
+            (Some(image), Some(before)) => image == before,
+            // The same file executed again would have been executed after that look.
+            _ => self.file == earlier.file && self.exec <= earlier.looked.plus(BEFORE_ITS_EXEC),
+        }
+    }
+}
+
 /// Takes the looks, and knows the images seen before.
 pub struct ExecLook {
     proc: Arc<Proc>,
@@ -49,8 +77,8 @@ pub struct ExecLook {
     glances: u32,
     /// The host's root directory.
     root: Option<RootId>,
-    /// The image last seen in a process, and of which exec it was taken to be.
-    images: LruCache<Pid, (ImageId, Monotonic)>,
+    /// The image last seen in a process.
+    images: LruCache<Pid, Shown>,
     /// The last one that was looked at lived: so may the next, and asking first whether it does costs a call more.
     last_lived: bool,
 }
@@ -172,14 +200,6 @@ impl ExecLook {
     fn glance(&mut self, pid: Pid, at: Monotonic) -> Option<Seen> {
         // Where the connector is all there is, a look wants more of what has ended than its name.
         let watched = self.mounts.are_watched();
-        // Who follows one that had ended has mostly ended too: its file would be asked for in vain.
-        if watched
-            && !self.last_lived
-            && let Ok(stat) = self.proc.glance_at_stat(pid)
-            && stat.is_dead()
-        {
-            return self.settle_ended(pid, stat, at);
-        }
         let status = match self.proc.glance_at_file(pid) {
             Ok(status) => status,
             Err(Missing::Gone) if self.does_not_exist(pid) => return Some(Seen::Dead),
@@ -195,9 +215,15 @@ impl ExecLook {
         if covered.is_none() && watched {
             return None;
         }
-        let comm = self.triage.innocent_name(file)?;
-        // After the file: what was executed in between shows another name or stack.
-        let stat = self.proc.glance_at_stat(pid).ok().filter(|stat| stat.comm == comm)?;
+        let name = self.triage.innocent_name(file)?;
+        // After the file: what was executed in between shows another name.
+        if self.proc.glance_at_name(pid) != Ok(name) {
+            return None;
+        }
+        let looked = clock::now();
+        if looked.since(at) >= GIVEN_AWAY {
+            return None;
+        }
         match covered {
             Some(mounted) => self.triage.count_on(mounted, at),
             None => {
@@ -208,7 +234,8 @@ impl ExecLook {
             }
         }
         self.mounts.requests.executed();
-        Some(self.other_image(pid, &stat, Some(file.inode()), at).unwrap_or(Seen::Settled(Image::File(file.inode()))))
+        let shown = Shown { image: None, file: Some(file.inode()), exec: at, looked };
+        Some(self.shown_before(pid, shown).map_or(Seen::Settled(Image::File(file.inode())), Seen::Earlier))
     }
 
     /// Settles what has ended, where its name is no compiler's.
@@ -259,7 +286,8 @@ impl ExecLook {
         if self.is_another(stat, at) {
             return Some(Seen::Dead);
         }
-        self.known_image(pid, stat.image(file)?, at).map(Seen::Earlier)
+        self.shown_before(pid, Shown { image: stat.image(file), file, exec: at, looked: clock::now() })
+            .map(Seen::Earlier)
     }
 
     /// Counts an exec within a container's root directory on a filesystem that fanotify does not cover.
@@ -290,9 +318,9 @@ impl ExecLook {
 
     /// The exec for which this image of the process was looked at before: that look came so late that it saw this one,
     /// and the earlier image was never seen.
-    fn known_image(&mut self, pid: Pid, image: ImageId, at: Monotonic) -> Option<Monotonic> {
-        let (_, (before, earlier)) = self.images.push(pid, (image, at)).filter(|(known, _)| *known == pid)?;
-        (before == image).then_some(earlier)
+    fn shown_before(&mut self, pid: Pid, shown: Shown) -> Option<Monotonic> {
+        let (_, before) = self.images.push(pid, shown).filter(|(known, _)| *known == pid)?;
+        shown.was_seen_in(&before).then_some(before.exec)
     }
 }
 
@@ -380,6 +408,22 @@ mod tests {
         assert!(asks(0, None) && !asks(8, None), "an overlay's or a tmpfs's, and a disk's");
         assert!(!asks(0, Some(MountNumber(u64::MAX))), "it was told");
         end(cat);
+    }
+
+    #[test]
+    fn a_file_alone_shows_the_image_of_an_exec_that_had_begun_before_the_look() {
+        let ms = 1_000_000;
+        let shown = |ino, exec, looked| Shown {
+            image: None,
+            file: Some(Inode { dev: 1, ino }),
+            exec: Monotonic(exec),
+            looked: Monotonic(looked),
+        };
+        let first = shown(7, 10 * ms, 11 * ms);
+        assert!(shown(7, 10 * ms + 1, 12 * ms).was_seen_in(&first), "the look came too late");
+        assert!(shown(7, 11 * ms + 1, 12 * ms).was_seen_in(&first), "its EXEC was still to come");
+        assert!(!shown(7, 12 * ms, 13 * ms).was_seen_in(&first), "executed again");
+        assert!(!shown(8, 10 * ms + 1, 12 * ms).was_seen_in(&first), "another file");
     }
 
     #[test]

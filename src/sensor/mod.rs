@@ -50,7 +50,7 @@ pub trait Triage: Send + Sync {
     /// Counts an exec of a file that lies there, for the container whose that is.
     fn count_on(&self, mounted: MountedId, at: Monotonic);
     /// The name of a process that executed this file and was found to be innocent, where nothing has changed since.
-    fn innocent_name(&self, file: FileId) -> Option<Vec<u8>>;
+    fn innocent_name(&self, file: FileId) -> Option<Comm>;
     /// Whether its name, its path and what was read of its file say that detection will not want it.
     fn is_innocent(&self, look: &Look) -> bool;
     /// Whether this name may be a compiler's.
@@ -292,7 +292,7 @@ pub(crate) mod tests {
 
         fn count_on(&self, _: MountedId, _: Monotonic) {}
 
-        fn innocent_name(&self, _: FileId) -> Option<Vec<u8>> {
+        fn innocent_name(&self, _: FileId) -> Option<Comm> {
             None
         }
 

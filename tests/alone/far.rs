@@ -13,11 +13,6 @@ use nix::mount::{MntFlags, umount2};
 
 const STORM: u64 = 2000;
 
-/// Of sessions only sums are asked for.
-fn setup() -> Setup {
-    Setup::new().set("session", "gap", "500ms")
-}
-
 /// A FUSE mount on the host that shows one program under any short name. Dropped, its server ends and it is unmounted.
 struct Far {
     directory: tempfile::TempDir,
@@ -86,7 +81,7 @@ fn a_storm_on_a_fuse_volume_seen_by_fanotify_alone() {
     let _turn = alone();
     let far = Far::mount(program::tiny());
     let container = far.container();
-    let setup = setup().set("sensors", "proc-connector", "off").set("sensors", "procfs-poll", "off");
+    let setup = Setup::new().brief().set("sensors", "proc-connector", "off").set("sensors", "procfs-poll", "off");
     let watcher = setup.start();
     await_coverage(&setup, &container, MARKED);
     container.exec(&["/usr/bin/storm", "2000", "/far/gcc"]);
@@ -101,7 +96,7 @@ fn a_storm_on_a_fuse_volume() {
     let _turn = alone();
     let far = Far::mount(program::tiny());
     let container = far.container();
-    let setup = setup();
+    let setup = Setup::new().brief();
     let watcher = setup.start();
     let line = await_coverage(&setup, &container, MARKED);
     assert!(!line.contains("by the connector alone"), "{line}");
@@ -119,7 +114,7 @@ fn a_disguised_compiler_on_a_fuse_volume() {
     let _turn = alone();
     let far = Far::mount(&program::disguised(0));
     let container = far.container();
-    let setup = setup();
+    let setup = Setup::new().brief();
     let watcher = setup.start();
     await_coverage(&setup, &container, MARKED);
     container.exec(&["/usr/bin/storm", "1", "/far/tool"]);
@@ -132,7 +127,7 @@ fn a_disguised_compiler_on_a_fuse_volume() {
 /// The server answers everybody but the watcher. `point` is where the container shows what it answers for, of this type.
 fn a_server_that_never_answers_holds_nobody_else(mut far: Far, container: &Container, point: &str, fs_type: &str) {
     let other = Container::idle(&[]);
-    let setup = setup();
+    let setup = Setup::new().brief();
     let watcher = setup.start();
     await_all_marked(&setup, container);
     far.order(b'h', "holding");
@@ -182,7 +177,7 @@ fn an_overlay_in_a_user_namespace() {
     let container =
         Container::idle(&["--cap-add", "SYS_ADMIN", "--security-opt", "seccomp=unconfined", "--tmpfs", "/over"]);
     std::fs::copy(program::inside(), container.work().join("inside")).unwrap();
-    let setup = setup();
+    let setup = Setup::new().brief();
     let watcher = setup.start();
     let mut held = container.hold(&["./inside", "unshare", "overlay", "/work", "/over", "say", "mounted", "wait"]);
     held.await_line("mounted");
@@ -216,7 +211,7 @@ fn a_server_that_never_answers_holds_no_mark_of_others() {
     far.order(b'h', "holding");
     let container = far.container();
     let other = Container::idle(&["--tmpfs", "/memory:exec"]);
-    let setup = setup();
+    let setup = Setup::new().brief();
     let watcher = setup.start();
     far.said.await_line("held");
     await_coverage(&setup, &other, "fanotify on");
@@ -235,7 +230,7 @@ fn a_watcher_ends_though_a_server_never_answers() {
     let _turn = alone();
     let mut far = Far::mount(&program::disguised(60_000));
     let container = far.container();
-    let setup = setup();
+    let setup = Setup::new().brief();
     let watcher = setup.start();
     await_coverage(&setup, &container, MARKED);
     far.order(b'h', "holding");

@@ -8,11 +8,6 @@ use crate::common::docker::{Container, Plan, docker};
 use crate::common::watcher::{Setup, Watcher};
 use crate::common::{image, run};
 
-/// The sums of sessions that end soon are those of others.
-fn brief(setup: &Setup) -> Setup {
-    setup.clone().set("session", "gap", "500ms")
-}
-
 /// Exec events with mount marks.
 fn by_mount() -> Setup {
     Setup::new().kernel("4.18-el8")
@@ -32,10 +27,10 @@ fn storm(container: &Container, count: u64, program: &str) {
 }
 
 /// Storms in a container that ran before, innocent ones in between.
-fn storms(setup: &Setup, rounds: u64) -> Vec<Alert> {
+fn storms(setup: Setup, rounds: u64) -> Vec<Alert> {
     let _turn = alone();
     let container = Container::idle(&[]);
-    let watcher = brief(setup).start();
+    let watcher = setup.brief().start();
     for _ in 0..rounds {
         storm(&container, 5000, "/usr/bin/tool");
         storm(&container, 20_000, "/usr/bin/gcc");
@@ -49,11 +44,11 @@ fn storms(setup: &Setup, rounds: u64) -> Vec<Alert> {
 }
 
 /// Containers that live some milliseconds, one after another and many at once, and one that is removed in its storm.
-fn short_lives(setup: &Setup, at_once: usize) {
+fn short_lives(setup: Setup, at_once: usize) {
     let _turn = alone();
     // Made before, as the image is made but once.
     image::tiny();
-    let watcher = brief(setup).start();
+    let watcher = setup.brief().start();
     let mut containers = Vec::new();
     for _ in 0..5 {
         let one = tiny(&["/usr/bin/gcc"]);
@@ -82,17 +77,17 @@ fn short_lives(setup: &Setup, at_once: usize) {
 
 #[test]
 fn storms_by_filesystem() {
-    storms(&Setup::new(), 5);
+    storms(Setup::new(), 5);
 }
 
 #[test]
 fn storms_by_mount() {
-    storms(&by_mount(), 1);
+    storms(by_mount(), 1);
 }
 
 #[test]
 fn storms_by_open() {
-    let alerts = storms(&by_open(), 5);
+    let alerts = storms(by_open(), 5);
     // An open and an exec of the same process may be two things: the record of its end says that they are one.
     assert!(alerts.iter().any(|a| a.list("ccwatch.known_by") == ["fanotify", "connector", "taskstats"]));
     let unconfirmed = alerts.iter().find(|a| a.at("ccwatch.confirmed") == false);
@@ -101,17 +96,17 @@ fn storms_by_open() {
 
 #[test]
 fn short_lives_by_filesystem() {
-    short_lives(&Setup::new(), 50);
+    short_lives(Setup::new(), 50);
 }
 
 #[test]
 fn short_lives_by_mount() {
-    short_lives(&by_mount(), 10);
+    short_lives(by_mount(), 10);
 }
 
 #[test]
 fn short_lives_by_open() {
-    short_lives(&Setup::new().kernel("3.10"), 50);
+    short_lives(Setup::new().kernel("3.10"), 50);
 }
 
 /// A compiler that is opened, copied and searched is not executed.

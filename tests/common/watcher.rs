@@ -65,6 +65,11 @@ impl Setup {
         self
     }
 
+    /// Sessions end soon: where only their sums are asked for.
+    pub(crate) fn brief(self) -> Self {
+        self.set("session", "gap", "500ms")
+    }
+
     /// Asks for the form for people on stdout; `await_text` reads it.
     pub(crate) fn text(mut self) -> Self {
         self.text = true;

@@ -280,11 +280,12 @@ impl Space {
                         }
                         let rests = marked.mounted.rests_until(self.read_at);
                         // Or it rested, and could not be reached when that was over.
-                        let retry = (!marked.mounted.is_marked()).then(|| self.read_at.plus(RETRY));
+                        let again = || rests.unwrap_or_else(|| self.read_at.plus(RETRY));
+                        let unmarked_until = (!marked.mounted.is_marked()).then(again);
                         self.known.insert(place, marked);
                         done.insert(mount.id);
                         self.uncovered.retain(|(id, _)| *id != mount.id);
-                        if let Some(end) = rests.or(retry) {
+                        if let Some(end) = unmarked_until {
                             self.read_again(end);
                             self.miss(mount, "more of its files are opened than can be heard of");
                         }
