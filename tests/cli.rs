@@ -5,12 +5,18 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_ccwatch");
 
 fn ccwatch(arguments: &[&str]) -> Output {
     Command::new(PROGRAM).args(arguments).stdin(Stdio::null()).output().unwrap()
+}
+
+/// By another process: a test that starts one while this one writes would leave it a file that cannot be executed.
+fn copy(to: &Path) {
+    assert!(Command::new("cp").arg(PROGRAM).arg(to).status().unwrap().success());
 }
 
 fn text(bytes: &[u8]) -> &str {
@@ -144,7 +150,7 @@ fn without_privileges_one_sentence_and_77() {
     let directory = tempfile::tempdir().unwrap();
     fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let program = directory.path().join("ccwatch");
-    fs::copy(PROGRAM, &program).unwrap();
+    copy(&program);
     let mut command = Command::new(&program);
     command.arg("run").stdin(Stdio::null());
     if nix::unistd::geteuid().is_root() {
@@ -260,7 +266,7 @@ fn fingerprint_waits_for_nobody_and_tells_what_it_may_not_read() {
     fs::write(&closed, "#!/bin/sh\n").unwrap();
     fs::set_permissions(&closed, fs::Permissions::from_mode(0o000)).unwrap();
     // Where the build lies, another user may not be able to go.
-    fs::copy(PROGRAM, &program).unwrap();
+    copy(&program);
     let mut command = Command::new(&program);
     command.arg("fingerprint").arg(&closed).stdin(Stdio::null());
     if nix::unistd::geteuid().is_root() {

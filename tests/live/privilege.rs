@@ -1,7 +1,6 @@
 //! Privileges and namespaces that are missing: the watcher says which, and does what is left to do.
 
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use crate::common::docker::{Plan, docker};
@@ -9,25 +8,6 @@ use crate::common::watcher::{BINARY, Setup};
 use crate::common::{self, Container, eventually, image, run, said};
 
 const NOBODY: u32 = 65534;
-
-#[test]
-fn not_root_is_one_sentence_and_exit_77() {
-    common::need_root();
-    let setup = Setup::new();
-    let config = setup.write();
-    // Nobody may have no way to the build directory: a copy where he has.
-    std::fs::set_permissions(setup.home(), PermissionsExt::from_mode(0o755)).unwrap();
-    std::fs::set_permissions(&config, PermissionsExt::from_mode(0o644)).unwrap();
-    let binary = setup.home().join("ccwatch");
-    std::fs::copy(BINARY, &binary).unwrap();
-    let mut command = Command::new(binary);
-    let output = command.args(["run", "--config"]).arg(config).uid(NOBODY).gid(NOBODY).output().unwrap();
-    assert_eq!(output.status.code(), Some(77), "{}", said(&output));
-    let stderr = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(stderr.lines().count(), 1, "{stderr}");
-    assert!(stderr.contains("CAP_"), "it names the capability: {stderr}");
-    assert!(output.stdout.is_empty());
-}
 
 /// The watcher has no CAP_DAC_OVERRIDE: root's word alone is none for what belongs to somebody else.
 #[test]
