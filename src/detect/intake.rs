@@ -14,8 +14,8 @@ use crate::detect::{BeingRead, CONTENT_HANGS, DEADLINE, Detection, LARGE, LARGE_
 use crate::event::{Attempt, Comm, Exe, FileId, Look, Monotonic, MountNumber, SensorKind, Sighting};
 use crate::fingerprint::{Candidate, Content, ContentSays};
 use crate::host::clock;
-use crate::sensor::Control;
 use crate::sensor::ledger::{self, Counted, LastName};
+use crate::sensor::{Control, Triage};
 
 impl Detection {
     /// The attempt that belongs to a sighting, where it came first; else it is remembered for when it comes.
@@ -161,7 +161,7 @@ impl Detection {
         // Of one that ended while it was looked at, an attempt tells more: it is not to be taken for part of this.
         let saw_nothing = candidate == Candidate::No && sighting.look.file().is_none();
         if matches!(home, Home::Unknown) || (saw_nothing && !matches!(home, Home::Host)) {
-            self.exec_nowhere(&sighting, candidate != Candidate::No);
+            self.exec_nowhere(&sighting);
             return self.leave(reading);
         }
         let attempt = self.attempt_of(&sighting);
@@ -231,14 +231,14 @@ impl Detection {
     }
 
     /// A process that does not tell where it was or what it executed, as one that has ended: its file may.
-    fn exec_nowhere(&mut self, sighting: &Sighting, is_candidate: bool) {
+    fn exec_nowhere(&mut self, sighting: &Sighting) {
         if !self.ledger.is_kept() || sighting.known_by != SensorKind::Connector {
             return self.counters.add_unexamined(1, clock::now());
         }
         let image = match (&sighting.look.stat, sighting.look.file()) {
             (Ok(stat), None) => {
-                let known_by = SensorKind::Connector;
-                ledger::Image::Ended(LastName { comm: Comm::new(&stat.comm), is_candidate, known_by })
+                let comm = Comm::new(&stat.comm);
+                ledger::Image::Ended(LastName { comm, is: self.screen.name_is(comm), known_by: SensorKind::Connector })
             }
             _ => ledger::Image::Unknown,
         };

@@ -10,7 +10,7 @@ use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use crate::event::{Attempt, Comm, FileId, Inode, Monotonic, Pid, SensorKind};
-use crate::sensor::ledger::{Counted, Image, LastName, OLD};
+use crate::sensor::ledger::{Counted, Image, LastName, NameIs, OLD};
 
 /// An attempt waits so long for its EXEC before it is told as not confirmed.
 pub const CONFIRM: Duration = Duration::from_millis(10);
@@ -162,7 +162,7 @@ impl Merge {
             lane.succeeded = Success::new(&attempt, seen, image);
             return None;
         }
-        let confirms = |exec: &Counted| may_be(&attempt, exec);
+        let confirms = |exec: &Counted| fits(&attempt, exec) == Fits::Yes;
         if let Some(index) = lane.execs.iter().position(confirms)
             && let Some(exec) = take(&mut lane.execs, index)
         {
@@ -185,11 +185,17 @@ impl Merge {
     /// Takes in an EXEC that no look counts.
     pub fn exec(&mut self, exec: Counted) -> Option<Merged> {
         let lane = self.lane(exec.pid, exec.at);
-        let named = |w: &Waiting| matches!(exec.image, Image::Ended(name) if name.comm.is_of(&w.attempt.path));
-        let may_be_its = |w: &Waiting| may_be(&w.attempt, &exec);
-        let attempts = || lane.attempts.iter();
-        let index = attempts().position(|w| named(w) && may_be_its(w)).or_else(|| attempts().position(may_be_its));
-        if let Some(index) = index
+        // The record of its end bears the name of its last exec alone.
+        for earlier in lane.execs.iter_mut().filter(|earlier| earlier.image.is_recorded()) {
+            earlier.image = Image::Unknown;
+        }
+        // What was told has waited for one that fits better.
+        let confirmed = |w: &Waiting| match fits(&w.attempt, &exec) {
+            Fits::Yes => true,
+            Fits::Perhaps => w.told,
+            Fits::No => false,
+        };
+        if let Some(index) = lane.attempts.iter().position(confirmed)
             && let Some(Waiting { attempt, told, .. }) = take(&mut lane.attempts, index)
         {
             lane.succeeded = Success::new(&attempt, exec.at, exec.image.file());
@@ -256,6 +262,14 @@ impl Merge {
                 waiting.told = true;
                 self.waiting -= 1;
                 let by_open = waiting.attempt.by_open;
+                let may_be = |exec: &Counted| fits(&waiting.attempt, exec) != Fits::No;
+                let perhaps = lane.execs.iter().position(may_be).and_then(|index| take(&mut lane.execs, index));
+                if let Some(exec) = perhaps {
+                    waiting.done = true;
+                    told.push(succeeded(waiting.attempt.clone(), exec.image));
+                    lane.succeeded = Success::new(&waiting.attempt, exec.at, None);
+                    continue;
+                }
                 let exec = lane.succeeded.as_ref().filter(|exec| exec.until > waiting.attempt.after);
                 match exec {
                     None if !by_open => told.push(Merged::Unconfirmed(waiting.attempt.clone())),
@@ -320,25 +334,41 @@ fn take<T>(queue: &mut VecDeque<T>, index: usize) -> Option<T> {
     taken
 }
 
-/// Whether an EXEC may be this attempt's success. An open may be for anything: where nothing else tells what was executed,
-/// the EXEC must follow at once.
-fn may_be(attempt: &Attempt, exec: &Counted) -> bool {
+/// Whether an EXEC is this attempt's success.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fits {
+    /// It is not.
+    No,
+    /// It may be, and an attempt that is still to come may fit better.
+    Perhaps,
+    /// As far as can be known.
+    Yes,
+}
+
+/// An open may be for anything: where nothing tells which file was executed, the EXEC must follow at once.
+fn fits(attempt: &Attempt, exec: &Counted) -> Fits {
+    if exec.at <= attempt.after {
+        return Fits::No;
+    }
     let in_time = !attempt.by_open || exec.at <= attempt.at.plus(AT_ONCE);
-    exec.at > attempt.after
-        && match exec.image {
-            Image::Unknown => in_time,
-            Image::Ended(_) if !attempt.by_open => true,
-            Image::Ended(name) => name.comm.is_of(&attempt.path) || (name.is_candidate && in_time),
-            Image::Canary => false,
-            Image::File(inode) => inode == attempt.file.inode(),
-        }
+    match exec.image {
+        Image::File(inode) if inode == attempt.file.inode() => Fits::Yes,
+        Image::Ended(name) if !attempt.by_open || name.comm.is_of(&attempt.path) => Fits::Yes,
+        Image::File(_) | Image::Canary | Image::Ended(LastName { is: NameIs::Others, .. }) => Fits::No,
+        Image::Ended(_) if in_time => Fits::Perhaps,
+        Image::Unknown if in_time => Fits::Yes,
+        Image::Ended(_) | Image::Unknown => Fits::No,
+    }
 }
 
 /// What an EXEC makes of an attempt.
 fn succeeded(attempt: Attempt, image: Image) -> Merged {
     match image {
-        Image::Ended(LastName { known_by: SensorKind::Taskstats, .. }) => Merged::Recorded(attempt),
         Image::Unknown if attempt.by_open => Merged::Joined(attempt),
+        Image::Ended(name) if attempt.by_open && name.is == NameIs::Unknown && !name.comm.is_of(&attempt.path) => {
+            Merged::Joined(attempt)
+        }
+        Image::Ended(LastName { known_by: SensorKind::Taskstats, .. }) => Merged::Recorded(attempt),
         _ => Merged::Confirmed(attempt),
     }
 }

@@ -20,6 +20,7 @@ use crate::detect::pending::Nested;
 use crate::event::{BegunReads, Comm, FileId, Look, Missing, Monotonic, MountedId};
 use crate::fingerprint::{Candidate, ContentSays, Database, Invocation, SharedDatabase};
 use crate::host::worker::{Pool, Ticket};
+use crate::sensor::ledger::NameIs;
 use crate::sensor::mounts::mountinfo::Mount;
 use crate::sensor::{FileIs, FileTriage, Triage};
 
@@ -61,11 +62,13 @@ struct Innocents {
     /// By which they were judged.
     database: Weak<Database>,
     comms: LruCache<FileId, Comm>,
+    /// Those of the files themselves.
+    names: LruCache<Comm, ()>,
 }
 
 impl Default for Innocents {
     fn default() -> Self {
-        Self { database: Weak::new(), comms: LruCache::new(INNOCENTS) }
+        Self { database: Weak::new(), comms: LruCache::new(INNOCENTS), names: LruCache::new(INNOCENTS) }
     }
 }
 
@@ -75,11 +78,26 @@ impl Innocents {
     }
 
     fn learn(&mut self, database: &Arc<Database>, file: FileId, comm: Comm) {
+        self.go_by(database);
+        self.comms.put(file, comm);
+    }
+
+    fn is_name(&mut self, database: &Arc<Database>, comm: Comm) -> bool {
+        self.go_by(database);
+        self.names.get(&comm).is_some()
+    }
+
+    fn learn_name(&mut self, database: &Arc<Database>, comm: Comm) {
+        self.go_by(database);
+        self.names.put(comm, ());
+    }
+
+    fn go_by(&mut self, database: &Arc<Database>) {
         if self.database.as_ptr() != Arc::as_ptr(database) {
             self.comms.clear();
+            self.names.clear();
             self.database = Arc::downgrade(database);
         }
-        self.comms.put(file, comm);
     }
 }
 
@@ -206,9 +224,16 @@ impl Triage for Screen {
         innocent
     }
 
-    fn is_candidate(&self, comm: Comm) -> bool {
-        let name = Invocation { path: &[], comm: comm.as_bytes(), args: None };
-        self.database.load().candidate(&name) != Candidate::No
+    fn name_is(&self, comm: Comm) -> NameIs {
+        let database = self.database.load();
+        match database.candidate(&Invocation { path: &[], comm: comm.as_bytes(), args: None }) {
+            Candidate::ByName => NameIs::Toolchains,
+            Candidate::IfArguments => NameIs::Others,
+            Candidate::No => {
+                let mut innocents = self.innocents.lock().unwrap_or_else(PoisonError::into_inner);
+                if innocents.is_name(&database, comm) { NameIs::Others } else { NameIs::Unknown }
+            }
+        }
     }
 
     fn is_entering(&self, look: &Look) -> bool {
@@ -242,10 +267,15 @@ impl Triage for Screen {
 
 impl FileTriage for Screen {
     fn judge(&self, path: &[u8], id: FileId) -> FileIs {
-        match (self.database.load().file_candidate(path), self.judged.says(id)) {
+        let database = self.database.load();
+        match (database.file_candidate(path), self.judged.says(id)) {
             (Candidate::ByName, _) | (_, Some(ContentSays::Toolchain)) => FileIs::Toolchain,
             (_, None) => FileIs::Unjudged,
-            (Candidate::No, Some(ContentSays::Innocent | ContentSays::Loader)) => FileIs::Innocent,
+            (Candidate::No, Some(ContentSays::Innocent | ContentSays::Loader)) => {
+                let mut innocents = self.innocents.lock().unwrap_or_else(PoisonError::into_inner);
+                innocents.learn_name(&database, Comm::of(path));
+                FileIs::Innocent
+            }
             (_, Some(_)) => FileIs::ByArguments,
         }
     }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// The kernel's name for a process: at most 15 bytes of what it executed, or of what it calls itself.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Comm([u8; Self::MOST]);
 
 impl Comm {
@@ -23,10 +23,14 @@ impl Comm {
         self.0.split(|b| *b == 0).next().unwrap_or_default()
     }
 
+    /// How the kernel names what executes a file at this path.
+    pub fn of(path: &[u8]) -> Self {
+        Self::new(path.rsplit(|b| *b == b'/').next().unwrap_or_default())
+    }
+
     /// Whether the kernel names so what executes a file at this path.
     pub fn is_of(&self, path: &[u8]) -> bool {
-        let base = path.rsplit(|b| *b == b'/').next().unwrap_or_default();
-        !base.is_empty() && Self::new(base) == *self
+        !self.as_bytes().is_empty() && Self::of(path) == *self
     }
 }
 

@@ -25,10 +25,11 @@ const IMAGES: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
 /// Of what a glance would settle without telling whose it is, one in so many is looked at whole, and counted for all.
 const WHOLE: u32 = 16;
 
-/// A pid is not given to another process sooner than this after the exec of the one that had it.
+/// A pid is not given to another process sooner than this after the exec of the one that had it: all others were forked
+/// in between, of which there are 32,768 unless somebody has made them less.
 const GIVEN_AWAY: Duration = Duration::from_millis(20);
-/// The kernel shows the new image so long before the time stamp of its EXEC, unless it is interrupted in between.
-const BEFORE_ITS_EXEC: Duration = Duration::from_micros(250);
+/// The kernel shows the new image so long before the time stamp of its EXEC, unless it is interrupted for longer.
+const BEFORE_ITS_EXEC: Duration = Duration::from_millis(5);
 
 /// What a look found.
 pub enum Seen {
@@ -47,9 +48,10 @@ pub enum Seen {
 /// The image that a process showed.
 #[derive(Clone, Copy)]
 struct Shown {
-    /// Where more than its file was asked for.
+    /// Where more was asked for than its file and its name.
     image: Option<ImageId>,
-    file: Option<Inode>,
+    file: Inode,
+    comm: Comm,
     /// The exec of which it was taken to be.
     exec: Monotonic,
     looked: Monotonic,
@@ -61,7 +63,10 @@ impl Shown {
         match (self.image, earlier.image) {
             (Some(image), Some(before)) => image == before,
             // The same file executed again would have been executed after that look.
-            _ => self.file == earlier.file && self.exec <= earlier.looked.plus(BEFORE_ITS_EXEC),
+            _ => {
+                let same = (self.file, self.comm) == (earlier.file, earlier.comm);
+                same && self.exec <= earlier.looked.plus(BEFORE_ITS_EXEC)
+            }
         }
     }
 }
@@ -161,17 +166,14 @@ impl ExecLook {
         if let Some(other) = look.stat.as_ref().ok().and_then(|stat| self.other_image(pid, stat, inode, at)) {
             return other;
         }
-        let file = look.file();
-        let name = look.stat.as_ref().map_or(Image::Unknown, |stat| Image::Ended(last_name(&stat.comm)));
-        let settled = || Seen::Settled(file.map_or(name, |file| Image::File(file.inode())));
         if covered.is_none() && self.triage.is_host(&look) {
-            return settled();
+            return self.settled(&look);
         }
         let innocent = self.triage.is_innocent(&look);
         match covered {
             Some(mounted) if innocent => {
                 self.triage.count_on(mounted, look.at);
-                return settled();
+                return self.settled(&look);
             }
             Some(_) => {
                 self.proc.group_look(&mut look);
@@ -188,7 +190,7 @@ impl ExecLook {
         self.note_uncovered(pid, &look);
         // The root directory may tell what the first part of the look did not.
         if innocent || self.triage.is_host(&look) || self.triage.is_entering(&look) {
-            return settled();
+            return self.settled(&look);
         }
         let begun = self.triage.begin(&look);
         let known_by = SensorKind::Connector;
@@ -215,15 +217,14 @@ impl ExecLook {
         if covered.is_none() && watched {
             return None;
         }
-        let name = self.triage.innocent_name(file)?;
+        let comm = self.triage.innocent_name(file)?;
+        let is_young = clock::now().since(at) < GIVEN_AWAY;
         // After the file: what was executed in between shows another name.
-        if self.proc.glance_at_name(pid) != Ok(name) {
-            return None;
-        }
-        let looked = clock::now();
-        if looked.since(at) >= GIVEN_AWAY {
-            return None;
-        }
+        let stat = if is_young {
+            (self.proc.glance_at_name(pid) == Ok(comm)).then_some(None)
+        } else {
+            self.proc.glance_at_stat(pid).ok().filter(|stat| Comm::new(&stat.comm) == comm).map(Some)
+        }?;
         match covered {
             Some(mounted) => self.triage.count_on(mounted, at),
             None => {
@@ -234,8 +235,15 @@ impl ExecLook {
             }
         }
         self.mounts.requests.executed();
-        let shown = Shown { image: None, file: Some(file.inode()), exec: at, looked };
-        Some(self.shown_before(pid, shown).map_or(Seen::Settled(Image::File(file.inode())), Seen::Earlier))
+        let file = file.inode();
+        let other = match stat {
+            Some(stat) => self.other_image(pid, &stat, Some(file), at),
+            None => {
+                let shown = Shown { image: None, file, comm, exec: at, looked: clock::now() };
+                self.shown_before(pid, shown).map(Seen::Earlier)
+            }
+        };
+        Some(other.unwrap_or(Seen::Settled(Image::File(file))))
     }
 
     /// Settles what has ended, where its name is no compiler's.
@@ -243,14 +251,28 @@ impl ExecLook {
         let look = Look { stat: Ok(stat), ..Look::nothing(at, Missing::Gone) };
         let stat = look.stat.as_ref().ok().filter(|_| self.triage.is_innocent(&look))?;
         self.mounts.requests.doubt();
-        Some(
-            self.other_image(pid, stat, None, at).unwrap_or_else(|| Seen::Settled(Image::Ended(last_name(&stat.comm)))),
-        )
+        Some(self.other_image(pid, stat, None, at).unwrap_or_else(|| Seen::Settled(self.ended_as(stat))))
     }
 
     /// The name that was recorded of one that is gone.
     pub fn recorded(&self, comm: Comm) -> LastName {
-        LastName { comm, is_candidate: self.triage.is_candidate(comm), known_by: SensorKind::Taskstats }
+        self.last_name(comm, SensorKind::Taskstats)
+    }
+
+    fn settled(&self, look: &Look) -> Seen {
+        Seen::Settled(match (look.file(), &look.stat) {
+            (Some(file), _) => Image::File(file.inode()),
+            (None, Ok(stat)) => self.ended_as(stat),
+            (None, Err(_)) => Image::Unknown,
+        })
+    }
+
+    fn ended_as(&self, stat: &Stat) -> Image {
+        Image::Ended(self.last_name(Comm::new(&stat.comm), SensorKind::Connector))
+    }
+
+    fn last_name(&self, comm: Comm, known_by: SensorKind) -> LastName {
+        LastName { comm, is: self.triage.name_is(comm), known_by }
     }
 
     /// What its file lies on, where that is a container's alone and fanotify reports all execs on it: so it needs no other
@@ -286,8 +308,10 @@ impl ExecLook {
         if self.is_another(stat, at) {
             return Some(Seen::Dead);
         }
-        self.shown_before(pid, Shown { image: stat.image(file), file, exec: at, looked: clock::now() })
-            .map(Seen::Earlier)
+        let (image, comm, looked) = (stat.image(file), Comm::new(&stat.comm), clock::now());
+        // A zombie shows its name alone.
+        let shown = Shown { image, file: file?, comm, exec: at, looked };
+        self.shown_before(pid, shown).map(Seen::Earlier)
     }
 
     /// Counts an exec within a container's root directory on a filesystem that fanotify does not cover.
@@ -322,11 +346,6 @@ impl ExecLook {
         let (_, before) = self.images.push(pid, shown).filter(|(known, _)| *known == pid)?;
         shown.was_seen_in(&before).then_some(before.exec)
     }
-}
-
-/// The name of one that had ended and is settled by it: no compiler's.
-fn last_name(comm: &[u8]) -> LastName {
-    LastName { comm: Comm::new(comm), is_candidate: false, known_by: SensorKind::Connector }
 }
 
 /// The mount of a process' executable: where its state does not tell (before 5.8), a descriptor on it does.
@@ -415,15 +434,18 @@ mod tests {
         let ms = 1_000_000;
         let shown = |ino, exec, looked| Shown {
             image: None,
-            file: Some(Inode { dev: 1, ino }),
+            file: Inode { dev: 1, ino },
+            comm: Comm::new(b"sh"),
             exec: Monotonic(exec),
             looked: Monotonic(looked),
         };
         let first = shown(7, 10 * ms, 11 * ms);
         assert!(shown(7, 10 * ms + 1, 12 * ms).was_seen_in(&first), "the look came too late");
-        assert!(shown(7, 11 * ms + 1, 12 * ms).was_seen_in(&first), "its EXEC was still to come");
-        assert!(!shown(7, 12 * ms, 13 * ms).was_seen_in(&first), "executed again");
+        assert!(shown(7, 12 * ms, 13 * ms).was_seen_in(&first), "its EXEC was still to come");
+        assert!(!shown(7, 17 * ms, 18 * ms).was_seen_in(&first), "executed again");
         assert!(!shown(8, 10 * ms + 1, 12 * ms).was_seen_in(&first), "another file");
+        let script = Shown { comm: Comm::new(b"c99"), ..shown(7, 10 * ms + 1, 12 * ms) };
+        assert!(!script.was_seen_in(&first), "another script");
     }
 
     #[test]

@@ -21,33 +21,36 @@ const RECEIVE_BUFFER: usize = 8 << 20;
 /// A record has 416 bytes (Linux 6.1), twice for a process of several threads.
 const MESSAGE: usize = 4096;
 
+/// What is read at once, so that no storm keeps the reader from looking.
+const DRAIN: usize = 4096;
+
 /// Names by process, of those that ended lately.
 #[derive(Debug)]
 pub struct LastNames {
-    socket: Option<OwnedFd>,
+    records: Option<Records>,
     names: LruCache<Pid, Comm>,
 }
 
 impl Default for LastNames {
     fn default() -> Self {
-        Self { socket: None, names: LruCache::new(NAMES) }
+        Self { records: None, names: LruCache::new(NAMES) }
     }
 }
 
 impl LastNames {
     /// Listens from now on.
     pub fn open(&mut self) {
-        if self.socket.is_none() {
-            self.socket = open().map_err(|why| log::warn!("no records of ended processes: {why}")).ok();
+        if self.records.is_none() {
+            self.records = Records::open().map_err(|why| log::warn!("no records of ended processes: {why}")).ok();
         }
     }
 
-    /// Takes in what has arrived.
-    fn drain(&mut self) {
-        let Some(socket) = &self.socket else { return };
-        let mut is_lossy = false;
-        loop {
-            match receive(socket) {
+    /// Takes in what has arrived, so that there is room for what comes.
+    pub fn drain(&mut self) {
+        let Some(records) = &self.records else { return };
+        let mut is_whole = true;
+        for _ in 0..DRAIN {
+            match records.receive() {
                 Ok(messages) => {
                     for message in messages {
                         if let Message::Ended(pid, comm) = message {
@@ -55,64 +58,77 @@ impl LastNames {
                         }
                     }
                 }
-                Err(Errno::ENOBUFS) => is_lossy = true,
                 Err(Errno::EINTR) => {}
+                Err(Errno::ENOBUFS) => is_whole = false,
+                Err(_) if is_whole => return,
                 Err(_) => break,
             }
         }
-        // What was lost came after what was still there: it may be the end of one that was given a pid known here.
-        if is_lossy {
-            self.names.clear();
-        }
+        // What is missing came after what was here: it may be the end of one that was given a pid known here.
+        log::debug!("records of ended processes were lost");
+        self.names.clear();
     }
 
     /// The last name of a process that has ended: the kernel records it before anybody can see that it is gone.
     pub fn of(&mut self, pid: Pid) -> Option<Comm> {
-        self.socket.as_ref()?;
+        self.records.as_ref()?;
         self.drain();
         self.names.get(&pid).copied()
     }
 }
 
-fn open() -> Result<OwnedFd, String> {
-    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-    let socket = socket(AddressFamily::Netlink, SockType::Datagram, flags, SockProtocol::NetlinkGeneric)
-        .map_err(|e| format!("open a netlink socket: {e}"))?;
-    setsockopt(&socket, sockopt::RcvBufForce, &RECEIVE_BUFFER).map_err(|e| format!("set up its socket: {e}"))?;
-    let family = ask(&socket, &taskstats::find_family(), |message| match message {
-        Message::Family(family) => Some(Ok(*family)),
-        Message::Answer(errno) if *errno != 0 => Some(Err(*errno)),
-        _ => None,
-    })
-    .map_err(|e| match e {
-        Errno::ENOENT => "the kernel was built without CONFIG_TASKSTATS".into(),
-        e => format!("ask for taskstats: {e}"),
-    })?;
-    let cpus = fs::read_to_string("/sys/devices/system/cpu/possible")
-        .map_err(|e| format!("read which CPUs there are: {e}"))?;
-    ask(&socket, &taskstats::register(family, cpus.trim_end()), |message| match message {
-        Message::Answer(0) => Some(Ok(())),
-        Message::Answer(errno) => Some(Err(*errno)),
-        _ => None,
-    })
-    .map_err(|e| format!("register with taskstats: {e}"))?;
-    Ok(socket)
+/// A socket on which they arrive.
+#[derive(Debug)]
+struct Records {
+    socket: OwnedFd,
+    family: u16,
 }
 
-/// The kernel answers a request before send(2) returns.
-fn ask<T>(socket: &OwnedFd, request: &[u8], answer: impl Fn(&Message) -> Option<Result<T, i32>>) -> nix::Result<T> {
-    netlink::send(socket.as_fd(), request).map_err(|e| Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO)))?;
-    loop {
-        if let Some(answer) = receive(socket)?.iter().find_map(&answer) {
-            return answer.map_err(Errno::from_raw);
+impl Records {
+    fn open() -> Result<Self, String> {
+        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+        let socket = socket(AddressFamily::Netlink, SockType::Datagram, flags, SockProtocol::NetlinkGeneric)
+            .map_err(|e| format!("open a netlink socket: {e}"))?;
+        setsockopt(&socket, sockopt::RcvBufForce, &RECEIVE_BUFFER).map_err(|e| format!("set up its socket: {e}"))?;
+        let mut records = Self { socket, family: 0 };
+        records.family = records
+            .ask(&taskstats::find_family(), |message| match message {
+                Message::Family(family) => Some(Ok(*family)),
+                Message::Answer(errno) if *errno != 0 => Some(Err(*errno)),
+                _ => None,
+            })
+            .map_err(|e| format!("ask for taskstats (CONFIG_TASKSTATS, in the host's network namespace): {e}"))?;
+        let cpus = fs::read_to_string("/sys/devices/system/cpu/possible")
+            .map_err(|e| format!("read which CPUs there are: {e}"))?;
+        records
+            .ask(&taskstats::register(records.family, cpus.trim_end()), |message| match message {
+                Message::Answer(0) => Some(Ok(())),
+                Message::Answer(errno) => Some(Err(*errno)),
+                _ => None,
+            })
+            .map_err(|e| format!("register with taskstats: {e}"))?;
+        netlink::attach_filter(records.socket.as_fd(), &taskstats::filter())
+            .map_err(|e| format!("attach the socket filter: {e}"))?;
+        Ok(records)
+    }
+
+    /// The kernel answers a request before send(2) returns.
+    fn ask<T>(&self, request: &[u8], answer: impl Fn(&Message) -> Option<Result<T, i32>>) -> nix::Result<T> {
+        netlink::send(self.socket.as_fd(), request)
+            .map_err(|e| Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO)))?;
+        loop {
+            if let Some(answer) = self.receive()?.iter().find_map(&answer) {
+                return answer.map_err(Errno::from_raw);
+            }
         }
     }
-}
 
-/// What one read gives, from the kernel alone: anybody may send to our port.
-fn receive(socket: &OwnedFd) -> nix::Result<Vec<Message>> {
-    let mut bytes = [0; MESSAGE];
-    let (length, sender) = recvfrom::<NetlinkAddr>(socket.as_raw_fd(), &mut bytes)?;
-    let is_kernel = sender.is_some_and(|sender| sender.pid() == 0);
-    Ok(bytes.get(..length).filter(|_| is_kernel).map(taskstats::decode).unwrap_or_default())
+    /// What one read gives, from the kernel alone: anybody may send to our port.
+    fn receive(&self) -> nix::Result<Vec<Message>> {
+        let mut bytes = [0; MESSAGE];
+        let (length, sender) = recvfrom::<NetlinkAddr>(self.socket.as_raw_fd(), &mut bytes)?;
+        let is_kernel = sender.is_some_and(|sender| sender.pid() == 0);
+        let message = bytes.get(..length).filter(|_| is_kernel);
+        Ok(message.map(|message| taskstats::decode(message, self.family)).unwrap_or_default())
+    }
 }

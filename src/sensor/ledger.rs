@@ -29,13 +29,24 @@ pub enum Image {
     File(Inode),
 }
 
+/// What a process' name says of the file that it executes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NameIs {
+    /// That of a compiler, assembler or linker, or of a part of one.
+    Toolchains,
+    /// That of a file which is known to be something else.
+    Others,
+    /// Nothing: a file may be executed under a link's name, or a script's.
+    Unknown,
+}
+
 /// The name under which a process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LastName {
     /// The name.
     pub comm: Comm,
-    /// It may be a compiler's.
-    pub is_candidate: bool,
+    /// Whose it is.
+    pub is: NameIs,
     /// Who saw it.
     pub known_by: SensorKind,
 }
@@ -44,6 +55,11 @@ impl Image {
     /// The file that runs, where it was seen.
     pub fn file(self) -> Option<Inode> {
         if let Self::File(inode) = self { Some(inode) } else { None }
+    }
+
+    /// Whether it is the record of an end that tells of it.
+    pub fn is_recorded(self) -> bool {
+        matches!(self, Self::Ended(LastName { known_by: SensorKind::Taskstats, .. }))
     }
 
     /// Whether nobody saw what was executed.
@@ -183,7 +199,7 @@ mod tests {
     fn without_fanotify_each_counts_at_once() {
         let (ledger, counters) = (Ledger::default(), Counters::default());
         let file = Image::File(Inode { dev: 1, ino: 2 });
-        let name = LastName { comm: Comm::new(b"ls"), is_candidate: false, known_by: SensorKind::Connector };
+        let name = LastName { comm: Comm::new(b"ls"), is: NameIs::Others, known_by: SensorKind::Connector };
         ledger.add(
             &[Image::Unknown, Image::Ended(name), Image::Canary, file].map(|image| at(1, image)),
             Monotonic(0),

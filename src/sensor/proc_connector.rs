@@ -296,6 +296,7 @@ impl Reader {
                 self.heard();
             }
         }
+        self.last_names.drain();
         keep_newest_of_each(&mut self.execs, &mut counted);
         let order = std::mem::take(&mut self.execs);
         let mut incomplete = Vec::new();

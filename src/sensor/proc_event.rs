@@ -2,7 +2,7 @@
 //! choose among them. Pure functions over bytes (linux/cn_proc.h, linux/connector.h).
 
 use crate::event::{Monotonic, Pid};
-use crate::sys::netlink::Instruction;
+use crate::sys::netlink::{Instruction, JUMP_EQUAL, JUMP_EQUAL_X, LOAD, LOAD_X};
 
 /// Offsets in a message: nlmsghdr 16 bytes, cn_msg 20, then proc_event.
 const CN_ACK: usize = 28;
@@ -120,14 +120,6 @@ pub fn ignore() -> Vec<u8> {
     request(&IGNORE.to_ne_bytes(), 0)
 }
 
-const LOAD: u16 = 0x20; // BPF_LD | BPF_W | BPF_ABS
-const LOAD_X: u16 = 0x07; // BPF_MISC | BPF_TAX
-const JUMP_EQUAL: u16 = 0x15; // BPF_JMP | BPF_JEQ | BPF_K
-const JUMP_EQUAL_X: u16 = 0x1d; // BPF_JMP | BPF_JEQ | BPF_X
-const RETURN: u16 = 0x06;
-const KEEP: Instruction = Instruction(RETURN, 0, 0, u32::MAX);
-const DROP: Instruction = Instruction(RETURN, 0, 0, 0);
-
 const fn load(offset: usize) -> Instruction {
     #[allow(clippy::cast_possible_truncation)] // offsets below 128
     Instruction(LOAD, 0, 0, offset as u32)
@@ -140,7 +132,7 @@ const fn jump_if(value: u32, hit: u8, miss: u8) -> Instruction {
 
 /// Keeps EXEC and the ACK.
 pub fn exec_filter() -> Vec<Instruction> {
-    vec![load(WHAT), jump_if(EXEC, 2, 0), jump_if(NONE, 1, 0), DROP, KEEP]
+    vec![load(WHAT), jump_if(EXEC, 2, 0), jump_if(NONE, 1, 0), Instruction::DROP, Instruction::KEEP]
 }
 
 /// Keeps FORK and EXIT of processes, not of threads, and the ACK.
@@ -158,15 +150,16 @@ pub fn lineage_filter() -> Vec<Instruction> {
         Instruction(LOAD_X, 0, 0, 0),
         load(DATA + 4),
         Instruction(JUMP_EQUAL_X, 1, 0, 0),
-        DROP,
-        KEEP,
+        Instruction::DROP,
+        Instruction::KEEP,
     ]
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
     use super::*;
+    use crate::sys::netlink::{JUMP_SET, LOAD_BYTE, LOAD_HALF, RETURN};
 
     /// A message as the kernel sends it: `what`, then the words of its data.
     fn message(what: u32, words: &[u32]) -> Vec<u8> {
@@ -181,16 +174,19 @@ mod tests {
         m
     }
 
-    /// A classic BPF machine of the four instructions used, on hosts of either byte order.
-    fn keeps(program: &[Instruction], m: &[u8]) -> bool {
+    /// A classic BPF machine of the instructions used, on hosts of either byte order.
+    pub(crate) fn keeps(program: &[Instruction], m: &[u8]) -> bool {
         let (mut pc, mut a, mut x) = (0, 0u32, 0u32);
         loop {
             let Instruction(code, jt, jf, k) = program[pc];
             pc += 1;
             match code {
+                LOAD_BYTE => a = u32::from(m[k as usize]),
+                LOAD_HALF => a = u32::from(u16::from_be_bytes(m[k as usize..k as usize + 2].try_into().unwrap())),
                 LOAD => a = u32::from_be_bytes(m[k as usize..k as usize + 4].try_into().unwrap()),
                 LOAD_X => x = a,
                 JUMP_EQUAL => pc += usize::from(if a == k { jt } else { jf }),
+                JUMP_SET => pc += usize::from(if a & k == 0 { jf } else { jt }),
                 JUMP_EQUAL_X => pc += usize::from(if a == x { jt } else { jf }),
                 RETURN => return k != 0,
                 _ => panic!("code {code}"),

@@ -2,6 +2,7 @@
 //! the decoding of its records. Pure functions over bytes (linux/taskstats.h, linux/genetlink.h).
 
 use crate::event::{Comm, Pid};
+use crate::sys::netlink::{Instruction, JUMP_EQUAL, JUMP_SET, LOAD_BYTE, LOAD_HALF};
 
 /// `GENL_ID_CTRL`: what knows the other families' numbers.
 const CONTROLLER: u16 = 0x10;
@@ -68,32 +69,47 @@ fn request(family: u16, command: u8, attribute: u16, value: &[u8]) -> Vec<u8> {
     message
 }
 
-/// Decodes what one read gave; what is cut off or unknown is left out.
-pub fn decode(mut bytes: &[u8]) -> Vec<Message> {
+/// Keeps all but the records of what never executed anything: threads end more often than programs. It stands at the
+/// offset that it has where the record is not moved by a filler, which no x86 has (kernel/taskstats.c).
+pub fn filter() -> Vec<Instruction> {
+    let kind = u32::from(TASKSTATS_TYPE_STATS.to_be());
+    vec![
+        Instruction(LOAD_HALF, 0, 0, 34),
+        Instruction(JUMP_EQUAL, 0, 3, kind),
+        Instruction(LOAD_BYTE, 0, 0, 44),
+        Instruction(JUMP_SET, 0, 1, u32::from(AFORK)),
+        Instruction::DROP,
+        Instruction::KEEP,
+    ]
+}
+
+/// Decodes what one read gave, records of this family; what is cut off or unknown is left out.
+pub fn decode(mut bytes: &[u8], family: u16) -> Vec<Message> {
     let mut messages = Vec::new();
     while let Some(length) = u32_at(bytes, 0).and_then(|n| usize::try_from(n).ok())
         && let Some(message) = bytes.get(..length).filter(|m| m.len() >= HEADER)
     {
-        messages.extend(decode_one(message));
+        messages.extend(decode_one(message, family));
         bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
     }
     messages
 }
 
-fn decode_one(message: &[u8]) -> Option<Message> {
+fn decode_one(message: &[u8], family: u16) -> Option<Message> {
     match u16_at(message, 4)? {
         ERROR => Some(Message::Answer(u32_at(message, HEADER)?.cast_signed().wrapping_neg())),
         CONTROLLER => {
             let value = attribute(message.get(HEADERS..)?, CTRL_ATTR_FAMILY_ID)?;
             Some(Message::Family(u16_at(value, 0)?))
         }
-        _ => {
+        kind if kind == family => {
             let task = attribute(message.get(HEADERS..)?, TASKSTATS_TYPE_AGGR_PID)?;
             let pid = u32_at(attribute(task, TASKSTATS_TYPE_PID)?, 0)?;
             let record = attribute(task, TASKSTATS_TYPE_STATS)?;
             let comm = record.get(AC_COMM..AC_COMM + TS_COMM_LEN)?;
             (record.get(AC_FLAG)? & AFORK == 0).then(|| Message::Ended(Pid(pid.cast_signed()), Comm::new(comm)))
         }
+        _ => None,
     }
 }
 
@@ -121,6 +137,9 @@ fn u32_at(bytes: &[u8], offset: usize) -> Option<u32> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::sensor::proc_event::tests::keeps;
+
+    const FAMILY: u16 = 23;
 
     fn attribute_of(kind: u16, value: &[u8]) -> Vec<u8> {
         let mut made = u16::try_from(4 + value.len()).unwrap().to_ne_bytes().to_vec();
@@ -143,23 +162,28 @@ mod tests {
         let mut stats = vec![0xaa; size];
         stats.splice(AC_FLAG..=AC_FLAG, [flag]);
         stats.splice(AC_COMM..AC_COMM + TS_COMM_LEN, [comm, &vec![0; TS_COMM_LEN - comm.len()]].concat());
-        let task = [
-            attribute_of(TASKSTATS_TYPE_PID, &pid.to_ne_bytes()),
-            attribute_of(6, &[]),
-            attribute_of(TASKSTATS_TYPE_STATS, &stats),
-        ];
+        let task = [attribute_of(TASKSTATS_TYPE_PID, &pid.to_ne_bytes()), attribute_of(TASKSTATS_TYPE_STATS, &stats)];
         let group = [attribute_of(2, &pid.to_ne_bytes()), attribute_of(TASKSTATS_TYPE_STATS, &stats)];
         let body = [attribute_of(TASKSTATS_TYPE_AGGR_PID, &task.concat()), attribute_of(5, &group.concat())];
-        message(0x17, &[vec![2, 1, 0, 0], body.concat()].concat())
+        message(FAMILY, &[vec![2, 1, 0, 0], body.concat()].concat())
     }
 
     #[test]
     fn a_record_tells_pid_and_name_in_every_version() {
         for size in [328, 352, 416, 560] {
             let ended = Message::Ended(Pid(4711), Comm::new(b"x86_64-linux-gn"));
-            assert_eq!(decode(&record(4711, b"x86_64-linux-gn", 0x02, size)), [ended]);
+            assert_eq!(decode(&record(4711, b"x86_64-linux-gn", 0x02, size), FAMILY), [ended]);
         }
-        assert_eq!(decode(&record(4711, b"sh", AFORK, 416)), [], "a copy of its parent");
+        assert_eq!(decode(&record(4711, b"sh", AFORK, 416), FAMILY), [], "a copy of its parent");
+    }
+
+    #[test]
+    fn the_filter_drops_what_never_executed_anything() {
+        assert!(keeps(&filter(), &record(1, b"gcc", 0x02, 416)));
+        assert!(!keeps(&filter(), &record(1, b"gcc", 0x02 | AFORK, 416)));
+        let mut moved = record(1, b"gcc", AFORK, 416);
+        moved.splice(32..32, [4, 0, 0, 0]);
+        assert!(keeps(&filter(), &moved), "its flag is elsewhere");
     }
 
     #[test]
@@ -168,14 +192,14 @@ mod tests {
             [vec![1, 2, 0, 0], attribute_of(2, b"TASKSTATS\0"), attribute_of(1, &23u16.to_ne_bytes())].concat();
         let refused = message(ERROR, &[&(-1i32).to_ne_bytes()[..], &[0; 16]].concat());
         let both = [message(CONTROLLER, &family), refused].concat();
-        assert_eq!(decode(&both), [Message::Family(23), Message::Answer(1)]);
+        assert_eq!(decode(&both, 0), [Message::Family(23), Message::Answer(1)]);
     }
 
     #[test]
     fn a_request_carries_one_attribute() {
         let request = register(23, "0-3");
         assert_eq!(request.len(), 28);
-        assert_eq!(decode(&request), [], "it is no record");
+        assert_eq!(decode(&request, 0), [], "it is no record");
         assert_eq!(attribute(request.get(HEADERS..).unwrap(), 3), Some(&b"0-3\0"[..]));
     }
 
@@ -183,13 +207,13 @@ mod tests {
     fn what_is_cut_off_or_hostile_is_left_out() {
         let whole = record(1, b"gcc", 0, 416);
         for end in 0..whole.len() {
-            assert_eq!(decode(whole.get(..end).unwrap()), []);
+            assert_eq!(decode(whole.get(..end).unwrap(), FAMILY), []);
         }
         for at in 0..whole.len() {
             for value in [0, 1, 4, 0xff] {
                 let mut bent = whole.clone();
                 bent.splice(at..=at, [value]);
-                let _ = decode(&bent);
+                let _ = decode(&bent, FAMILY);
             }
         }
     }

@@ -67,6 +67,30 @@ pub fn force_receive_buffer(fd: BorrowedFd<'_>, bytes: i32) -> io::Result<()> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Instruction(pub u16, pub u8, pub u8, pub u32);
 
+impl Instruction {
+    /// The message is queued, whole.
+    pub const KEEP: Self = Self(RETURN, 0, 0, u32::MAX);
+    /// It is not.
+    pub const DROP: Self = Self(RETURN, 0, 0, 0);
+}
+
+/// `BPF_LD | BPF_W | BPF_ABS`.
+pub const LOAD: u16 = 0x20;
+/// `BPF_LD | BPF_H | BPF_ABS`.
+pub const LOAD_HALF: u16 = 0x28;
+/// `BPF_LD | BPF_B | BPF_ABS`.
+pub const LOAD_BYTE: u16 = 0x30;
+/// `BPF_MISC | BPF_TAX`.
+pub const LOAD_X: u16 = 0x07;
+/// `BPF_JMP | BPF_JEQ | BPF_K`.
+pub const JUMP_EQUAL: u16 = 0x15;
+/// `BPF_JMP | BPF_JEQ | BPF_X`.
+pub const JUMP_EQUAL_X: u16 = 0x1d;
+/// `BPF_JMP | BPF_JSET | BPF_K`.
+pub const JUMP_SET: u16 = 0x45;
+/// `BPF_RET | BPF_K`.
+pub const RETURN: u16 = 0x06;
+
 /// Attaches a classic BPF socket filter. It needs no bpf(2): the kernel runs it before a message is queued.
 ///
 /// # Errors

@@ -82,11 +82,14 @@ impl Watcher {
         let started = Group::open(best).and_then(|group| {
             let way = group.way;
             // An open says nothing by itself.
-            if way == Way::Open {
-                let connector = connector.ok_or(OPENS_ALONE)?;
+            if way == Way::Open && connector.is_none() {
+                return Err(OPENS_ALONE.into());
+            }
+            self.start_readers(config, shared, Arc::new(group), connector.cloned())?;
+            if let Some(connector) = connector.filter(|_| way == Way::Open) {
                 connector.send(Control::Names);
             }
-            self.start_readers(config, shared, Arc::new(group), connector.cloned()).map(|()| way)
+            Ok(way)
         });
         match started {
             Ok(way) => {

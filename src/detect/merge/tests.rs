@@ -17,8 +17,8 @@ fn look(pid: i32, at: u64, ino: Option<u64>, comm: &str) -> Looked {
     }
 }
 
-fn ended(comm: &str, is_candidate: bool, known_by: SensorKind) -> Image {
-    Image::Ended(LastName { comm: Comm::new(comm.as_bytes()), is_candidate, known_by })
+fn ended(comm: &str, is: NameIs, known_by: SensorKind) -> Image {
+    Image::Ended(LastName { comm: Comm::new(comm.as_bytes()), is, known_by })
 }
 
 fn confirmed(merged: Option<Merged>) -> Option<u64> {
@@ -111,23 +111,57 @@ fn an_open_is_joined_with_the_exec_that_follows_at_once() {
 
 #[test]
 fn the_last_name_tells_which_of_the_opened_files_ran() {
-    let recorded = |merge: &mut Merge, comm, is_candidate| {
-        let merged = merge.exec(exec(1, 3, ended(comm, is_candidate, SensorKind::Taskstats)));
-        merged.map(|m| if let Merged::Recorded(attempt) = m { attempt.file.ino } else { unreachable!("{m:?}") })
+    use NameIs::{Others, Toolchains, Unknown};
+    let recorded = |comm, is| exec(1, 3, ended(comm, is, SensorKind::Taskstats));
+    let file_of = |merged: &Merged| match merged {
+        Merged::Recorded(attempt) => (attempt.file.ino, "recorded"),
+        Merged::Joined(attempt) => (attempt.file.ino, "joined"),
+        other => unreachable!("{other:?}"),
     };
-    let mut merge = Merge::default();
-    for file in [7, 8, 9] {
-        merge.attempt(opened(1, file, 0, 2));
+    let told = |opened_first: bool, exec: Counted, files: &[u64]| {
+        let mut merge = Merge::default();
+        let early = if opened_first { None } else { merge.exec(exec) };
+        let mut told: Vec<Merged> = files.iter().filter_map(|file| merge.attempt(opened(1, *file, 0, 2))).collect();
+        told.extend(early);
+        told.extend(if opened_first { merge.exec(exec) } else { None });
+        told.extend(merge.due(Monotonic(15 * MS)));
+        told.iter().map(file_of).collect::<Vec<_>>()
+    };
+    for opened_first in [true, false] {
+        let told = |exec, files| told(opened_first, exec, files);
+        for is in [Others, Toolchains, Unknown] {
+            assert_eq!(told(recorded("prog-8", is), &[7, 8, 9]), [(8, "recorded")], "renamed or not");
+        }
+        assert_eq!(told(recorded("ls", Others), &[7]), [], "something else ran");
+        assert_eq!(told(recorded("gcc", Toolchains), &[7]), [(7, "recorded")], "by a link's name");
+        assert_eq!(told(recorded("x", Unknown), &[7]), [(7, "joined")], "by a link's name, or something else");
+        let slow = Counted { at: Monotonic(303 * MS), ..recorded("prog-7", Unknown) };
+        assert_eq!(told(slow, &[7]), [(7, "recorded")], "its name is enough");
+        assert_eq!(told(Counted { at: Monotonic(303 * MS), ..recorded("x", Unknown) }, &[7]), []);
     }
-    assert_eq!(recorded(&mut merge, "prog-8", false), Some(8), "renamed or not");
-    assert_eq!(recorded(&mut merge, "ls", false), None, "none of them");
-    assert_eq!(recorded(&mut merge, "gcc", true), Some(7), "by a link's name");
+    let mut merge = Merge::default();
     merge.attempt(opened(2, 7, 0, 2));
-    let slow = merge.exec(exec(2, 303, ended("prog-7", false, SensorKind::Taskstats)));
-    assert!(matches!(slow, Some(Merged::Recorded(_))), "its name is enough");
-    merge.attempt(opened(2, 7, 0, 2));
-    let zombie = ended("prog-7", false, SensorKind::Connector);
+    let zombie = ended("prog-7", Unknown, SensorKind::Connector);
     assert_eq!(confirmed(merge.exec(exec(2, 3, zombie))), Some(7), "its look told");
+}
+
+#[test]
+fn an_open_that_has_waited_takes_what_may_be_its_exec() {
+    let mut merge = Merge::default();
+    merge.attempt(opened(1, 7, 0, 2));
+    assert!(merge.due(Monotonic(15 * MS)).is_empty(), "no exec");
+    let joined = merge.exec(exec(1, 20, ended("x", NameIs::Unknown, SensorKind::Taskstats)));
+    assert!(matches!(joined, Some(Merged::Joined(_))), "{joined:?}");
+}
+
+#[test]
+fn a_record_is_of_the_last_exec() {
+    let mut merge = Merge::default();
+    let name = |comm| ended(comm, NameIs::Others, SensorKind::Taskstats);
+    assert!(merge.exec(exec(1, 3, name("true"))).is_none());
+    assert!(merge.exec(exec(1, 4, name("true"))).is_none());
+    let told = merge.attempt(opened(1, 7, 0, 2));
+    assert!(matches!(told, Some(Merged::Joined(_))), "what the first executed nobody knows: {told:?}");
 }
 
 #[test]
@@ -137,14 +171,13 @@ fn an_open_alone_is_nothing() {
     merge.attempt(opened(1, 7, 0, 2));
     assert!(merge.exec(exec(1, 3, Image::File(file(8).inode()))).is_none());
     assert!(merge.exec(exec(1, 3, Image::Canary)).is_none());
-    let zombie = ended("ls", false, SensorKind::Connector);
+    let zombie = ended("ls", NameIs::Others, SensorKind::Connector);
     assert!(merge.exec(exec(1, 3, zombie)).is_none(), "its name was no compiler's");
-    assert!(merge.exec(exec(1, 3, ended("ls", false, SensorKind::Taskstats))).is_none(), "nor at its end");
     // `cp /usr/bin/gcc /tmp`, and something else by the same process later.
     merge.attempt(opened(2, 7, 0, 2));
     assert!(merge.exec(exec(2, 103, Image::Unknown)).is_none());
     assert!(merge.due(Monotonic(2000 * MS)).is_empty(), "nothing is told of it");
-    assert_eq!(merge.take_unexamined(), 3, "those that had ended, and the one of which nothing was seen");
+    assert_eq!(merge.take_unexamined(), 2, "the one that had ended, and the one of which nothing was seen");
 }
 
 #[test]
