@@ -106,7 +106,7 @@ fn short_lives_by_mount() {
 
 #[test]
 fn short_lives_by_open() {
-    short_lives(Setup::new().kernel("3.10"), 50);
+    short_lives(Setup::new().kernel("3.10-bare"), 50);
 }
 
 /// A compiler that is opened, copied and searched is not executed.

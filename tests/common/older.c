@@ -1,6 +1,6 @@
 /* older VERSION PROGRAM ARGUMENT...: executes the program on a kernel that knows no system call, flag or option that came
  * after that version, with the answers that such a kernel gives. 4.18-el8 is RHEL 8's, which took some over from later
- * ones. What /proc shows and what a pointer leads to stays this kernel's. */
+ * ones, and -bare is built without what may be left out. What /proc shows and what a pointer leads to stays this kernel's. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <linux/filter.h>
@@ -63,7 +63,10 @@ static const struct row {
 };
 #define ROWS (sizeof rows / sizeof *rows)
 
-static struct sock_filter code[4 + ROWS * 5];
+/* A socket of taskstats' protocol, for which the watcher has no other use. */
+static const struct row without_taskstats = {SYS_socket, 0, 0, VALUE, 2, 16 /* NETLINK_GENERIC */, EPROTONOSUPPORT};
+
+static struct sock_filter code[4 + (ROWS + 1) * 5];
 static unsigned short length;
 
 static void emit(unsigned short operation, unsigned value, unsigned char yes, unsigned char no) {
@@ -92,6 +95,8 @@ int main(int argc, char **argv) {
     for (size_t i = 0; i < ROWS; i++)
         if (rows[i].since > V(major, minor) && !(el8 && rows[i].taken_over))
             refuse(&rows[i]);
+    if (strstr(argv[1], "-bare") != 0)
+        refuse(&without_taskstats);
     emit(BPF_RET | BPF_K, SECCOMP_RET_ALLOW, 0, 0);
     struct sock_fprog program = {length, code};
     if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_SPEC_ALLOW, &program) != 0) {
