@@ -41,12 +41,6 @@ impl Contents {
         sha256.is_some_and(|hash| self.known_good.contains(&hash[..]))
     }
 
-    /// Whether a content of no known family is built like a compiler.
-    pub(super) fn is_like_a_compiler(&self, found: &Found) -> bool {
-        let of_kin = |entry: &Entry| entry.marks.iter().chain(&entry.without).any(|&id| found.has(id));
-        self.structure.fits(found) && !self.entries.iter().any(of_kin)
-    }
-
     /// The family that a content is of. `content` has all that is not searched for, `found` what is, `pages` a
     /// sample of its code; `read` is asked for the version, at most 64 times 32 bytes.
     ///
