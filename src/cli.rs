@@ -25,7 +25,7 @@ pub const DEMO_STAGE: &str = "demo-stage";
     version,
     arg_required_else_help = true,
     disable_help_subcommand = true,
-    after_long_help = "Exit codes: 0 done, 1 degraded (doctor), 64 usage, 70 internal, 77 permission, 78 configuration."
+    after_long_help = "Exit codes: 0 done, 1 degraded (doctor), 64 usage, 70 internal, 77 permission, 78 configuration, 130 second signal."
 )]
 pub struct Cli {
     /// What to do.

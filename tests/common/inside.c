@@ -179,13 +179,16 @@ int main(int argc, char **argv) {
         else if (!strcmp(act, "rename")) check(rename(first, second) == 0, first), at += 2;
         else if (!strcmp(act, "link")) check(link(first, second) == 0, first), at += 2;
         else if (!strcmp(act, "chmod")) check(chmod(first, 0700) == 0, first), at++;
-        else if (!strcmp(act, "attempt")) {
-            /* What cannot be executed, 24 times, by a process that never executed anything. */
+        else if (!strcmp(act, "attempt") || !strcmp(act, "ask")) {
+            /* What cannot be executed, or whether it could be (AT_EXECVE_CHECK, Linux 6.14), 24 times, by a process that
+             * never executed anything. */
+            int flags = strcmp(act, "ask") ? 0 : 0x10000;
             pid_t pid = fork();
             for (int n = 0; pid == 0 && n < 24; n++) {
                 struct timespec pause = {.tv_nsec = 130 * 1000 * 1000};
                 nanosleep(&pause, 0);
-                execv(first, (char *[]){argv[at + 1], "-c", "a.c", 0});
+                char *arguments[] = {argv[at + 1], "-c", "a.c", 0};
+                syscall(SYS_execveat, AT_FDCWD, first, arguments, environ, flags);
             }
             if (pid == 0) _exit(0);
             waitpid(pid, 0, 0);

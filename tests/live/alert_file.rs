@@ -63,5 +63,13 @@ fn a_full_disk_is_told_and_overcome() {
     let last = watcher.alerts().iter().rfind(|a| a.is_of(&container.id)).unwrap().text("event.id").to_owned();
     // Every line is whole: a line that had no room may be missing, and its number with it, but none is cut.
     eventually("the last alert in the file", || lines().iter().any(|a| a.text("event.id") == last).then_some(()));
-    watcher.stop();
+    let alerts = watcher.stop();
+    let lines = lines();
+    let is_in_the_file = |a: &&Alert| lines.iter().any(|line| line.text("event.id") == a.text("event.id"));
+    let of_this_sink = |a: &&Alert| a.text("ccwatch.lost.sensor") == "alert-file";
+    // That it failed is told to the others.
+    let missing = alerts.iter().filter(|a| !is_in_the_file(a) && !of_this_sink(a)).count();
+    let told: u64 = lines.iter().filter(of_this_sink).map(|a| a.number("ccwatch.lost.count")).sum();
+    assert!(missing > 0);
+    assert_eq!(told, missing as u64);
 }
