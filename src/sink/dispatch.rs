@@ -267,9 +267,15 @@ impl Worker {
     fn live(&mut self, life: &Life) {
         let now = SystemTime::now();
         let told = life.tell(self.last, now);
-        self.tell(told.action, told.reason, &told.sentence, told.lost, |_| Some(0));
         self.watching = *life != Life::Stopped;
-        self.state.mark(now, !self.watching);
+        // Whoever hears of the start may kill it at once.
+        if self.watching {
+            self.state.mark(now, false);
+        }
+        self.tell(told.action, told.reason, &told.sentence, told.lost, |_| Some(0));
+        if !self.watching {
+            self.state.mark(now, true);
+        }
     }
 
     fn pulse(&mut self, answer: &Sender<u64>) {

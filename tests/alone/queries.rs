@@ -18,11 +18,16 @@ fn a_liveness_probe_is_one_pair_and_a_sum_at_the_end() {
         probe();
     }
     let alerts: Vec<Alert> = watcher.stop().into_iter().filter(|a| a.is_of(&container.id)).collect();
-    let states: Vec<&str> = alerts.iter().map(Alert::state).collect();
-    assert_eq!(states, ["opened", "closed", "closed"], "{alerts:#?}");
-    let sum = &alerts[2];
-    assert_eq!(sum.number("ccwatch.session.repeats"), 4, "{sum}");
-    assert_eq!(sum.execs_of("gcc"), 4, "{sum}");
+    // On a busy machine it may be gone before its arguments are read, and then it could have been a compile.
+    let (known, unknown): (Vec<Alert>, Vec<Alert>) =
+        alerts.into_iter().partition(|a| a.text("ccwatch.arguments") == "known");
+    let others = unknown.iter().filter(|a| a.state() == "opened").count() as u64;
+    assert!(others < 4, "{unknown:#?}");
+    let states: Vec<&str> = known.iter().map(Alert::state).collect();
+    assert_eq!(states, ["opened", "closed", "closed"], "{known:#?}");
+    let sum = &known[2];
+    assert_eq!(sum.number("ccwatch.session.repeats"), 4 - others, "{sum}");
+    assert_eq!(sum.execs_of("gcc"), 4 - others, "{sum}");
 }
 
 /// A question cannot cover the compile that follows it: in the same session the pair is about the compile.

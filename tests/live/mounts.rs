@@ -5,6 +5,7 @@ use std::fs;
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::common::docker::{Container, Plan, docker};
 use crate::common::watcher::{Setup, Watcher};
@@ -25,16 +26,23 @@ fn container(options: &[&str]) -> Container {
     container
 }
 
-/// Runs a storm of a program: all of it is counted, and fanotify has seen it.
+/// Several storms at once are more than two cores take.
+fn one_storm() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Runs a storm of a program: all of it is counted, but for what a busy machine loses, and that is told.
 fn assert_counted(watcher: &Watcher, container: &Container, before: u64, command: &[&str]) {
     container.exec(command);
-    watcher.await_counted(&container.id, before + STORM);
-    assert_eq!(
-        alert::closed_execs(&watcher.alerts(), &container.id),
-        before + STORM,
-        "{command:?}\n{}",
-        watcher.story()
-    );
+    let lost = |alerts: &[Alert]| -> u64 {
+        let told = alerts.iter().filter(|a| a.text("event.action") == "events-lost");
+        told.filter_map(|a| a.at("ccwatch.lost.count").as_u64()).sum()
+    };
+    let counted = |alerts: &[Alert]| alert::closed_execs(alerts, &container.id);
+    watcher.await_alerts("all execs", |alerts| counted(alerts) + lost(alerts) >= before + STORM);
+    let alerts = watcher.alerts();
+    assert!(counted(&alerts) <= before + STORM && lost(&alerts) < STORM / 100, "{command:?}\n{}", watcher.story());
 }
 
 /// Whether the watcher sees a mount namespace through this process.
@@ -56,6 +64,7 @@ fn pid_of(name: &str, container: &Container) -> String {
 
 #[test]
 fn storms_on_what_a_container_mounts() {
+    let _turn = one_storm();
     let container = container(&["--tmpfs", "/memory:exec", "-v", "/volume", "--mount", "type=tmpfs,target=/other"]);
     let watcher = Watcher::start();
     assert_counted(&watcher, &container, 0, &["./storm", "2000", "/work/gcc"]);
@@ -88,6 +97,7 @@ fn an_entrypoint_on_a_volume() {
 
 #[test]
 fn a_tmpfs_mounted_in_the_container() {
+    let _turn = one_storm();
     let container = container(PRIVILEGES);
     let watcher = Watcher::start();
     let acts = ["./inside", "load", "gcc", "tmpfs", "/fresh", "put", "/fresh/gcc", "say", "mounted"];
@@ -100,6 +110,7 @@ fn a_tmpfs_mounted_in_the_container() {
 
 #[test]
 fn a_cloned_namespace_with_a_tmpfs_of_its_own() {
+    let _turn = one_storm();
     let container = container(PRIVILEGES);
     let watcher = Watcher::start();
     let mut held = container.hold(&[
@@ -136,6 +147,7 @@ fn a_cloned_namespace_with_a_tmpfs_of_its_own() {
 /// what the container's other processes see, is marked all the same.
 #[test]
 fn a_first_process_in_the_hosts_root_directory() {
+    let _turn = one_storm();
     let work = tempfile::Builder::new().prefix("ccwatch-test-").tempdir().unwrap();
     for (name, file) in [("inside", program::inside()), ("storm", program::storm()), ("gcc", program::tiny())] {
         fs::copy(file, work.path().join(name)).unwrap();
@@ -169,6 +181,7 @@ fn a_first_process_in_the_hosts_root_directory() {
 /// Nothing tells then when its process ends, so its table is not held open.
 #[test]
 fn without_pidfds() {
+    let _turn = one_storm();
     let container = container(&["--tmpfs", "/memory:exec"]);
     container.exec(&["./inside", "load", "gcc", "put", "/memory/gcc"]);
     let watcher = Setup::new().kernel("5.2").start();
@@ -181,6 +194,7 @@ fn without_pidfds() {
 /// The way to each mount is walked name by name then.
 #[test]
 fn without_cached_walks() {
+    let _turn = one_storm();
     let container = container(&["--tmpfs", "/memory:exec"]);
     container.exec(&["./inside", "load", "gcc", "put", "/memory/gcc"]);
     let watcher = Setup::new().kernel("5.5").start();
@@ -260,6 +274,7 @@ fn a_watch_over_mounts_that_hangs_is_told() {
 /// No runtime made it: it is found through its process.
 #[test]
 fn a_bare_sandbox() {
+    let _turn = one_storm();
     let watcher = Watcher::start();
     let root = tempfile::Builder::new().prefix("ccwatch-test-").tempdir().unwrap();
     let at = |name: &str| root.path().join(name).display().to_string();
