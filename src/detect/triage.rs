@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
 use lru::LruCache;
@@ -131,6 +131,10 @@ impl Screen {
         Self { host, database, judged, reads, begun, next, innocents, tally, mount_owners, owned }
     }
 
+    fn innocents(&self) -> MutexGuard<'_, Innocents> {
+        self.innocents.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The reads that were begun for an exec; `None` where they were given up.
     pub fn take(&self, begun: BegunReads) -> Option<Reading> {
         self.begun.lock().unwrap_or_else(PoisonError::into_inner).pop(&begun)
@@ -204,7 +208,7 @@ impl Triage for Screen {
     }
 
     fn innocent_name(&self, file: FileId) -> Option<Comm> {
-        let mut innocents = self.innocents.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut innocents = self.innocents();
         let name = innocents.name(&self.database.load(), file)?;
         drop(innocents);
         (self.judged.says(file) == Some(ContentSays::Innocent)).then_some(name)
@@ -219,7 +223,7 @@ impl Triage for Screen {
         let Some(file) = look.file() else { return true };
         let innocent = self.judged.says(file) == Some(ContentSays::Innocent);
         if let (true, Ok(stat)) = (innocent, &look.stat) {
-            self.innocents.lock().unwrap_or_else(PoisonError::into_inner).learn(&database, file, Comm::new(&stat.comm));
+            self.innocents().learn(&database, file, Comm::new(&stat.comm));
         }
         innocent
     }
@@ -230,7 +234,7 @@ impl Triage for Screen {
             Candidate::ByName => NameIs::Toolchains,
             Candidate::IfArguments => NameIs::Others,
             Candidate::No => {
-                let mut innocents = self.innocents.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut innocents = self.innocents();
                 if innocents.is_name(&database, comm) { NameIs::Others } else { NameIs::Unknown }
             }
         }
@@ -272,7 +276,7 @@ impl FileTriage for Screen {
             (Candidate::ByName, _) | (_, Some(ContentSays::Toolchain)) => FileIs::Toolchain,
             (_, None) => FileIs::Unjudged,
             (Candidate::No, Some(ContentSays::Innocent | ContentSays::Loader)) => {
-                let mut innocents = self.innocents.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut innocents = self.innocents();
                 innocents.learn_name(&database, Comm::of(path));
                 FileIs::Innocent
             }

@@ -58,7 +58,7 @@ pub enum ProcEvent {
     Other,
 }
 
-fn u32_at(message: &[u8], offset: usize) -> Option<u32> {
+pub(super) fn u32_at(message: &[u8], offset: usize) -> Option<u32> {
     Some(u32::from_ne_bytes(message.get(offset..offset + 4)?.try_into().ok()?))
 }
 

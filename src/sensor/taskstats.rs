@@ -2,6 +2,7 @@
 //! the decoding of its records. Pure functions over bytes (linux/taskstats.h, linux/genetlink.h).
 
 use crate::event::{Comm, Pid};
+use crate::sensor::proc_event::u32_at;
 use crate::sys::netlink::{Instruction, JUMP_EQUAL, JUMP_SET, LOAD_BYTE, LOAD_HALF};
 
 /// `GENL_ID_CTRL`: what knows the other families' numbers.
@@ -127,10 +128,6 @@ fn attribute(mut attributes: &[u8], wanted: u16) -> Option<&[u8]> {
 
 fn u16_at(bytes: &[u8], offset: usize) -> Option<u16> {
     Some(u16::from_ne_bytes(bytes.get(offset..offset + 2)?.try_into().ok()?))
-}
-
-fn u32_at(bytes: &[u8], offset: usize) -> Option<u32> {
-    Some(u32::from_ne_bytes(bytes.get(offset..offset + 4)?.try_into().ok()?))
 }
 
 #[cfg(test)]

@@ -112,9 +112,8 @@ fn deaf_socket(path: &Path) -> UnixDatagram {
     }
 }
 
-/// While it waits for a syslog that takes nothing, a second signal ends it.
-#[test]
-fn a_second_signal_leaves_at_once() {
+/// Lets `end` signal a watcher that has something to say to a syslog which takes nothing; how it ended, and its story.
+fn ended_before_a_deaf_syslog(end: impl Fn(&Watcher)) -> (Option<i32>, String) {
     let container = Container::start();
     container.put("f.c", "int f;\n");
     let setup = Setup::new();
@@ -124,12 +123,33 @@ fn a_second_signal_leaves_at_once() {
     let watcher = setup.set("syslog", "enabled", true).set("syslog", "target", target).start();
     container.exec(&["gcc", "-c", "f.c"]);
     watcher.await_closed(&container.id);
-    watcher.signal(Signal::SIGTERM);
-    // From here on it waits for that syslog alone.
-    watcher.await_alert("the stop", |a| a.text("event.action") == "watcher-stopped");
-    watcher.signal(Signal::SIGINT);
+    end(&watcher);
     let (status, _, story) = watcher.end();
-    assert_eq!(status.code(), Some(130), "{story}");
+    (status.code(), story)
+}
+
+/// While it waits for a syslog that takes nothing, a second signal ends it.
+#[test]
+fn a_second_signal_leaves_at_once() {
+    let (code, story) = ended_before_a_deaf_syslog(|watcher| {
+        watcher.signal(Signal::SIGTERM);
+        // From here on it waits for that syslog alone.
+        watcher.await_alert("the stop", |a| a.text("event.action") == "watcher-stopped");
+        watcher.signal(Signal::SIGINT);
+    });
+    assert_eq!(code, Some(130), "{story}");
+}
+
+/// Stopped, it takes both in one breath, and which thread sees which first is chance.
+#[test]
+fn two_signals_in_one_breath_are_no_panic() {
+    let (code, story) = ended_before_a_deaf_syslog(|watcher| {
+        watcher.signal(Signal::SIGSTOP);
+        watcher.signal(Signal::SIGTERM);
+        watcher.signal(Signal::SIGINT);
+        watcher.signal(Signal::SIGCONT);
+    });
+    assert_ne!(code, Some(101), "a panic\n{story}");
 }
 
 #[test]

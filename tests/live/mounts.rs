@@ -32,17 +32,16 @@ fn one_storm() -> MutexGuard<'static, ()> {
     TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Runs a storm of a program: all of it is counted, but for what a busy machine loses, and that is told.
+/// Runs a storm of a program: all of it is counted, and fanotify has seen it.
 fn assert_counted(watcher: &Watcher, container: &Container, before: u64, command: &[&str]) {
     container.exec(command);
-    let lost = |alerts: &[Alert]| -> u64 {
-        let told = alerts.iter().filter(|a| a.text("event.action") == "events-lost");
-        told.filter_map(|a| a.at("ccwatch.lost.count").as_u64()).sum()
-    };
-    let counted = |alerts: &[Alert]| alert::closed_execs(alerts, &container.id);
-    watcher.await_alerts("all execs", |alerts| counted(alerts) + lost(alerts) >= before + STORM);
-    let alerts = watcher.alerts();
-    assert!(counted(&alerts) <= before + STORM && lost(&alerts) < STORM / 100, "{command:?}\n{}", watcher.story());
+    watcher.await_counted(&container.id, before + STORM);
+    assert_eq!(
+        alert::closed_execs(&watcher.alerts(), &container.id),
+        before + STORM,
+        "{command:?}\n{}",
+        watcher.story()
+    );
 }
 
 /// Whether the watcher sees a mount namespace through this process.
