@@ -14,8 +14,8 @@ use crate::detect::{BeingRead, CONTENT_HANGS, DEADLINE, Detection, LARGE, LARGE_
 use crate::event::{Attempt, Comm, Exe, FileId, Look, Monotonic, MountNumber, SensorKind, Sighting};
 use crate::fingerprint::{Candidate, Content, ContentSays};
 use crate::host::clock;
+use crate::sensor::Control;
 use crate::sensor::ledger::{self, Counted, LastName};
-use crate::sensor::{Control, Triage};
 
 impl Detection {
     /// The attempt that belongs to a sighting, where it came first; else it is remembered for when it comes.
@@ -237,8 +237,7 @@ impl Detection {
         }
         let image = match (&sighting.look.stat, sighting.look.file()) {
             (Ok(stat), None) => {
-                let comm = Comm::new(&stat.comm);
-                ledger::Image::Ended(LastName { comm, is: self.screen.name_is(comm), known_by: SensorKind::Connector })
+                ledger::Image::Ended(LastName { comm: Comm::new(&stat.comm), known_by: SensorKind::Connector })
             }
             _ => ledger::Image::Unknown,
         };

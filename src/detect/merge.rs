@@ -7,10 +7,11 @@
 //! in before the other EXECs of the same drain: they tell for certain which attempt is theirs.
 
 use std::collections::{HashMap, VecDeque};
+use std::fmt;
 use std::time::Duration;
 
-use crate::event::{Attempt, Comm, FileId, Inode, Monotonic, Pid, SensorKind};
-use crate::sensor::ledger::{Counted, Image, LastName, NameIs, OLD};
+use crate::event::{Attempt, Comm, FileId, Inode, Monotonic, Pid};
+use crate::sensor::ledger::{Counted, Image, OLD};
 
 /// An attempt waits so long for its EXEC before it is told as not confirmed.
 pub const CONFIRM: Duration = Duration::from_millis(10);
@@ -36,6 +37,17 @@ pub struct Looked {
     pub file: Option<Inode>,
     /// Its name for itself: of a script, the script's.
     pub comm: Comm,
+}
+
+/// What a process' name says of the file that it executes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NameIs {
+    /// That of a compiler, assembler or linker, or of a part of one.
+    Toolchains,
+    /// That of a file which is known to be something else.
+    Others,
+    /// Nothing: a file may be executed under a link's name, or a script's.
+    Unknown,
 }
 
 /// What became of an attempt.
@@ -86,8 +98,9 @@ impl Success {
 }
 
 /// Attempts that wait for an EXEC, and the reverse.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Merge {
+    names: Names,
     lanes: HashMap<Pid, Lane>,
     /// When each lane was entered, in that order.
     ages: VecDeque<(Monotonic, Pid)>,
@@ -103,6 +116,20 @@ pub struct Merge {
 }
 
 impl Merge {
+    /// Asks `whose` a name is where it matters.
+    pub fn new(whose: impl Fn(Comm) -> NameIs + Send + 'static) -> Self {
+        Self {
+            names: Names(Box::new(whose)),
+            lanes: HashMap::new(),
+            ages: VecDeque::new(),
+            waiting: 0,
+            waits: VecDeque::new(),
+            unexamined: 0,
+            lossy: VecDeque::new(),
+            lost: 0,
+        }
+    }
+
     /// Whether some attempt waits for its EXEC.
     pub fn is_waiting(&self) -> bool {
         self.waiting > 0
@@ -154,7 +181,8 @@ impl Merge {
 
     /// Takes in an attempt. `None`: it waits, or is part of an exec that was counted by its look.
     pub fn attempt(&mut self, attempt: Attempt) -> Option<Merged> {
-        let lane = self.lane(attempt.pid, attempt.at);
+        let Self { lanes, ages, names, .. } = self;
+        let lane = enter(lanes, ages, attempt.pid, attempt.at);
         let same = |look: &Looked| look.at > attempt.after && is_of(&attempt, look);
         if let Some(index) = lane.looks.iter().position(same) {
             let look = take(&mut lane.looks, index);
@@ -162,12 +190,12 @@ impl Merge {
             lane.succeeded = Success::new(&attempt, seen, image);
             return None;
         }
-        let confirms = |exec: &Counted| fits(&attempt, exec) == Fits::Yes;
+        let confirms = |exec: &Counted| names.fits(&attempt, exec) == Fits::Yes;
         if let Some(index) = lane.execs.iter().position(confirms)
             && let Some(exec) = take(&mut lane.execs, index)
         {
             lane.succeeded = Success::new(&attempt, exec.at, exec.image.file());
-            return Some(succeeded(attempt, exec.image));
+            return Some(names.succeeded(attempt, exec.image));
         }
         let pushed_out = if lane.attempts.len() >= DEPTH { lane.attempts.pop_front() } else { None };
         let (at, pid) = (attempt.at, attempt.pid);
@@ -184,13 +212,14 @@ impl Merge {
 
     /// Takes in an EXEC that no look counts.
     pub fn exec(&mut self, exec: Counted) -> Option<Merged> {
-        let lane = self.lane(exec.pid, exec.at);
+        let Self { lanes, ages, names, waiting, .. } = self;
+        let lane = enter(lanes, ages, exec.pid, exec.at);
         // The record of its end bears the name of its last exec alone.
         for earlier in lane.execs.iter_mut().filter(|earlier| earlier.image.is_recorded()) {
             earlier.image = Image::Unknown;
         }
         // What was told has waited for one that fits better.
-        let confirmed = |w: &Waiting| match fits(&w.attempt, &exec) {
+        let confirmed = |w: &Waiting| match names.fits(&w.attempt, &exec) {
             Fits::Yes => true,
             Fits::Perhaps => w.told,
             Fits::No => false,
@@ -199,8 +228,8 @@ impl Merge {
             && let Some(Waiting { attempt, told, .. }) = take(&mut lane.attempts, index)
         {
             lane.succeeded = Success::new(&attempt, exec.at, exec.image.file());
-            self.waiting -= usize::from(!told);
-            return Some(succeeded(attempt, exec.image));
+            *waiting -= usize::from(!told);
+            return Some(names.succeeded(attempt, exec.image));
         }
         let pushed_out = if lane.execs.len() >= DEPTH { lane.execs.pop_front() } else { None };
         self.leave_unexamined(pushed_out);
@@ -212,12 +241,13 @@ impl Merge {
 
     /// Takes in an exec that its look counts, and gives the attempt that belongs to it, where that came first.
     pub fn look(&mut self, look: Looked) -> Option<Attempt> {
-        let lane = self.lane(look.pid, look.at);
+        let Self { lanes, ages, waiting, .. } = self;
+        let lane = enter(lanes, ages, look.pid, look.at);
         if let Some(index) = lane.attempts.iter().position(|w| w.attempt.after < look.at && is_of(&w.attempt, &look))
             && let Some(Waiting { attempt, told, .. }) = take(&mut lane.attempts, index)
         {
             lane.succeeded = Success::new(&attempt, look.at, look.file);
-            self.waiting -= usize::from(!told);
+            *waiting -= usize::from(!told);
             return Some(attempt);
         }
         if lane.looks.len() >= DEPTH {
@@ -225,13 +255,6 @@ impl Merge {
         }
         lane.looks.push_back(look);
         None
-    }
-
-    fn lane(&mut self, pid: Pid, at: Monotonic) -> &mut Lane {
-        if !self.lanes.contains_key(&pid) {
-            self.ages.push_back((at, pid));
-        }
-        self.lanes.entry(pid).or_default()
     }
 
     /// What was told of this process' attempts is all: an EXEC that comes yet is another's.
@@ -262,11 +285,11 @@ impl Merge {
                 waiting.told = true;
                 self.waiting -= 1;
                 let by_open = waiting.attempt.by_open;
-                let may_be = |exec: &Counted| fits(&waiting.attempt, exec) != Fits::No;
+                let may_be = |exec: &Counted| self.names.fits(&waiting.attempt, exec) != Fits::No;
                 let perhaps = lane.execs.iter().position(may_be).and_then(|index| take(&mut lane.execs, index));
                 if let Some(exec) = perhaps {
                     waiting.done = true;
-                    told.push(succeeded(waiting.attempt.clone(), exec.image));
+                    told.push(self.names.succeeded(waiting.attempt.clone(), exec.image));
                     lane.succeeded = Success::new(&waiting.attempt, exec.at, None);
                     continue;
                 }
@@ -293,8 +316,7 @@ impl Merge {
 
     fn forget(&mut self, now: Monotonic) {
         if self.lanes.is_empty() {
-            let lossy = std::mem::take(&mut self.lossy);
-            *self = Self { unexamined: self.unexamined, lossy, lost: self.lost, ..Self::default() };
+            (self.lanes, self.ages, self.waits) = (HashMap::new(), VecDeque::new(), VecDeque::new());
             return;
         }
         while let Some((at, pid)) = self.ages.front().copied() {
@@ -345,32 +367,59 @@ enum Fits {
     Yes,
 }
 
-/// An open may be for anything: where nothing tells which file was executed, the EXEC must follow at once.
-fn fits(attempt: &Attempt, exec: &Counted) -> Fits {
-    if exec.at <= attempt.after {
-        return Fits::No;
-    }
-    let in_time = !attempt.by_open || exec.at <= attempt.at.plus(AT_ONCE);
-    match exec.image {
-        Image::File(inode) if inode == attempt.file.inode() => Fits::Yes,
-        Image::Ended(name) if !attempt.by_open || name.comm.is_of(&attempt.path) => Fits::Yes,
-        Image::File(_) | Image::Canary | Image::Ended(LastName { is: NameIs::Others, .. }) => Fits::No,
-        Image::Ended(_) if in_time => Fits::Perhaps,
-        Image::Unknown if in_time => Fits::Yes,
-        Image::Ended(_) | Image::Unknown => Fits::No,
+/// Whose names are.
+struct Names(Box<dyn Fn(Comm) -> NameIs + Send>);
+
+impl fmt::Debug for Names {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Names")
     }
 }
 
-/// What an EXEC makes of an attempt.
-fn succeeded(attempt: Attempt, image: Image) -> Merged {
-    match image {
-        Image::Unknown if attempt.by_open => Merged::Joined(attempt),
-        Image::Ended(name) if attempt.by_open && name.is == NameIs::Unknown && !name.comm.is_of(&attempt.path) => {
-            Merged::Joined(attempt)
+impl Names {
+    /// An open may be for anything: where nothing tells which file was executed, the EXEC must follow at once.
+    fn fits(&self, attempt: &Attempt, exec: &Counted) -> Fits {
+        if exec.at <= attempt.after {
+            return Fits::No;
         }
-        Image::Ended(LastName { known_by: SensorKind::Taskstats, .. }) => Merged::Recorded(attempt),
-        _ => Merged::Confirmed(attempt),
+        let in_time = !attempt.by_open || exec.at <= attempt.at.plus(AT_ONCE);
+        match exec.image {
+            Image::File(inode) if inode == attempt.file.inode() => Fits::Yes,
+            Image::Ended(name) if !attempt.by_open || name.comm.is_of(&attempt.path) => Fits::Yes,
+            Image::File(_) | Image::Canary => Fits::No,
+            Image::Ended(name) if in_time && (self.0)(name.comm) != NameIs::Others => Fits::Perhaps,
+            Image::Unknown if in_time => Fits::Yes,
+            Image::Ended(_) | Image::Unknown => Fits::No,
+        }
     }
+
+    /// What an EXEC makes of an attempt.
+    fn succeeded(&self, attempt: Attempt, image: Image) -> Merged {
+        let is_guessed = attempt.by_open
+            && match image {
+                Image::Unknown => true,
+                Image::Ended(name) => !name.comm.is_of(&attempt.path) && (self.0)(name.comm) == NameIs::Unknown,
+                Image::File(_) | Image::Canary => false,
+            };
+        match image {
+            _ if is_guessed => Merged::Joined(attempt),
+            image if image.is_recorded() => Merged::Recorded(attempt),
+            _ => Merged::Confirmed(attempt),
+        }
+    }
+}
+
+/// The lane of a process, made where there is none.
+fn enter<'a>(
+    lanes: &'a mut HashMap<Pid, Lane>,
+    ages: &mut VecDeque<(Monotonic, Pid)>,
+    pid: Pid,
+    at: Monotonic,
+) -> &'a mut Lane {
+    lanes.entry(pid).or_insert_with(|| {
+        ages.push_back((at, pid));
+        Lane::default()
+    })
 }
 
 /// Whether a look shows what was attempted: the file itself, or the interpreter of a script of that name. One that came

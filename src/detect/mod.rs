@@ -211,6 +211,7 @@ impl Detection {
     /// Puts the parts together.
     pub fn new(parts: Parts) -> Self {
         let config = parts.config;
+        let screen = Arc::clone(&parts.screen);
         Self {
             began: clock::now(),
             database: parts.database,
@@ -227,7 +228,7 @@ impl Detection {
             mounts: parts.mounts,
             connector: parts.connector,
             hearing: Hearing::new(clock::now()),
-            merge: Merge::default(),
+            merge: Merge::new(move |comm| screen.name_is(comm)),
             telling: parts.telling,
             judged: parts.judged,
             held: Held::default(),

@@ -16,11 +16,11 @@ use crate::container::{ContainerKey, Payer, cgroup};
 use crate::detect::Share;
 use crate::detect::enrich::{Job, Slate};
 use crate::detect::judged::Judged;
+use crate::detect::merge::NameIs;
 use crate::detect::pending::Nested;
 use crate::event::{BegunReads, Comm, FileId, Look, Missing, Monotonic, MountedId};
 use crate::fingerprint::{Candidate, ContentSays, Database, Invocation, SharedDatabase};
 use crate::host::worker::{Pool, Ticket};
-use crate::sensor::ledger::NameIs;
 use crate::sensor::mounts::mountinfo::Mount;
 use crate::sensor::{FileIs, FileTriage, Triage};
 
@@ -117,6 +117,10 @@ pub fn invocation(look: &Look) -> Invocation<'_> {
     }
 }
 
+fn named(database: &Database, comm: Comm) -> Candidate {
+    database.candidate(&Invocation { path: &[], comm: comm.as_bytes(), args: None })
+}
+
 impl Screen {
     /// For this host, with this database and these workers; `judged` by what was read before.
     pub fn new(
@@ -167,6 +171,17 @@ impl Screen {
         match by_root {
             Some((inner, outer)) if !inner.is_sandbox() => Some((inner, outer)),
             sandbox => nested_of(look, &self.host).or(sandbox),
+        }
+    }
+
+    /// Whose a name is.
+    pub fn name_is(&self, comm: Comm) -> NameIs {
+        let database = self.database.load();
+        match named(&database, comm) {
+            Candidate::ByName => NameIs::Toolchains,
+            Candidate::IfArguments => NameIs::Others,
+            Candidate::No if self.innocents().is_name(&database, comm) => NameIs::Others,
+            Candidate::No => NameIs::Unknown,
         }
     }
 
@@ -228,16 +243,8 @@ impl Triage for Screen {
         innocent
     }
 
-    fn name_is(&self, comm: Comm) -> NameIs {
-        let database = self.database.load();
-        match database.candidate(&Invocation { path: &[], comm: comm.as_bytes(), args: None }) {
-            Candidate::ByName => NameIs::Toolchains,
-            Candidate::IfArguments => NameIs::Others,
-            Candidate::No => {
-                let mut innocents = self.innocents();
-                if innocents.is_name(&database, comm) { NameIs::Others } else { NameIs::Unknown }
-            }
-        }
+    fn is_innocent_end(&self, comm: Comm) -> bool {
+        named(&self.database.load(), comm) == Candidate::No
     }
 
     fn is_entering(&self, look: &Look) -> bool {

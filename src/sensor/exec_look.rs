@@ -45,6 +45,15 @@ pub enum Seen {
     Wanted(Box<Sighting>),
 }
 
+/// How a look found a process.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Found {
+    Alive,
+    /// As a zombie.
+    Ended,
+    Gone,
+}
+
 /// The image that a process showed.
 #[derive(Clone, Copy)]
 struct Shown {
@@ -84,8 +93,8 @@ pub struct ExecLook {
     root: Option<RootId>,
     /// The image last seen in a process.
     images: LruCache<Pid, Shown>,
-    /// The last one that was looked at lived: so may the next, and asking first whether it does costs a call more.
-    last_lived: bool,
+    /// How the last one was found: so may the next be.
+    last: Found,
 }
 
 impl ExecLook {
@@ -101,7 +110,7 @@ impl ExecLook {
             glances: 0,
             root,
             images: LruCache::new(IMAGES),
-            last_lived: false,
+            last: Found::Gone,
         }
     }
 
@@ -115,23 +124,29 @@ impl ExecLook {
         &self.proc
     }
 
-    /// Whether a process is known to be gone, at the least cost: where the last one lived, only its look tells.
+    /// Whether a process is known to be gone, at the least cost: where the last one was not, only its look tells.
     pub fn is_gone(&self, pid: Pid) -> bool {
-        without(Part::Looks) || (!self.last_lived && self.does_not_exist(pid))
-    }
-
-    fn does_not_exist(&self, pid: Pid) -> bool {
-        let gone = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid.0), None) == Err(nix::Error::ESRCH);
+        let asked = || nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid.0), None) == Err(nix::Error::ESRCH);
+        let gone = self.last == Found::Gone && asked();
         if gone {
             self.mounts.requests.doubt();
         }
-        gone
+        gone || without(Part::Looks)
+    }
+
+    fn dead(&self) -> Seen {
+        self.mounts.requests.doubt();
+        Seen::Dead
     }
 
     /// Looks at what executed something at `at`.
     pub fn look(&mut self, pid: Pid, at: Monotonic) -> Seen {
         let seen = self.glance(pid, at).unwrap_or_else(|| self.look_closely(pid, at));
-        self.last_lived = !matches!(seen, Seen::Dead | Seen::Settled(Image::Ended(_)));
+        self.last = match seen {
+            Seen::Dead => Found::Gone,
+            Seen::Settled(Image::Ended(_)) => Found::Ended,
+            _ => Found::Alive,
+        };
         seen
     }
 
@@ -139,10 +154,7 @@ impl ExecLook {
         let mut look = self.proc.begin_look(pid, clock::now());
         match look.dir {
             Ok(_) => {}
-            Err(Missing::Gone) => {
-                self.mounts.requests.doubt();
-                return Seen::Dead;
-            }
+            Err(Missing::Gone) => return self.dead(),
             Err(_) => return Seen::Refused,
         }
         self.mounts.requests.executed();
@@ -167,13 +179,13 @@ impl ExecLook {
             return other;
         }
         if covered.is_none() && self.triage.is_host(&look) {
-            return self.settled(&look);
+            return Self::settled(&look);
         }
         let innocent = self.triage.is_innocent(&look);
         match covered {
             Some(mounted) if innocent => {
                 self.triage.count_on(mounted, look.at);
-                return self.settled(&look);
+                return Self::settled(&look);
             }
             Some(_) => {
                 self.proc.group_look(&mut look);
@@ -190,7 +202,7 @@ impl ExecLook {
         self.note_uncovered(pid, &look);
         // The root directory may tell what the first part of the look did not.
         if innocent || self.triage.is_host(&look) || self.triage.is_entering(&look) {
-            return self.settled(&look);
+            return Self::settled(&look);
         }
         let begun = self.triage.begin(&look);
         let known_by = SensorKind::Connector;
@@ -200,12 +212,10 @@ impl ExecLook {
     /// Settles what is known to be innocent by the two reads that tell, where nothing else of it is wanted: where
     /// fanotify covers its file, or covers nothing.
     fn glance(&mut self, pid: Pid, at: Monotonic) -> Option<Seen> {
-        // Where the connector is all there is, a look wants more of what has ended than its name.
         let watched = self.mounts.are_watched();
         let status = match self.proc.glance_at_file(pid) {
             Ok(status) => status,
-            Err(Missing::Gone) if self.does_not_exist(pid) => return Some(Seen::Dead),
-            Err(Missing::Gone) if watched => return self.settle_ended(pid, self.proc.glance_at_stat(pid).ok()?, at),
+            Err(Missing::Gone) => return self.settle_ended(pid, at),
             Err(_) => return None,
         };
         let file = file_id(status);
@@ -218,21 +228,16 @@ impl ExecLook {
             return None;
         }
         let comm = self.triage.innocent_name(file)?;
-        let is_young = clock::now().since(at) < GIVEN_AWAY;
         // After the file: what was executed in between shows another name.
-        let stat = if is_young {
+        let stat = if is_young(at) {
             (self.proc.glance_at_name(pid) == Ok(comm)).then_some(None)
         } else {
             self.proc.glance_at_stat(pid).ok().filter(|stat| Comm::new(&stat.comm) == comm).map(Some)
         }?;
         match covered {
             Some(mounted) => self.triage.count_on(mounted, at),
-            None => {
-                self.glances = self.glances.wrapping_add(1);
-                if self.glances.is_multiple_of(WHOLE) {
-                    return None;
-                }
-            }
+            None if self.is_counted_whole() => return None,
+            None => {}
         }
         self.mounts.requests.executed();
         let file = file.inode();
@@ -246,33 +251,38 @@ impl ExecLook {
         Some(other.unwrap_or(Seen::Settled(Image::File(file))))
     }
 
+    /// Whether this one of those that a glance could settle is to be looked at whole.
+    fn is_counted_whole(&mut self) -> bool {
+        self.glances = self.glances.wrapping_add(1);
+        self.glances.is_multiple_of(WHOLE)
+    }
+
     /// Settles what has ended, where its name is no compiler's.
-    fn settle_ended(&mut self, pid: Pid, stat: Stat, at: Monotonic) -> Option<Seen> {
-        let look = Look { stat: Ok(stat), ..Look::nothing(at, Missing::Gone) };
-        let stat = look.stat.as_ref().ok().filter(|_| self.triage.is_innocent(&look))?;
+    fn settle_ended(&mut self, pid: Pid, at: Monotonic) -> Option<Seen> {
+        let name = if is_young(at) {
+            self.proc.glance_at_name(pid).map(Some)
+        } else {
+            let stat = self.proc.glance_at_stat(pid);
+            stat.map(|stat| (!self.is_another(&stat, at)).then(|| Comm::new(&stat.comm)))
+        };
+        let comm = match name {
+            Ok(Some(comm)) => comm,
+            Ok(None) | Err(Missing::Gone) => return Some(self.dead()),
+            Err(_) => return None,
+        };
+        if !self.triage.is_innocent_end(comm) || !self.mounts.are_watched() && self.is_counted_whole() {
+            return None;
+        }
         self.mounts.requests.doubt();
-        Some(self.other_image(pid, stat, None, at).unwrap_or_else(|| Seen::Settled(self.ended_as(stat))))
+        Some(Seen::Settled(ended_as(comm)))
     }
 
-    /// The name that was recorded of one that is gone.
-    pub fn recorded(&self, comm: Comm) -> LastName {
-        self.last_name(comm, SensorKind::Taskstats)
-    }
-
-    fn settled(&self, look: &Look) -> Seen {
+    fn settled(look: &Look) -> Seen {
         Seen::Settled(match (look.file(), &look.stat) {
             (Some(file), _) => Image::File(file.inode()),
-            (None, Ok(stat)) => self.ended_as(stat),
+            (None, Ok(stat)) => ended_as(Comm::new(&stat.comm)),
             (None, Err(_)) => Image::Unknown,
         })
-    }
-
-    fn ended_as(&self, stat: &Stat) -> Image {
-        Image::Ended(self.last_name(Comm::new(&stat.comm), SensorKind::Connector))
-    }
-
-    fn last_name(&self, comm: Comm, known_by: SensorKind) -> LastName {
-        LastName { comm, is: self.triage.name_is(comm), known_by }
     }
 
     /// What its file lies on, where that is a container's alone and fanotify reports all execs on it: so it needs no other
@@ -346,6 +356,15 @@ impl ExecLook {
         let (_, before) = self.images.push(pid, shown).filter(|(known, _)| *known == pid)?;
         shown.was_seen_in(&before).then_some(before.exec)
     }
+}
+
+/// Whether nobody else can have been given the pid since.
+fn is_young(exec: Monotonic) -> bool {
+    clock::now().since(exec) < GIVEN_AWAY
+}
+
+fn ended_as(comm: Comm) -> Image {
+    Image::Ended(LastName { comm, known_by: SensorKind::Connector })
 }
 
 /// The mount of a process' executable: where its state does not tell (before 5.8), a descriptor on it does.
@@ -463,12 +482,12 @@ mod tests {
         drop(cat.stdin.take());
         let ended = WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT;
         waitid(Id::Pid(nix::unistd::Pid::from_raw(pid.0)), ended).unwrap();
-        for follows_one_that_lived in [true, false] {
+        for last in [Found::Alive, Found::Ended, Found::Gone] {
             let mut looker = looker();
             looker.mounts.change(|_| ());
-            looker.last_lived = follows_one_that_lived;
+            looker.last = last;
             assert!(matches!(looker.look(pid, clock::now()), Seen::Settled(Image::Ended(_))));
-            assert!(!looker.last_lived && looker.mounts.requests.is_doubted());
+            assert!(looker.last == Found::Ended && looker.mounts.requests.is_doubted());
         }
         end(cat);
     }

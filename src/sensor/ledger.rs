@@ -29,24 +29,11 @@ pub enum Image {
     File(Inode),
 }
 
-/// What a process' name says of the file that it executes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NameIs {
-    /// That of a compiler, assembler or linker, or of a part of one.
-    Toolchains,
-    /// That of a file which is known to be something else.
-    Others,
-    /// Nothing: a file may be executed under a link's name, or a script's.
-    Unknown,
-}
-
 /// The name under which a process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LastName {
     /// The name.
     pub comm: Comm,
-    /// Whose it is.
-    pub is: NameIs,
     /// Who saw it.
     pub known_by: SensorKind,
 }
@@ -199,7 +186,7 @@ mod tests {
     fn without_fanotify_each_counts_at_once() {
         let (ledger, counters) = (Ledger::default(), Counters::default());
         let file = Image::File(Inode { dev: 1, ino: 2 });
-        let name = LastName { comm: Comm::new(b"ls"), is: NameIs::Others, known_by: SensorKind::Connector };
+        let name = LastName { comm: Comm::new(b"ls"), known_by: SensorKind::Connector };
         ledger.add(
             &[Image::Unknown, Image::Ended(name), Image::Canary, file].map(|image| at(1, image)),
             Monotonic(0),

@@ -32,7 +32,6 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use crate::error::{Error, Result};
 use crate::event::claim::UnderWay;
 use crate::event::{BegunReads, Comm, Fact, FileId, Look, Monotonic, MountedId, SensorKind, Sighting};
-use crate::sensor::ledger::NameIs;
 use crate::sensor::mounts::mountinfo::Mount;
 
 /// Facts on their way to detection; a sighting may hold two descriptors.
@@ -54,8 +53,8 @@ pub trait Triage: Send + Sync {
     fn innocent_name(&self, file: FileId) -> Option<Comm>;
     /// Whether its name, its path and what was read of its file say that detection will not want it.
     fn is_innocent(&self, look: &Look) -> bool;
-    /// Whose this name is.
-    fn name_is(&self, comm: Comm) -> NameIs;
+    /// Whether detection will not want what ended under this name and shows nothing else.
+    fn is_innocent_end(&self, comm: Comm) -> bool;
     /// Whether a whole look shows a runtime on its way into a container: its root directory still is the host's. It
     /// copies itself anew for each, and nothing would be learned of reading that.
     fn is_entering(&self, look: &Look) -> bool;
@@ -301,8 +300,8 @@ pub(crate) mod tests {
             look.file().is_none() && look.stat.as_ref().is_ok_and(Stat::is_dead)
         }
 
-        fn name_is(&self, _: Comm) -> NameIs {
-            NameIs::Unknown
+        fn is_innocent_end(&self, _: Comm) -> bool {
+            true
         }
 
         fn is_entering(&self, _: &Look) -> bool {

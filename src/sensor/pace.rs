@@ -11,6 +11,11 @@ const EAGER_SHARE: f64 = 0.05;
 const EAGER_SAVINGS_NS: f64 = 500e6;
 /// Rest of an eager reader that has used up its share.
 const EAGER_REST: Duration = Duration::from_millis(1);
+/// CPU time is asked for so often at least, and at each turn above [`BUSY`] execs a second: the call is a part of what a
+/// lone exec costs.
+const ACCOUNTED: Duration = Duration::from_secs(1);
+/// Below so many execs a second there is no rest.
+const BUSY: f64 = 200.0;
 /// The rate is an average over about this long.
 const RATE_WINDOW_NS: f64 = 250e6;
 
@@ -30,18 +35,28 @@ pub struct Pace {
     last: Monotonic,
     execs_per_second: f64,
     savings_ns: f64,
+    /// When CPU time was asked for last, and what it was.
+    accounted: (Monotonic, Option<u64>),
     throttled: bool,
 }
 
 impl Pace {
     /// Starts with all savings and no rate.
     pub fn new(mode: Mode, now: Monotonic) -> Self {
-        Self { mode, last: now, execs_per_second: 0.0, savings_ns: EAGER_SAVINGS_NS, throttled: false }
+        Self {
+            mode,
+            last: now,
+            execs_per_second: 0.0,
+            savings_ns: EAGER_SAVINGS_NS,
+            accounted: (now, None),
+            throttled: false,
+        }
     }
 
     /// Changes the mode.
     pub fn set_mode(&mut self, mode: Mode) {
         self.mode = mode;
+        self.accounted.1 = None;
     }
 
     /// Whether the last rest was forced on an eager reader: its containers are covered in part.
@@ -54,22 +69,35 @@ impl Pace {
         self.execs_per_second
     }
 
-    /// Accounts one drain of `execs` events that took `cpu_ns` of this thread's time, and says how long to rest.
+    /// Accounts one drain of `execs` events, and says how long to rest; `cpu` tells this thread's CPU time so far,
+    /// nanoseconds.
     #[allow(clippy::cast_precision_loss)] // counts and nanoseconds far below 2^52
-    pub fn rest(&mut self, now: Monotonic, execs: usize, cpu_ns: u64) -> Duration {
+    pub fn rest(&mut self, now: Monotonic, execs: usize, cpu: impl FnOnce() -> Option<u64>) -> Duration {
         let passed = (now.since(self.last).as_nanos() as f64).max(1.0);
         self.last = now;
         let keep = keep_of(passed / RATE_WINDOW_NS);
         self.execs_per_second = self.execs_per_second * keep + execs as f64 / RATE_WINDOW_NS * 1e9;
-        self.savings_ns = (self.savings_ns + passed * EAGER_SHARE).min(EAGER_SAVINGS_NS) - cpu_ns as f64;
+        // Only eagerness has a budget.
+        let is_due = self.execs_per_second >= BUSY || now.since(self.accounted.0) >= ACCOUNTED;
+        if self.mode == Mode::Eager && is_due {
+            self.account(now, cpu());
+        }
         self.throttled = self.mode == Mode::Eager && self.savings_ns < 0.0;
         match self.mode {
             Mode::Eager if self.throttled => EAGER_REST,
             Mode::Eager => Duration::ZERO,
-            Mode::Lazy if self.execs_per_second < 200.0 => Duration::ZERO,
+            Mode::Lazy if self.execs_per_second < BUSY => Duration::ZERO,
             Mode::Lazy if self.execs_per_second < 1000.0 => Duration::from_millis(2),
             Mode::Lazy => Duration::from_millis(5),
         }
+    }
+
+    #[allow(clippy::cast_precision_loss)] // nanoseconds far below 2^52
+    fn account(&mut self, now: Monotonic, cpu: Option<u64>) {
+        let passed = now.since(self.accounted.0).as_nanos() as f64;
+        let spent = cpu.zip(self.accounted.1).map_or(0, |(cpu, before)| cpu.saturating_sub(before));
+        self.savings_ns = (self.savings_ns + passed * EAGER_SHARE - spent as f64).min(EAGER_SAVINGS_NS);
+        self.accounted = (now, cpu);
     }
 }
 
@@ -88,7 +116,7 @@ mod tests {
         let mut rest = Duration::ZERO;
         let start = pace.last.0;
         for n in 1..=rate * seconds {
-            rest = pace.rest(Monotonic(start + n * 1_000_000_000 / rate), 1, cpu_us * 1000);
+            rest = pace.rest(Monotonic(start + n * 1_000_000_000 / rate), 1, || Some(n * cpu_us * 1000));
         }
         rest
     }

@@ -16,7 +16,7 @@ use crate::sensor::counters::Counters;
 use crate::sensor::coverage::Coverage;
 use crate::sensor::exec_look::{ExecLook, Seen};
 use crate::sensor::last_names::LastNames;
-use crate::sensor::ledger::{Counted, Image, Ledger};
+use crate::sensor::ledger::{Counted, Image, LastName, Ledger};
 use crate::sensor::lineage::Lineage;
 use crate::sensor::losses::Losses;
 use crate::sensor::mounts::Mounts;
@@ -69,8 +69,6 @@ pub struct Reader {
     last_event: Monotonic,
     /// Since when it waits for the next.
     waits_since: Monotonic,
-    /// CPU time of this thread at the end of the last turn, nanoseconds.
-    cpu: u64,
     canary: Option<(Child, Monotonic)>,
     losses: Losses,
     /// What else is not yet told, in order.
@@ -113,7 +111,6 @@ impl Reader {
             counted: Vec::new(),
             last_event: now,
             waits_since: now,
-            cpu: 0,
             canary: None,
             losses: Losses::new(SensorKind::Connector),
             health: VecDeque::new(),
@@ -129,10 +126,7 @@ impl Reader {
         self.pace.set_mode(mode);
         self.counters.set_eager(mode == Mode::Eager);
         match mode {
-            Mode::Eager => {
-                self.cpu = thread_cpu_ns().unwrap_or(self.cpu);
-                self.lineage.open();
-            }
+            Mode::Eager => self.lineage.open(),
             Mode::Lazy => self.lineage.close(),
         }
     }
@@ -200,8 +194,7 @@ impl Reader {
         }
         self.watch_silence();
         self.tell();
-        let spent = self.cpu_spent();
-        let rest = self.pace.rest(clock::now(), count, spent);
+        let rest = self.pace.rest(clock::now(), count, || thread_cpu_ns().ok());
         if !rest.is_zero() {
             self.say_if_in_arrears();
             std::thread::sleep(rest);
@@ -218,15 +211,6 @@ impl Reader {
         if let Err(e) = changed {
             log::debug!("the connector's reader stays in its class: {e}");
         }
-    }
-
-    /// CPU time since the last turn, nanoseconds; a thread that waits uses none. Only eagerness has a budget.
-    fn cpu_spent(&mut self) -> u64 {
-        if self.mode == Mode::Lazy {
-            return 0;
-        }
-        let cpu = thread_cpu_ns().unwrap_or(self.cpu);
-        cpu.saturating_sub(std::mem::replace(&mut self.cpu, cpu))
     }
 
     fn say_if_in_arrears(&mut self) {
@@ -349,7 +333,7 @@ impl Reader {
     /// What the record of its end tells of one that is gone.
     fn image_of_gone(&mut self, pid: Pid) -> Image {
         let name = self.last_names.of(pid);
-        name.map_or(Image::Unknown, |comm| Image::Ended(self.looker.recorded(comm)))
+        name.map_or(Image::Unknown, |comm| Image::Ended(LastName { comm, known_by: SensorKind::Taskstats }))
     }
 
     /// Hands it to detection. Where that has no room, an exec that fanotify reports as well is not lost: what is left to

@@ -1,6 +1,8 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 use super::*;
+use crate::event::SensorKind;
 use crate::event::samples::{attempt, file};
+use crate::sensor::ledger::LastName;
 
 const MS: u64 = 1_000_000;
 
@@ -17,8 +19,16 @@ fn look(pid: i32, at: u64, ino: Option<u64>, comm: &str) -> Looked {
     }
 }
 
-fn ended(comm: &str, is: NameIs, known_by: SensorKind) -> Image {
-    Image::Ended(LastName { comm: Comm::new(comm.as_bytes()), is, known_by })
+fn ended(comm: &str, known_by: SensorKind) -> Image {
+    Image::Ended(LastName { comm: Comm::new(comm.as_bytes()), known_by })
+}
+
+fn merge() -> Merge {
+    Merge::new(|comm| match comm.as_bytes() {
+        b"gcc" => NameIs::Toolchains,
+        b"ls" => NameIs::Others,
+        _ => NameIs::Unknown,
+    })
 }
 
 fn confirmed(merged: Option<Merged>) -> Option<u64> {
@@ -32,7 +42,7 @@ fn confirmed(merged: Option<Merged>) -> Option<u64> {
 
 #[test]
 fn an_exec_confirms_in_either_order() {
-    let mut merge = Merge::default();
+    let mut merge = merge();
     assert!(merge.attempt(attempt(1, 7, 0, 2)).is_none());
     assert!(merge.is_waiting());
     assert_eq!(confirmed(merge.exec(exec(1, 1, Image::Unknown))), Some(7));
@@ -44,7 +54,7 @@ fn an_exec_confirms_in_either_order() {
 
 #[test]
 fn an_exec_before_the_attempt_confirms_nothing() {
-    let mut merge = Merge::default();
+    let mut merge = merge();
     merge.exec(exec(1, 3, Image::Unknown));
     assert!(merge.attempt(attempt(1, 7, 4, 6)).is_none());
     let told = merge.due(Monotonic(16 * MS));
@@ -55,7 +65,7 @@ fn an_exec_before_the_attempt_confirms_nothing() {
 
 #[test]
 fn another_image_refutes() {
-    let mut merge = Merge::default();
+    let mut merge = merge();
     merge.attempt(attempt(1, 7, 0, 2));
     assert!(merge.exec(exec(1, 1, Image::File(file(8).inode()))).is_none());
     assert!(merge.exec(exec(1, 1, Image::Canary)).is_none());
@@ -65,7 +75,7 @@ fn another_image_refutes() {
 #[test]
 fn what_interprets_an_unknown_file_is_part_of_its_exec() {
     let told = |first_unjudged: bool, read_later: u64| {
-        let mut merge = Merge::default();
+        let mut merge = merge();
         merge.attempt(Attempt { unjudged: first_unjudged, ..attempt(1, 7, 0, 2) });
         merge.attempt(attempt(1, 8, read_later, read_later + 1));
         assert_eq!(confirmed(merge.exec(exec(1, 4, Image::Unknown))), Some(7));
@@ -76,7 +86,7 @@ fn what_interprets_an_unknown_file_is_part_of_its_exec() {
     assert_eq!(told(true, 0), [Some(8)], "a script or program of which nothing is known yet");
     assert_eq!(told(true, 3), [Some(8)], "read on its own");
     for look_first in [false, true] {
-        let mut merge = Merge::default();
+        let mut merge = merge();
         let look = |merge: &mut Merge| merge.look(look(1, 4, Some(8), "prog-7")).is_some();
         let counted = look_first && look(&mut merge);
         merge.attempt(Attempt { unjudged: true, ..attempt(1, 7, 0, 2) });
@@ -84,7 +94,7 @@ fn what_interprets_an_unknown_file_is_part_of_its_exec() {
         assert!(!counted && (look_first || look(&mut merge)));
         assert!(merge.due(Monotonic(20 * MS)).is_empty(), "its interpreter was seen");
     }
-    let mut merge = Merge::default();
+    let mut merge = merge();
     merge.attempt(attempt(1, 7, 0, 2));
     merge.attempt(attempt(1, 8, 0, 2));
     assert_eq!(confirmed(merge.exec(exec(1, 4, Image::Unknown))), Some(7));
@@ -98,7 +108,7 @@ fn opened(pid: i32, ino: u64, after: u64, read: u64) -> Attempt {
 
 #[test]
 fn an_open_is_joined_with_the_exec_that_follows_at_once() {
-    let mut merge = Merge::default();
+    let mut merge = merge();
     merge.attempt(opened(1, 7, 0, 2));
     let joined = merge.exec(exec(1, 3, Image::Unknown));
     assert!(matches!(&joined, Some(Merged::Joined(a)) if a.file.ino == 7), "{joined:?}");
@@ -111,15 +121,14 @@ fn an_open_is_joined_with_the_exec_that_follows_at_once() {
 
 #[test]
 fn the_last_name_tells_which_of_the_opened_files_ran() {
-    use NameIs::{Others, Toolchains, Unknown};
-    let recorded = |comm, is| exec(1, 3, ended(comm, is, SensorKind::Taskstats));
+    let recorded = |comm| exec(1, 3, ended(comm, SensorKind::Taskstats));
     let file_of = |merged: &Merged| match merged {
         Merged::Recorded(attempt) => (attempt.file.ino, "recorded"),
         Merged::Joined(attempt) => (attempt.file.ino, "joined"),
         other => unreachable!("{other:?}"),
     };
     let told = |opened_first: bool, exec: Counted, files: &[u64]| {
-        let mut merge = Merge::default();
+        let mut merge = merge();
         let early = if opened_first { None } else { merge.exec(exec) };
         let mut told: Vec<Merged> = files.iter().filter_map(|file| merge.attempt(opened(1, *file, 0, 2))).collect();
         told.extend(early);
@@ -129,49 +138,52 @@ fn the_last_name_tells_which_of_the_opened_files_ran() {
     };
     for opened_first in [true, false] {
         let told = |exec, files| told(opened_first, exec, files);
-        for is in [Others, Toolchains, Unknown] {
-            assert_eq!(told(recorded("prog-8", is), &[7, 8, 9]), [(8, "recorded")], "renamed or not");
-        }
-        assert_eq!(told(recorded("ls", Others), &[7]), [], "something else ran");
-        assert_eq!(told(recorded("gcc", Toolchains), &[7]), [(7, "recorded")], "by a link's name");
-        assert_eq!(told(recorded("x", Unknown), &[7]), [(7, "joined")], "by a link's name, or something else");
-        let slow = Counted { at: Monotonic(303 * MS), ..recorded("prog-7", Unknown) };
+        assert_eq!(told(recorded("prog-8"), &[7, 8, 9]), [(8, "recorded")], "by its own name");
+        assert_eq!(told(recorded("ls"), &[7]), [], "something else ran");
+        assert_eq!(told(recorded("gcc"), &[7]), [(7, "recorded")], "by a link's name");
+        assert_eq!(told(recorded("x"), &[7]), [(7, "joined")], "by a link's name, or something else");
+        let slow = Counted { at: Monotonic(303 * MS), ..recorded("prog-7") };
         assert_eq!(told(slow, &[7]), [(7, "recorded")], "its name is enough");
-        assert_eq!(told(Counted { at: Monotonic(303 * MS), ..recorded("x", Unknown) }, &[7]), []);
+        assert_eq!(told(Counted { at: Monotonic(303 * MS), ..recorded("x") }, &[7]), []);
     }
-    let mut merge = Merge::default();
+    for whose in [NameIs::Others, NameIs::Toolchains, NameIs::Unknown] {
+        let mut merge = Merge::new(move |_| whose);
+        merge.attempt(opened(1, 8, 0, 2));
+        assert!(matches!(merge.exec(recorded("prog-8")), Some(Merged::Recorded(_))), "a file renamed to {whose:?}");
+    }
+    let mut merge = merge();
     merge.attempt(opened(2, 7, 0, 2));
-    let zombie = ended("prog-7", Unknown, SensorKind::Connector);
+    let zombie = ended("prog-7", SensorKind::Connector);
     assert_eq!(confirmed(merge.exec(exec(2, 3, zombie))), Some(7), "its look told");
 }
 
 #[test]
 fn an_open_that_has_waited_takes_what_may_be_its_exec() {
-    let mut merge = Merge::default();
+    let mut merge = merge();
     merge.attempt(opened(1, 7, 0, 2));
     assert!(merge.due(Monotonic(15 * MS)).is_empty(), "no exec");
-    let joined = merge.exec(exec(1, 20, ended("x", NameIs::Unknown, SensorKind::Taskstats)));
+    let joined = merge.exec(exec(1, 20, ended("x", SensorKind::Taskstats)));
     assert!(matches!(joined, Some(Merged::Joined(_))), "{joined:?}");
 }
 
 #[test]
 fn a_record_is_of_the_last_exec() {
-    let mut merge = Merge::default();
-    let name = |comm| ended(comm, NameIs::Others, SensorKind::Taskstats);
-    assert!(merge.exec(exec(1, 3, name("true"))).is_none());
-    assert!(merge.exec(exec(1, 4, name("true"))).is_none());
+    let mut merge = merge();
+    let name = |comm| ended(comm, SensorKind::Taskstats);
+    assert!(merge.exec(exec(1, 3, name("ls"))).is_none());
+    assert!(merge.exec(exec(1, 4, name("ls"))).is_none());
     let told = merge.attempt(opened(1, 7, 0, 2));
     assert!(matches!(told, Some(Merged::Joined(_))), "what the first executed nobody knows: {told:?}");
 }
 
 #[test]
 fn an_open_alone_is_nothing() {
-    let mut merge = Merge::default();
+    let mut merge = merge();
     // `exec 3</usr/bin/gcc; exec /bin/ls`
     merge.attempt(opened(1, 7, 0, 2));
     assert!(merge.exec(exec(1, 3, Image::File(file(8).inode()))).is_none());
     assert!(merge.exec(exec(1, 3, Image::Canary)).is_none());
-    let zombie = ended("ls", NameIs::Others, SensorKind::Connector);
+    let zombie = ended("ls", SensorKind::Connector);
     assert!(merge.exec(exec(1, 3, zombie)).is_none(), "its name was no compiler's");
     // `cp /usr/bin/gcc /tmp`, and something else by the same process later.
     merge.attempt(opened(2, 7, 0, 2));
@@ -182,7 +194,7 @@ fn an_open_alone_is_nothing() {
 
 #[test]
 fn a_look_counts_and_takes_its_attempt() {
-    let mut merge = Merge::default();
+    let mut merge = merge();
     merge.attempt(attempt(1, 7, 0, 2));
     assert_eq!(merge.look(look(1, 1, Some(7), "gcc")).unwrap().file.ino, 7);
     assert!(merge.look(look(2, 1, Some(7), "gcc")).is_none());
@@ -200,7 +212,7 @@ fn a_look_counts_and_takes_its_attempt() {
 
 #[test]
 fn a_script_and_its_interpreter_are_one_exec() {
-    let mut merge = Merge::default();
+    let mut merge = merge();
     merge.attempt(attempt(1, 7, 0, 2));
     merge.attempt(attempt(1, 8, 0, 2));
     assert_eq!(confirmed(merge.exec(exec(1, 1, Image::Unknown))), Some(7));
@@ -211,7 +223,7 @@ fn a_script_and_its_interpreter_are_one_exec() {
 
 #[test]
 fn a_surplus_exec_is_unexamined() {
-    let mut merge = Merge::default();
+    let mut merge = merge();
     merge.attempt(attempt(1, 7, 0, 2));
     merge.exec(exec(1, 1, Image::Unknown));
     merge.exec(exec(1, 1, Image::Unknown));
@@ -223,7 +235,7 @@ fn a_surplus_exec_is_unexamined() {
 
 #[test]
 fn nothing_grows_without_end() {
-    let mut merge = Merge::default();
+    let mut merge = merge();
     for n in 0..10_000u64 {
         merge.attempt(attempt(1, n, n, n));
     }
@@ -292,7 +304,7 @@ fn any_interleaving_counts_each_exec_once() {
             by_connector[start..end].sort_by_key(|report| !matches!(report, Report::Look(_)));
             start = end;
         }
-        let (mut merge, mut counts, mut unconfirmed) = (Merge::default(), 0, 0);
+        let (mut merge, mut counts, mut unconfirmed) = (merge(), 0, 0);
         let (mut a, mut b) = (by_fanotify.into_iter().peekable(), by_connector.into_iter().peekable());
         while a.peek().is_some() || b.peek().is_some() {
             let first = b.peek().is_none() || (a.peek().is_some() && random.below(2) == 0);
@@ -321,7 +333,7 @@ fn any_interleaving_counts_each_exec_once() {
 
 #[test]
 fn what_was_lost_is_counted_by_the_execs_that_stay_alone() {
-    let mut merge = Merge::default();
+    let mut merge = merge();
     merge.exec(exec(1, 1, Image::Unknown));
     merge.lose(Monotonic(2 * MS), Monotonic(10 * MS));
     for pid in 2..7 {
@@ -338,7 +350,7 @@ fn what_was_lost_is_counted_by_the_execs_that_stay_alone() {
 /// On a FUSE filesystem no verdict is remembered, and what is told keeps no file open to be read again.
 #[test]
 fn an_exec_that_comes_after_its_file_was_read_is_of_that_file() {
-    let mut merge = Merge::default();
+    let mut merge = merge();
     for pid in [1, 2] {
         assert!(merge.attempt(Attempt { unjudged: true, ..attempt(pid, 7, 0, 1) }).is_none());
     }
@@ -355,7 +367,7 @@ fn an_exec_that_comes_after_its_file_was_read_is_of_that_file() {
 
 #[test]
 fn what_was_lost_lately_is_counted_when_it_is_old() {
-    let mut merge = Merge::default();
+    let mut merge = merge();
     let lose = |merge: &mut Merge, pid, at| {
         merge.lose(Monotonic((at - 1) * MS), Monotonic((at + 1) * MS));
         merge.exec(exec(pid, at, Image::Unknown));
@@ -376,7 +388,7 @@ fn what_was_lost_lately_is_counted_when_it_is_old() {
 
 #[test]
 fn times_of_losses_are_bounded() {
-    let mut merge = Merge::default();
+    let mut merge = merge();
     for at in (0..2000).step_by(2) {
         merge.lose(Monotonic(at * MS), Monotonic((at + 1) * MS));
     }

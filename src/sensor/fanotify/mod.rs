@@ -47,7 +47,6 @@ pub struct Reader {
     breaker: Breaker,
     events: Vec<Event>,
     pace: Pace,
-    cpu: u64,
     /// The canary's pid, while it is awaited.
     canary: Option<Pid>,
     own: Pid,
@@ -75,7 +74,6 @@ impl Reader {
             breaker: Breaker::default(),
             events: Vec::new(),
             pace: Pace::new(Mode::Lazy, clock::now()),
-            cpu: 0,
             canary: None,
             own: Pid(nix::unistd::getpid().as_raw()),
         }
@@ -136,9 +134,7 @@ impl Reader {
             self.regard_all();
         }
         self.handing.losses.tell(&self.handing.outlet);
-        let cpu = thread_cpu_ns().unwrap_or(self.cpu);
-        let spent = cpu.saturating_sub(std::mem::replace(&mut self.cpu, cpu));
-        let rest = self.pace.rest(clock::now(), count, spent);
+        let rest = self.pace.rest(clock::now(), count, || thread_cpu_ns().ok());
         if !rest.is_zero() {
             std::thread::sleep(rest);
         }
