@@ -17,6 +17,7 @@ pub mod proc_connector;
 pub mod proc_event;
 pub mod proc_socket;
 pub mod procfs_poll;
+pub mod status;
 pub mod taskstats;
 pub mod urgency;
 pub mod without;

@@ -27,6 +27,12 @@ fn doctor_lists_what_covers_each_container() {
     watcher.stop();
     let output = Command::new(BINARY).arg("doctor").arg("--config").arg(setup.write()).output().unwrap();
     assert!(said(&output).contains("no watcher with this state directory"), "{}", said(&output));
+    let setup = Setup::new().set("sensors", "fanotify", "off");
+    let watcher = setup.start();
+    assert!(line_of(&setup, &container.id).is_some_and(|line| line.ends_with("connector (eager)")));
+    let counted = setup.coverage().first().cloned().unwrap();
+    assert!(counted.contains("no fanotify; the connector looks at each exec at once (eager)"), "{counted}");
+    watcher.stop();
 }
 
 /// A FUSE filesystem appears in a container, and goes with it: nothing at all is executed meanwhile, so nothing but the

@@ -1,6 +1,6 @@
 //! Collects what `ccwatch doctor` reports: opens, reads and connects, changes nothing, judges nothing.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Read as _;
 use std::os::unix::net::{UnixDatagram, UnixStream};
@@ -15,8 +15,8 @@ use crate::container::{ContainerKey, cgroup};
 use crate::fingerprint::files::Files;
 use crate::host::kernel::{Capabilities, Kernel};
 use crate::sensor::fanotify::group::{self, Way};
-use crate::sensor::mounts::status;
 use crate::sensor::proc_connector;
+use crate::sensor::status;
 use crate::sys::privilege::has_call_filters;
 
 /// Bounds what is read of one process' cgroup file.
@@ -133,7 +133,7 @@ pub(super) fn bounded(path: &Path, limit: u64) -> Option<Vec<u8>> {
 }
 
 /// The containers in which some process lives, and our own. Zombies and processes that vanish meanwhile are nobody's.
-fn containers(proc: &Path, probes: &impl Probes) -> (BTreeMap<&'static str, usize>, Option<ContainerKey>) {
+fn containers(proc: &Path, probes: &impl Probes) -> (BTreeSet<ContainerKey>, Option<ContainerKey>) {
     let of = |process: &str| {
         let cgroup = bounded(&proc.join(process).join("cgroup"), MAX_CGROUP)?;
         probes.container(&cgroup)
@@ -141,13 +141,7 @@ fn containers(proc: &Path, probes: &impl Probes) -> (BTreeMap<&'static str, usiz
     let entries = std::fs::read_dir(proc).into_iter().flatten().flatten();
     let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
     let pids = names.filter(|name| name.bytes().all(|b| b.is_ascii_digit()));
-    let keys: BTreeSet<(&'static str, String)> =
-        pids.filter_map(|pid| of(&pid)).map(|key| (key.runtime.as_str(), key.id.to_string())).collect();
-    let mut numbers = BTreeMap::new();
-    for (runtime, _) in keys {
-        *numbers.entry(runtime).or_default() += 1;
-    }
-    (numbers, of("self"))
+    (pids.filter_map(|pid| of(&pid)).collect(), of("self"))
 }
 
 /// Whether somebody listens on the socket; connecting sends nothing.
@@ -217,7 +211,8 @@ mod tests {
         let loaded = Config::load(Some(&file)).unwrap();
         let roots = Roots { proc: proc.path(), boot: proc.path(), run: proc.path() };
         let report = gather(roots, &loaded, &Fake { connector: Ok(()) });
-        assert_eq!(report.containers, [("docker", 2)].into());
+        let containers: Vec<String> = report.containers.iter().map(ToString::to_string).collect();
+        assert_eq!(containers, ["docker/aa", "docker/bb"]);
         assert_eq!(report.own, None);
         assert_eq!(report.alert_file, None);
         assert!(report.syslog.unwrap().1.unwrap_err().contains("No such file"));

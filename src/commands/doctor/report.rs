@@ -1,6 +1,6 @@
 //! The facts of a host and of its watcher, judged, and written for people. No input or output of its own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
@@ -10,7 +10,7 @@ use crate::config::{Sensors, Switch};
 use crate::container::ContainerKey;
 use crate::host::kernel::{Capabilities, Initial, Kernel, OLDEST};
 use crate::sensor::fanotify::group::{OPENS_ALONE, Way};
-use crate::sensor::mounts::status::{ContainerCoverage, Coverage};
+use crate::sensor::status::{ContainerCoverage, Coverage};
 
 /// Containers that are listed, and of each the mounts that are not covered.
 const LISTED: usize = 100;
@@ -31,12 +31,12 @@ pub struct Report {
     pub connector: Option<std::result::Result<(), String>>,
     /// Whether fanotify's exec events work; `None` where they are switched off.
     pub fanotify: Option<std::result::Result<Way, String>>,
-    /// What a running watcher covers; `None` where none runs, or it marks nothing.
+    /// What a running watcher covers; `None` where none runs, or it does not answer.
     pub coverage: Option<Coverage>,
     /// The runtimes found.
     pub runtimes: Vec<String>,
-    /// Running containers: their number for each runtime.
-    pub containers: BTreeMap<&'static str, usize>,
+    /// Running containers.
+    pub containers: BTreeSet<ContainerKey>,
     /// The container in which this process itself runs.
     pub own: Option<ContainerKey>,
     /// The syslog socket; `None` where it is switched off.
@@ -97,8 +97,12 @@ impl Report {
         self.judge_sensors(&mut add);
 
         self.judge_coverage(&mut add);
-        let total: usize = self.containers.values().sum();
-        let each: Vec<String> = self.containers.iter().map(|(runtime, number)| format!("{runtime} {number}")).collect();
+        let mut numbers: BTreeMap<&str, usize> = BTreeMap::new();
+        for container in &self.containers {
+            *numbers.entry(container.runtime.as_str()).or_default() += 1;
+        }
+        let total = self.containers.len();
+        let each: Vec<String> = numbers.iter().map(|(runtime, number)| format!("{runtime} {number}")).collect();
         let none = "none found".to_string();
         add(State::Note, "runtimes", if self.runtimes.is_empty() { none } else { self.runtimes.join(", ") });
         let each = if each.is_empty() { String::new() } else { format!(": {}", each.join(", ")) };
@@ -221,19 +225,26 @@ impl Report {
     /// For each running container which sensors cover it, and by which mark.
     fn judge_coverage(&self, add: &mut impl FnMut(State, &'static str, String)) {
         let Some(coverage) = &self.coverage else {
-            return add(State::Note, "coverage", "no watcher with this state directory marks containers now".into());
+            return add(State::Note, "coverage", "no watcher with this state directory tells of it now".into());
         };
-        let pace = if coverage.eager { "looks at each exec at once (eager)" } else { "rests in a storm (lazy)" };
-        let (execs, unexamined) = (coverage.execs, coverage.unexamined);
-        add(
-            State::Note,
-            "coverage",
-            format!("{}; the connector {pace}; {unexamined} of the host's {execs} execs unexamined", coverage.fanotify),
-        );
-        for container in coverage.containers.iter().take(LISTED) {
-            add(State::Note, "coverage", describe(container, coverage.eager));
+        let fanotify = coverage.fanotify.as_deref().unwrap_or("no fanotify");
+        let connector = match (coverage.connector, coverage.eager) {
+            (false, _) => "no connector that would count the host's execs".to_owned(),
+            (true, eager) => {
+                let pace = if eager { "looks at each exec at once (eager)" } else { "rests in a storm (lazy)" };
+                let (execs, unexamined) = (coverage.execs, coverage.unexamined);
+                format!("the connector {pace}; {unexamined} of the host's {execs} execs unexamined")
+            }
+        };
+        add(State::Note, "coverage", format!("{fanotify}; {connector}"));
+        let is_marked = |name: &String| coverage.containers.iter().any(|container| container.name == *name);
+        let others = self.containers.iter().map(ToString::to_string).filter(|name| !is_marked(name));
+        let others = others.map(|name| ContainerCoverage { name, ..ContainerCoverage::default() });
+        let mut containers = coverage.containers.iter().cloned().chain(others);
+        for container in containers.by_ref().take(LISTED) {
+            add(State::Note, "coverage", describe(&container, coverage));
         }
-        let more = coverage.containers.len().saturating_sub(LISTED);
+        let more = containers.count();
         if more > 0 {
             add(State::Note, "coverage", format!("and {more} more containers"));
         }
@@ -262,9 +273,8 @@ impl Report {
         }
         match (&self.coverage, &self.fanotify) {
             (None, _) if sensing.fanotify => differ("it does not say what fanotify covers".into()),
-            (Some(coverage), Some(Ok(way))) if coverage.fanotify != way.describe() => {
-                let offered = way.describe();
-                differ(format!("its fanotify has {}, where this host offers {offered}", coverage.fanotify));
+            (Some(Coverage { fanotify: Some(has), .. }), Some(Ok(way))) if has != way.describe() => {
+                differ(format!("its fanotify has {has}, where this host offers {}", way.describe()));
             }
             _ => {}
         }
@@ -325,9 +335,13 @@ impl Report {
 }
 
 /// One container on a line.
-fn describe(container: &ContainerCoverage, eager: bool) -> String {
-    let mut line = format!("{}: connector ", container.name);
-    line.push_str(if eager { "(eager)" } else { "(lazy)" });
+fn describe(container: &ContainerCoverage, by: &Coverage) -> String {
+    let connector = match (by.connector, by.eager) {
+        (false, _) => "no connector",
+        (true, true) => "connector (eager)",
+        (true, false) => "connector (lazy)",
+    };
+    let mut line = format!("{}: {connector}", container.name);
     if container.by_filesystem {
         line.push_str(", fanotify by a mark on its filesystem");
     }

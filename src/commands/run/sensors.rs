@@ -8,6 +8,7 @@ use crate::config::{Config, FanotifySwitch, Switch};
 use crate::detect::triage::Screen;
 use crate::error::{Error, Result};
 use crate::event::{Fact, SensorKind};
+use crate::host::clock;
 use crate::host::process::Proc;
 use crate::sensor::counters::Counters;
 use crate::sensor::fanotify::Reader as FanotifyReader;
@@ -17,6 +18,7 @@ use crate::sensor::ledger::Ledger;
 use crate::sensor::mounts::{Mounts, watch};
 use crate::sensor::pace::Mode;
 use crate::sensor::proc_connector::Reader;
+use crate::sensor::status::{Coverage, StatusSocket};
 use crate::sensor::{Control, ControlInlet, Controls, Outlet, controls};
 
 /// What the sensors share with detection.
@@ -109,6 +111,22 @@ impl Watcher {
                 Ok(false)
             }
         }
+    }
+
+    /// Has whoever asks told what is covered, where nobody keeps the mounts that would tell of them too.
+    pub(super) fn start_telling(&mut self, config: &Config, shared: &Shared) -> Result<()> {
+        let Some(socket) = StatusSocket::make(&config.state.directory) else { return Ok(()) };
+        let (orders, inlet) = controls()?;
+        let (counters, ledger) = (Arc::clone(&shared.counters), Arc::clone(&shared.ledger));
+        let coverage = move || Coverage {
+            connector: ledger.is_connected(),
+            eager: counters.is_eager(),
+            execs: counters.execs(),
+            unexamined: counters.unexamined(clock::now()).total,
+            ..Coverage::default()
+        };
+        self.sensors.push((orders, spawn("coverage", move || socket.serve(&inlet, coverage))?));
+        Ok(())
     }
 
     fn start_readers(

@@ -137,6 +137,9 @@ impl Watcher {
         };
         let connected = watcher.start_connector(config, &shared, (connector_orders, connector_inlet))?;
         let by_file = watcher.start_fanotify(config, &shared, connected.as_ref())?;
+        if !by_file {
+            watcher.start_telling(config, &shared)?;
+        }
         let connected = connected.is_some();
         let walker = Walker::new(proc, screen, outlet, walker_inlet);
         watcher.start_walker(config, walker, walker_controls, connected, by_file)?;
@@ -221,8 +224,8 @@ impl Watcher {
     fn readers(&self) -> impl Iterator<Item = (&str, &Controls)> {
         self.sensors.iter().filter_map(|(orders, thread)| match thread.thread().name() {
             // No sensors of their own: one keeps fanotify's marks where they belong, one reads its second group. Both may
-            // have to wait for a server, and tell of that themselves.
-            Some("mounts" | "far") | None => None,
+            // have to wait for a server, and tell of that themselves. The third answers doctor.
+            Some("mounts" | "far" | "coverage") | None => None,
             Some(name) => Some((name, orders)),
         })
     }

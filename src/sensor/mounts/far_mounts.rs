@@ -8,9 +8,9 @@ use nix::errno::Errno;
 use super::book::Book;
 use super::marking::{self, Marked, Owner, Place};
 use super::mountinfo::Mount;
-use super::status::Uncovered;
 use crate::event::MountNumber;
 use crate::sensor::far::marks::Outcome;
+use crate::sensor::status::Uncovered;
 
 /// One of them.
 #[derive(Debug)]

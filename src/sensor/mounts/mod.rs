@@ -13,7 +13,6 @@ pub mod requests;
 pub mod space;
 pub mod spaces;
 pub mod spending;
-pub mod status;
 pub mod tools;
 pub mod view;
 pub mod watch;

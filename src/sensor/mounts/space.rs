@@ -14,7 +14,6 @@ use super::layers::Layers;
 use super::marking::{self, Marked, Owner, Place, is_covered_as_a_whole, is_covered_by_another, mark};
 use super::mountinfo::Mount;
 use super::spending::Spending;
-use super::status::{ContainerCoverage, Uncovered};
 use super::tools::{HostSide, Tools};
 use super::view::{View, Viewer};
 use super::{Mounts, reach};
@@ -23,6 +22,7 @@ use crate::host::clock;
 use crate::host::process::{Proc, ProcessDir};
 use crate::sensor::FileTriage;
 use crate::sensor::far::marks::{Outcome, Request};
+use crate::sensor::status::{ContainerCoverage, Uncovered};
 
 /// Mounts of one namespace that are marked.
 const MARKS: usize = 512;

@@ -13,7 +13,6 @@ use super::Mounts;
 use super::book::Book;
 use super::marking::Place;
 use super::space::Space;
-use super::status::ContainerCoverage;
 use super::tools::{HostSide, Tools};
 use crate::event::{Monotonic, Namespace, Pid, RootId};
 use crate::host::clock;
@@ -21,6 +20,7 @@ use crate::host::counts::Counts;
 use crate::host::process::Proc;
 use crate::sensor::FileTriage;
 use crate::sensor::far::marks::Outcome;
+use crate::sensor::status::ContainerCoverage;
 use crate::sys::process::{pidfd_open, thread_cpu_ns};
 
 /// Namespaces that are watched, of all containers, of one, and of one with all that are nested in it, which names their

@@ -13,7 +13,6 @@ use super::Mounts;
 use super::book::Book;
 use super::host::HostTable;
 use super::spaces::Spaces;
-use super::status::{Coverage, StatusSocket};
 use super::tools::Tools;
 use crate::error::{Error, Result};
 use crate::event::Monotonic;
@@ -23,6 +22,7 @@ use crate::sensor::counters::Counters;
 use crate::sensor::fanotify::group::{Group, Way};
 use crate::sensor::far::marks::{Marks, Outcome};
 use crate::sensor::ledger::Ledger;
+use crate::sensor::status::{Coverage, StatusSocket};
 use crate::sensor::without::{Part, without};
 use crate::sensor::{Control, ControlInlet, Controls, FileTriage};
 use crate::sys::process::{run_early, thread_cpu_ns};
@@ -111,8 +111,7 @@ impl Watcher {
         epoll.add(host.fd(), EpollEvent::new(EpollFlags::EPOLLPRI, HOST)).map_err(failed)?;
         epoll.add(control.wake.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN, ORDERS)).map_err(failed)?;
         epoll.add(asked.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN, REQUESTS)).map_err(failed)?;
-        let status =
-            StatusSocket::make(&state).map_err(|e| log::warn!("doctor will not be told the coverage: {e}")).ok();
+        let status = StatusSocket::make(&state);
         if let Some(status) = &status {
             epoll.add(status.fd(), EpollEvent::new(EpollFlags::EPOLLIN, STATUS)).map_err(failed)?;
         }
@@ -292,7 +291,8 @@ impl Watcher {
         let Some(status) = &self.status else { return };
         self.ledger.age(clock::now(), &self.counters);
         status.answer(|| Coverage {
-            fanotify: self.group.way.describe().to_owned(),
+            fanotify: Some(self.group.way.describe().to_owned()),
+            connector: self.connector.is_some(),
             eager: self.counters.is_eager(),
             execs: self.counters.execs(),
             unexamined: self.counters.unexamined(clock::now()).total,

@@ -5,7 +5,7 @@ use super::*;
 use crate::commands::doctor::Sensing;
 use crate::container::Runtime;
 use crate::event::Missing;
-use crate::sensor::mounts::status::Uncovered;
+use crate::sensor::status::Uncovered;
 
 fn well() -> Report {
     Report {
@@ -29,7 +29,9 @@ fn well() -> Report {
         fanotify: Some(Ok(Way::Mount)),
         coverage: None,
         runtimes: vec!["docker (/var/lib/docker)".into()],
-        containers: [("docker", 2), ("podman", 1)].into(),
+        containers: [(Runtime::Docker, "aa"), (Runtime::Docker, "cc"), (Runtime::Podman, "aa")]
+            .map(|(runtime, id)| ContainerKey { runtime, id: id.into() })
+            .into(),
         own: None,
         syslog: Some(("unix:/dev/log".into(), Ok(None))),
         alert_file: None,
@@ -57,7 +59,7 @@ ok        namespaces      the host's
 ok        proc-connector  available
 ok        fanotify        available: exec events, a mark on each mount of a container (no marks on filesystems before 4.20)
 ok        procfs-poll     available: baseline and repair
-note      coverage        no watcher with this state directory marks containers now
+note      coverage        no watcher with this state directory tells of it now
 note      runtimes        docker (/var/lib/docker)
 note      containers      3 running: docker 2, podman 1
 ok        syslog          unix:/dev/log
@@ -81,11 +83,12 @@ fn coverage_is_listed_by_container() {
     let far =
         ContainerCoverage { name: "docker/bb".into(), uncovered: vec![uncovered], mounts: 0, far: 0, ..near.clone() };
     let containers = vec![near, far];
-    let fanotify = Way::Filesystem.describe().into();
-    report.coverage = Some(Coverage { fanotify, eager: true, execs: 9, unexamined: 2, containers });
+    let fanotify = Some(Way::Filesystem.describe().into());
+    let counted = Coverage { connector: true, eager: true, execs: 9, unexamined: 2, ..Coverage::default() };
+    report.coverage = Some(Coverage { fanotify, containers, ..counted.clone() });
     let text = report.render();
     assert!(text.contains("looks at each exec at once (eager); 2 of"), "{text}");
-    assert_eq!(text.matches("connector (eager)").count(), 2, "it is one reader: {text}");
+    assert_eq!(text.matches("connector (eager)").count(), 4, "it is one reader, for those without a mark too: {text}");
     report.coverage.as_mut().unwrap().eager = false;
     let text = report.render();
     assert!(text.contains("rests in a storm (lazy); 2 of the host's 9 execs unexamined\n"), "{text}");
@@ -95,6 +98,17 @@ fn coverage_is_listed_by_container() {
     let far = "docker/bb: connector (lazy), fanotify by a mark on its filesystem; by the connector alone: /far (nfs4: a \
                    network filesystem)\n";
     assert!(text.contains(far), "{text}");
+    report.coverage = Some(counted);
+    let text = report.render();
+    assert!(
+        text.contains("no fanotify; the connector looks at each exec at once (eager); 2 of the host's 9"),
+        "{text}"
+    );
+    assert!(text.contains("docker/aa: connector (eager)\n"), "{text}");
+    report.coverage = Some(Coverage::default());
+    let text = report.render();
+    assert!(text.contains("no fanotify; no connector that would count the host's execs\n"), "{text}");
+    assert!(text.contains("docker/aa: no connector\n"), "{text}");
 }
 
 #[test]
@@ -143,7 +157,7 @@ fn a_watcher_that_has_less_than_the_host_is_degraded() {
         let sensors = Some(Sensing { connector, fanotify });
         Some(Running { pid: crate::event::Pid(9), privileges: None, sensors })
     };
-    report.coverage = Some(Coverage { fanotify: Way::Mount.describe().into(), ..Coverage::default() });
+    report.coverage = Some(Coverage { fanotify: Some(Way::Mount.describe().into()), ..Coverage::default() });
     report.watcher = running(true, true);
     assert!(report.render().contains("ok        its sensors     proc-connector, fanotify, procfs-poll\n"));
     assert_eq!(degraded(&report), [""; 0]);
@@ -160,7 +174,7 @@ fn a_watcher_that_has_less_than_the_host_is_degraded() {
     report.watcher = running(true, true);
     assert_eq!(differences(&report).len(), 2, "switched off since, and says nothing");
     report.fanotify = Some(Ok(Way::Filesystem));
-    report.coverage = Some(Coverage { fanotify: Way::Open.describe().into(), ..Coverage::default() });
+    report.coverage = Some(Coverage { fanotify: Some(Way::Open.describe().into()), ..Coverage::default() });
     assert!(differences(&report)[0].starts_with("its fanotify has open events"));
 }
 

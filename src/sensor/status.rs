@@ -8,7 +8,10 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde::{Deserialize, Serialize};
+
+use crate::sensor::{Control, ControlInlet};
 
 /// In the state directory.
 const SOCKET: &str = "coverage.sock";
@@ -21,15 +24,18 @@ const MAX_ANSWER: u64 = 16 << 20;
 /// What is covered by what.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Coverage {
-    /// What fanotify marks, for people.
-    pub fanotify: String,
+    /// What fanotify marks, for people; `None` where it does not run.
+    pub fanotify: Option<String>,
+    /// Whether the connector runs.
+    #[serde(default)]
+    pub connector: bool,
     /// Whether the connector's reader looks at each exec at once; else it rests while there are many.
     pub eager: bool,
     /// Execs of the host since the watcher began.
     pub execs: u64,
     /// Of these, those that nobody saw.
     pub unexamined: u64,
-    /// Each container that has a mount namespace of its own.
+    /// Where fanotify runs, each container that has a mount namespace of its own.
     pub containers: Vec<ContainerCoverage>,
 }
 
@@ -68,11 +74,13 @@ pub struct StatusSocket {
 }
 
 impl StatusSocket {
-    /// Makes the socket; one that a killed watcher left behind is replaced.
-    ///
-    /// # Errors
-    /// The system's: a path of more than 107 bytes, for one.
-    pub fn make(directory: &Path) -> std::io::Result<Self> {
+    /// Makes the socket; one that a killed watcher left behind is replaced. `None`, and said, where the system refuses: a
+    /// path of more than 107 bytes, for one.
+    pub fn make(directory: &Path) -> Option<Self> {
+        Self::bind(directory).map_err(|e| log::warn!("doctor will not be told the coverage: {e}")).ok()
+    }
+
+    fn bind(directory: &Path) -> std::io::Result<Self> {
         let path = directory.join(SOCKET);
         match std::fs::remove_file(&path) {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e),
@@ -87,6 +95,18 @@ impl StatusSocket {
     /// To be polled for who asks.
     pub fn fd(&self) -> BorrowedFd<'_> {
         self.listener.as_fd()
+    }
+
+    /// Answers until told to stop.
+    pub fn serve(&self, control: &ControlInlet, coverage: impl Fn() -> Coverage) {
+        loop {
+            let mut fds = [self.fd(), control.wake.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+            let _ = poll(&mut fds, PollTimeout::NONE);
+            if control.drain().contains(&Control::Stop) {
+                return;
+            }
+            self.answer(&coverage);
+        }
     }
 
     /// Answers all who ask.
@@ -109,7 +129,7 @@ impl Drop for StatusSocket {
     }
 }
 
-/// What the watcher of this state directory covers; `None` where none runs, or it marks nothing.
+/// What the watcher of this state directory covers; `None` where none runs, or it does not answer.
 pub fn ask(directory: &Path) -> Option<Coverage> {
     let peer = UnixStream::connect(directory.join(SOCKET)).ok()?;
     peer.set_read_timeout(Some(ANSWER)).ok()?;
@@ -122,6 +142,7 @@ pub fn ask(directory: &Path) -> Option<Coverage> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::sensor::controls;
 
     #[test]
     fn who_asks_is_told() {
@@ -134,15 +155,14 @@ mod tests {
         // As a killed watcher leaves it.
         std::mem::forget(StatusSocket::make(directory.path()).unwrap());
         let socket = StatusSocket::make(directory.path()).unwrap();
-        let asked = std::thread::scope(|scope| {
-            let asking = scope.spawn(|| ask(directory.path()));
-            while !asking.is_finished() {
-                socket.answer(|| coverage.clone());
-                std::thread::yield_now();
+        let (orders, control) = controls().unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(|| socket.serve(&control, || coverage.clone()));
+            for _ in 0..2 {
+                assert_eq!(ask(directory.path()).as_ref(), Some(&coverage));
             }
-            asking.join().unwrap()
+            assert!(orders.send(Control::Stop));
         });
-        assert_eq!(asked, Some(coverage));
         drop(socket);
         assert_eq!(ask(directory.path()), None);
     }
