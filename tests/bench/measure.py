@@ -11,6 +11,7 @@ could measure. What an exec costs with and without the watcher, and beside other
     ready    from the watcher's start until it says `watching`, with all containers running; 20 starts
     latency  from just before the exec of a 5 ms program named gcc in a container, stamped there, until its `opened`
              alert is received on the syslog socket; `seen` the same file executed before, `new` the first exec of a file
+    beside   the same for a file seen before, while another container executes an innocent 30 us program as fast as it can
     cpu100   CPU of the watcher while a container runs 100 programs a second for 20 s: `tool` lives 30 us, `nap` 5 ms
     cpu1000  the same with 1,000 a second, 10 s
     storm    20,000 execs of a 30-us program named gcc, as fast as they go: the share counted in sessions, the share
@@ -20,7 +21,7 @@ could measure. What an exec costs with and without the watcher, and beside other
 
 The containers come from an image of this directory's programs; everything that is started is stopped again.
 """
-import argparse, json, os, re, shutil, socket, statistics, subprocess, sys, tempfile, threading, time
+import argparse, contextlib, json, os, re, shutil, socket, statistics, subprocess, sys, tempfile, threading, time
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -150,7 +151,26 @@ def measure_ready(start, _containers, _syslog):
     return [("ready, median", statistics.median(times), "ms", 200), ("ready, slowest of 20", max(times), "ms", 200)]
 
 
-def measure_latency(start, containers, syslog):
+@contextlib.contextmanager
+def storming(container):
+    """An innocent program is executed there as fast as it can be, until the block ends."""
+    ended = threading.Event()
+
+    def storm():
+        while not ended.is_set():
+            sh("docker", "exec", container, "/bin/storm", "5000", "/usr/bin/tool")
+
+    thread = threading.Thread(target=storm)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def latencies(start, containers, syslog):
+    """Milliseconds from the exec to the alert in syslog: of new files, of those seen before, and of these by latency_us."""
     watcher = start()
     for c in containers:
         sh("docker", "exec", c, "/bin/sessions", str(SESSIONS), "/usr/bin/gcc", "30")
@@ -168,12 +188,25 @@ def measure_latency(start, containers, syslog):
         if container in known:
             own.append(a["ccwatch"]["latency_us"] / 1000)
         known.add(container)
+    return new, seen, own
+
+
+def rows_of(name, values, budgets):
+    return [(f"{name}, p{p}", percentile(values, p), "ms", b) for p, b in zip((50, 99), budgets) if values]
+
+
+def measure_latency(start, containers, syslog):
+    new, seen, own = latencies(start, containers, syslog)
     expected = SESSIONS * len(containers)
     rows = [("alerts received with their stamp", len(new) + len(seen), f"of {expected}", expected)]
-    for name, values, budgets in (("seen", seen, (2, 10)), ("new", new, (50, None)), ("seen, latency_us", own, (2, 10))):
-        if values:
-            rows += [(f"latency {name}, p{p}", percentile(values, p), "ms", b) for p, b in zip((50, 99), budgets)]
-    return rows
+    rows += rows_of("latency seen", seen, (2, 10)) + rows_of("latency new", new, (50, None))
+    return rows + rows_of("latency seen, latency_us", own, (2, 10))
+
+
+def measure_beside(start, containers, syslog):
+    with storming(containers[0]):
+        _, seen, own = latencies(start, containers[1:], syslog)
+    return rows_of("latency beside a storm", seen, (None, None)) + rows_of("the same, latency_us", own, (None, None))
 
 
 def cpu(start, container, program, per_second, seconds):
@@ -246,12 +279,13 @@ def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ap.add_argument("--ccwatch", default=str(HERE.parent.parent / "target/release/ccwatch"))
     ap.add_argument("--fanotify", default="auto", choices=["auto", "on", "off"])
-    ap.add_argument("--only", default="ready,latency,cpu100,cpu1000,storm,memory,idle")
+    ap.add_argument("--only", default="ready,latency,beside,cpu100,cpu1000,storm,memory,idle")
     ap.add_argument("--json", action="store_true")
     a = ap.parse_args()
     parts = {
         "ready": measure_ready,
         "latency": measure_latency,
+        "beside": measure_beside,
         "cpu100": lambda start, c, _: measure_cpu(start, c[0], 100, 20, 1),
         "cpu1000": lambda start, c, _: measure_cpu(start, c[0], 1000, 10, None),
         "storm": measure_storm,

@@ -120,7 +120,7 @@ const IGNORED: [&str; 3] = ["/usr/bin/tool", "/work/tool", "/memory/tool"];
 
 fn overwritten(how: &str) {
     let execs = EXECS * IGNORED.len() as u64;
-    assert_seen(how, "write-marks,layers", execs, |stage| {
+    assert_seen(how, "write-marks", execs, |stage| {
         stage.inside(&["load", "tool", "put", "/memory/tool"]);
         for path in IGNORED {
             stage.warm(path);
@@ -264,7 +264,7 @@ fn replaced_by_rename() {
 /// Its inode stays the same, its content does not lie in the image any more.
 #[test]
 fn copied_up() {
-    assert_seen("a copy-up", "write-marks,layers", EXECS, |stage| {
+    assert_seen("a copy-up", "write-marks", EXECS, |stage| {
         stage.warm("/usr/bin/tool");
         stage.inside(&["chmod", "/usr/bin/tool"]);
         stage.use_for_a_while("/usr/bin/tool");
