@@ -5,8 +5,8 @@
     tests/bench/loads.py [--ccwatch target/release/ccwatch] [--rounds 7] [--sensors both,connector,...] [--loads tool,...]
 
 Needs root, a running Docker Engine (without one: `dockerd --bridge none --iptables=false &`), gcc, and a machine that
-does nothing else. In each round each load runs without the watcher, with it, and without it again; printed are the median
-and the range of its time with the watcher over the mean of those beside it. It is no test: it judges nothing.
+does nothing else. In each round each load runs without the watcher, with it, and without it again; printed are, of its
+time with the watcher over the mean of those beside it, the median and each round's. It is no test: it judges nothing.
 
     tool     10,000 execs of a static program that lives 30 us, in a container, under a name that is no compiler's
     dynamic  3,000 execs of a program with libc, in a container
@@ -132,13 +132,13 @@ def main():
     bench = None
     try:
         bench = Bench(work, image(work))
-        print(f"{'sensors':<10} {'load':<8} {'time, x of none':>15} {'range':>14} {'counted':>8}")
+        print(f"{'sensors':<10} {'load':<8} {'time, x of none':>15} {'counted':>8}  each round")
         for sensors in a.sensors.split(","):
             for load in a.loads.split(","):
                 ratios, share = measure(bench, a.ccwatch, work, sensors, load, a.rounds)
                 counted = f"{share:.1%}" if load == "gcc" else ""
-                span = f"{min(ratios):.2f} to {max(ratios):.2f}"
-                print(f"{sensors:<10} {load:<8} {statistics.median(ratios):>15.2f} {span:>14} {counted:>8}", flush=True)
+                each = " ".join(f"{ratio:.2f}" for ratio in ratios)
+                print(f"{sensors:<10} {load:<8} {statistics.median(ratios):>15.2f} {counted:>8}  {each}", flush=True)
     finally:
         if bench:
             subprocess.run(["docker", "rm", "-f", bench.container], capture_output=True)
