@@ -98,7 +98,10 @@ fn a_mount_whose_opens_are_too_many_rests() {
     let many = "mkdir /tmp/many; i=0; while [ $i -lt 9000 ]; do : >/tmp/many/$i; i=$((i+1)); done";
     container.exec(&["sh", "-c", many]);
     let resting = "by the connector alone: / (overlay: more of its files are opened than can be heard of)";
-    common::eventually("its mount rests", || line_of(&setup, &container.id).filter(|line| line.contains(resting)));
+    common::eventually("its mount rests", || {
+        container.exec(&["sh", "-c", "cat /tmp/many/*"]);
+        line_of(&setup, &container.id).filter(|line| line.contains(resting))
+    });
     container.exec(&["gcc", "-c", "a.c"]);
     watcher.await_closed(&container.id).assert_counts(&[("gcc", 1), ("cc1", 1), ("as", 1)]);
     common::eventually("it is marked again", || {

@@ -109,6 +109,22 @@ fn short_lives_by_open() {
     short_lives(Setup::new().kernel("3.10-bare"), 50);
 }
 
+#[test]
+fn a_container_that_is_removed_in_its_storm() {
+    let _turn = alone();
+    let container = Container::idle(&[]);
+    let watcher = Setup::new().brief().start();
+    let storm = container.hold(&["/usr/bin/storm", "1000000", "/usr/bin/gcc"]);
+    watcher.await_opened(&container.id);
+    run(docker().args(["rm", "-f", &container.id]));
+    let closed = watcher.await_closed(&container.id);
+    assert_eq!(closed.text("container.name"), container.name);
+    assert!(closed.execs_of("gcc") > 0, "{closed}");
+    drop(storm);
+    let others: Vec<_> = watcher.stop().into_iter().filter(|a| !a.is_of(&container.id) && a.state() != "").collect();
+    assert!(others.is_empty(), "{others:#?}");
+}
+
 /// A compiler that is opened, copied and searched is not executed.
 #[test]
 fn an_opened_compiler_is_no_exec() {
