@@ -9,6 +9,9 @@ use crate::event::{Monotonic, MountedId};
 
 /// So many innocent files opened on one mount within [`WITHIN`].
 const ENOUGH: usize = 4096;
+/// Or so many, where there are [`CROWD`] on all mounts together.
+const ENOUGH_IN_A_CROWD: usize = 1024;
+const CROWD: usize = 8192;
 const WITHIN: Duration = Duration::from_secs(1);
 /// So long its opens are not asked for.
 pub const REST: Duration = Duration::from_secs(5);
@@ -21,6 +24,8 @@ pub struct Breaker {
     since: Monotonic,
     opened: HashMap<MountedId, HashSet<u64>>,
     files: usize,
+    /// Mounts that had enough.
+    resting: HashSet<MountedId>,
 }
 
 impl Breaker {
@@ -32,7 +37,8 @@ impl Breaker {
         let files = self.opened.entry(on).or_default();
         let is_new = files.insert(ino);
         self.files += usize::from(is_new);
-        is_new && files.len() == ENOUGH
+        let enough = if self.files >= CROWD { ENOUGH_IN_A_CROWD } else { ENOUGH };
+        is_new && files.len() >= enough && self.resting.insert(on)
     }
 }
 
@@ -56,6 +62,18 @@ mod tests {
         assert_eq!(told(1, 900, 0..2 * ENOUGH), 1);
         assert_eq!(told(2, 1001, 0..ENOUGH - 1), 0, "another second");
         assert_eq!(told(2, 1500, ENOUGH..ENOUGH + 1), 1);
+    }
+
+    #[test]
+    fn many_mounts_together_are_enough() {
+        let mut breaker = Breaker::default();
+        let mut told = |on, files: std::ops::Range<usize>| {
+            files.filter(|ino| breaker.opened(MountedId(on), *ino as u64, at(1))).count()
+        };
+        let each = CROWD / 9;
+        assert_eq!((0..9).map(|on| told(on, 0..each)).sum::<usize>(), 0);
+        assert_eq!((0..9).map(|on| told(on, each..ENOUGH / 2)).sum::<usize>(), 9, "each once");
+        assert_eq!(told(9, 0..ENOUGH_IN_A_CROWD - 1), 0, "a mount that opens few");
     }
 
     #[test]
