@@ -9,7 +9,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use claim::Claim;
-pub use comm::Comm;
+pub use comm::{Comm, basename};
 
 /// A process id in the initial pid namespace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -9,7 +9,9 @@ use crate::alert::{Ancestor, ContainerFacts, ExecFacts, Origin, ProcessFacts, Re
 use crate::container::{ContainerKey, Metadata, Payer};
 use crate::detect::enrich::{Facts, Memory, Slate};
 use crate::detect::root_command;
-use crate::event::{Attempt, Exe, FileId, Look, Missing, Monotonic, MountNumber, Pid, SensorKind, Sighting, StartTime};
+use crate::event::{
+    Attempt, Exe, FileId, Look, Missing, Monotonic, MountNumber, Pid, SensorKind, Sighting, StartTime, basename,
+};
 use crate::fingerprint::{Content, Invocation, Judgement, Request, plain_name};
 use crate::host::ancestry::Kin;
 use crate::host::clock::{self, Ticks};
@@ -248,7 +250,7 @@ impl Pending {
 
     /// comm, else what its file is called by.
     pub fn name(&self) -> String {
-        let base = || self.look.exe.as_ref().ok().and_then(|e| e.path.rsplit(|b| *b == b'/').next()).map(plain_name);
+        let base = || self.look.exe.as_ref().ok().map(|exe| plain_name(basename(&exe.path)));
         text(self.comm().or_else(base).unwrap_or_default())
     }
 

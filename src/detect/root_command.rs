@@ -1,6 +1,6 @@
 //! For people: the command that started it all, chosen among the ancestors of a session's first exec. Pure.
 
-use crate::event::Pid;
+use crate::event::{Pid, basename};
 use crate::host::ancestry::Kin;
 use crate::host::process::memory::split_arguments;
 
@@ -49,10 +49,6 @@ const INTERPRETERS: &[&str] = &["python", "perl", "ruby", "node", "php", "lua", 
 
 /// Longer commands are of no use to a reader.
 const LENGTH: usize = 1024;
-
-fn basename(path: &[u8]) -> &[u8] {
-    path.rsplit(|b| *b == b'/').next().unwrap_or(path)
-}
 
 fn named(name: &[u8], list: &[&str]) -> bool {
     list.iter().any(|n| n.as_bytes() == name)

@@ -1,4 +1,4 @@
-//! The name that the kernel keeps of each process.
+//! The name that the kernel keeps of each process, and what it is taken from.
 
 use std::fmt;
 
@@ -25,13 +25,18 @@ impl Comm {
 
     /// How the kernel names what executes a file at this path.
     pub fn of(path: &[u8]) -> Self {
-        Self::new(path.rsplit(|b| *b == b'/').next().unwrap_or_default())
+        Self::new(basename(path))
     }
 
     /// Whether the kernel names so what executes a file at this path.
     pub fn is_of(&self, path: &[u8]) -> bool {
         !self.as_bytes().is_empty() && Self::of(path) == *self
     }
+}
+
+/// The last component of a path.
+pub fn basename(path: &[u8]) -> &[u8] {
+    path.rsplit(|b| *b == b'/').next().unwrap_or_default()
 }
 
 impl fmt::Debug for Comm {

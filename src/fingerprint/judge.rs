@@ -16,10 +16,10 @@
 use super::database::{Database, Family, Rule, UNKNOWN};
 use super::lookup::{Hit, Source};
 use super::name::{self, NamePattern};
-use super::path::basename;
 use super::recognition::MAX_VERSION;
 use super::script::{Launcher, Target};
 use super::{Confidence, Content, ContentSays, Evidence, Invocation, Judgement, Kind, Recognition, Request, Verdict};
+use crate::event::basename;
 
 /// How many programs may stand one inside the other (`ld.so ld.so java ...`) before we stop to look.
 pub(super) const MAX_NESTING: usize = 4;

@@ -4,9 +4,9 @@
 use super::arguments::Grammar;
 use super::database::{COMM_LEN, Database, Family, Rule};
 use super::name;
-use super::path::basename;
 use super::script::Launcher;
 use super::{Candidate, Invocation};
+use crate::event::basename;
 
 /// Where a name comes from; not every source may claim every family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

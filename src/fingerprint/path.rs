@@ -106,8 +106,3 @@ impl Component {
         }
     }
 }
-
-/// The last component of a path.
-pub(super) fn basename(path: &[u8]) -> &[u8] {
-    path.rsplit(|&b| b == b'/').next().unwrap_or_default()
-}
