@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Reads and judges files of any bytes, led by what they reach in the program (libFuzzer).
+# Reads and judges files of any bytes, led by what they reach in the program (libFuzzer). tests/bytes.rs asks the same of
+# cases that chance makes, with all other tests.
 #
 #   tests/fuzz/run.sh [SECONDS]
 #
