@@ -68,8 +68,9 @@ for list in "${suites[@]}"; do
             sed -n "s,^$group/,,p" "$work/packages" >"$work/group"
             nice "$here/fetch" "${group%/*}" "$work/$group" --architecture "${group#*/}" --packages "$work/group"
         done
-        grep '^pypi/\|^npm/' "$work/packages" >"$work/group"
-        nice "$here/fetch-registries" "$work" --packages "$work/group"
+        if grep '^pypi/\|^npm/' "$work/packages" >"$work/group"; then
+            nice "$here/fetch-registries" "$work" --packages "$work/group"
+        fi
         ;;
     *) nice "$here/fetch" "$suite" "$work" --architecture "$architecture" --packages "$work/packages" ;;
     esac
