@@ -364,6 +364,14 @@ pub struct Attempt {
     pub look: Option<Arc<Look>>,
 }
 
+impl Attempt {
+    /// Its file, as a look in time would have shown it.
+    pub fn exe(&self) -> Exe {
+        let file = self.open.clone().ok_or(Missing::Gone);
+        Exe { path: self.path.to_vec(), deleted: false, id: Ok(self.file), mount: self.mount, file }
+    }
+}
+
 /// Events that the kernel or we dropped.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lost {

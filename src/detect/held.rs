@@ -1,11 +1,11 @@
-//! Execs of files whose names say nothing and whose contents are being read: held until it is known what they are. What
-//! dies with their processes is read meanwhile.
+//! Execs of files whose names say nothing and whose contents are being read, and of loaders that run such a file: held
+//! until it is known what they are. What dies with their processes is read meanwhile.
 
 use std::collections::HashMap;
 
 use crate::container::{ContainerKey, Payer};
 use crate::detect::Detection;
-use crate::detect::pending::{Nested, Standing};
+use crate::detect::pending::{Nested, Pending, Standing};
 use crate::detect::triage::Reading;
 use crate::event::{Attempt, FileId, Sighting};
 use crate::fingerprint::ContentSays;
@@ -26,6 +26,8 @@ pub(super) enum Unjudged {
     Seen { sighting: Box<Sighting>, reading: Option<Reading>, attempted: bool, nested: Nested },
     /// Nobody saw its process; what became of its attempt.
     Unseen { attempt: Attempt, standing: Standing },
+    /// A loader, that waits for what it runs.
+    Loading(Box<Pending>),
 }
 
 /// Execs by the file that they wait for.
@@ -53,6 +55,10 @@ impl Held {
         None
     }
 
+    fn files(&self) -> Vec<FileId> {
+        self.by_file.keys().copied().collect()
+    }
+
     fn take(&mut self, id: FileId) -> Vec<Unjudged> {
         let held = self.by_file.remove(&id).unwrap_or_default();
         self.count -= held.len();
@@ -74,6 +80,7 @@ impl Detection {
                 let payer = Payer::new(&nested.0, nested.1.as_ref());
                 self.held.put(id, payer, exec)
             }
+            (Some(_), Unjudged::Loading(pending)) => self.held.put(id, pending.payer(), exec),
             (Some(read), Unjudged::Unseen { .. }) => self.held.put(id, read.payer.clone(), exec),
         };
         self.drop_unjudged(refused);
@@ -92,9 +99,21 @@ impl Detection {
                     self.exec_unseen(attempt, standing);
                 }
                 (ContentSays::Unknown, exec) => self.drop_unjudged([exec]),
+                (_, Unjudged::Loading(pending)) => {
+                    let number = self.number();
+                    self.pending.insert(number, *pending);
+                    self.settle(number);
+                }
                 (_, Unjudged::Seen { reading, .. }) => self.leave(reading),
                 (_, Unjudged::Unseen { .. }) => {}
             }
+        }
+    }
+
+    /// No file is read any more.
+    pub(super) fn give_up_all(&mut self) {
+        for id in self.held.files() {
+            self.give_up(id);
         }
     }
 

@@ -153,7 +153,7 @@ impl Detection {
     }
 
     /// One sighting: where it belongs, whether it is new, and which reads it waits for.
-    pub(super) fn exec(&mut self, sighting: Sighting) {
+    pub(super) fn exec(&mut self, mut sighting: Sighting) {
         let reading = self.screen.take(sighting.begun);
         let candidate = self.database.load().candidate(&triage::invocation(&sighting.look));
         let parent = sighting.parent.as_ref().and_then(|p| p.look.as_deref());
@@ -168,6 +168,9 @@ impl Detection {
         let Home::Container { inner, outer, .. } = home else { return self.leave(reading) };
         if self.is_known(&sighting) {
             return self.leave(reading);
+        }
+        if let Some(attempt) = attempt.as_ref().filter(|_| sighting.look.exe.is_err()) {
+            sighting.look.exe = Ok(attempt.exe());
         }
         let nested = (inner, outer);
         // What the mount says goes before what the process says, unless it gives way; of the same container, that knows more.
@@ -291,13 +294,14 @@ impl Detection {
     /// Has the executed file read, unless it was or is being read.
     pub(super) fn ask_content(&mut self, pending: &mut Pending) {
         let Some((exe, id)) = pending.look.exe.as_ref().ok().and_then(|e| Some((e, e.id.ok()?))) else { return };
-        let Ok(file) = &exe.file else { return };
         if self.judged.says(id).is_some() {
             return;
         }
         let image = image_of(&pending.look);
-        let at = (id, exe.mount);
-        if !self.read_content(at, &Arc::clone(file), pending.payer(), image) {
+        // A named file is handed over open only now and then.
+        let is_read = self.reading.contains_key(&id)
+            || exe.file.as_ref().is_ok_and(|file| self.read_content((id, exe.mount), file, pending.payer(), image));
+        if !is_read {
             return;
         }
         pending.content = Some(id);

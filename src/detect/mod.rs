@@ -321,6 +321,7 @@ impl Detection {
         while let Some(&number) = self.pending.keys().next() {
             self.settle(number);
         }
+        self.give_up_all();
         self.counters.add_unexamined(self.merge.take_unexamined(), clock::now());
         self.telling.leave_unrepaired();
         self.tell_losses(Monotonic(u64::MAX));

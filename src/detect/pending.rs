@@ -10,7 +10,7 @@ use crate::container::{ContainerKey, Metadata, Payer};
 use crate::detect::enrich::{Facts, Memory, Slate};
 use crate::detect::root_command;
 use crate::event::{
-    Attempt, Exe, FileId, Look, Missing, Monotonic, MountNumber, Pid, SensorKind, Sighting, StartTime, basename,
+    Attempt, FileId, Look, Missing, Monotonic, MountNumber, Pid, SensorKind, Sighting, StartTime, basename,
 };
 use crate::fingerprint::{Content, Invocation, Judgement, Request, plain_name};
 use crate::host::ancestry::Kin;
@@ -126,9 +126,7 @@ impl Pending {
     /// Takes in an attempt whose process was not seen.
     pub fn of_attempt(attempt: Attempt, standing: Standing, nested: Nested, deadline: Monotonic) -> Self {
         let mut look = Look::nothing(attempt.at, Missing::Gone);
-        let file = attempt.open.ok_or(Missing::Gone);
-        look.exe =
-            Ok(Exe { path: attempt.path.to_vec(), deleted: false, id: Ok(attempt.file), mount: attempt.mount, file });
+        look.exe = Ok(attempt.exe());
         let slate: Arc<Slate> = Arc::default();
         slate.refuse_facts(Missing::Gone);
         slate.refuse_memory(Missing::Gone);

@@ -6,14 +6,16 @@ use std::time::SystemTime;
 use crate::alert::ExecFacts;
 use crate::container::ContainerKey;
 use crate::detect::exception::Subject;
+use crate::detect::held::Unjudged;
 use crate::detect::pending::{Pending, Standing};
 use crate::detect::policy::{Case, Ruling};
 use crate::detect::session::Member;
 use crate::detect::sessions::Draft;
 use crate::detect::{Detection, UNFINISHED_BYTES};
 use crate::event::SensorKind;
-use crate::fingerprint::{Content, Invocation, Judgement, Request};
+use crate::fingerprint::{Candidate, Content, ContentSays, Invocation, Judgement, Request};
 use crate::host::clock::{self, Ticks};
+use crate::sensor::{FileIs, FileTriage};
 
 impl Detection {
     pub(super) fn settle_if_complete(&mut self, number: u64) {
@@ -35,7 +37,7 @@ impl Detection {
         self.last_settled = pending.at;
         let judged = self.judge(&pending, content.as_deref());
         if !judged.verdict.kind.is_toolchain() {
-            return;
+            return self.leave_unjudged(pending, content.as_deref());
         }
         let unread = content.is_none() && pending.file().is_some_and(|id| self.judged.says(id).is_none());
         let outermost = pending.outer.as_ref().unwrap_or(&pending.inner);
@@ -67,19 +69,49 @@ impl Detection {
                 || pending.known_by == [SensorKind::Poll]
                 || matches!(pending.standing, Standing::Joined | Standing::Unheard)
                 || !self.ledger.is_connected(),
-            covered: pending.file().is_some_and(|file| self.mounts.covers(file.dev, pending.mount())),
+            covered: self.is_reported(&pending),
             counts: pending.standing != Standing::Attempted,
             root_command: assembled.root_command,
             file: pending.file(),
             facts,
         };
-        if pending.unfinished {
+        if pending.unfinished || unread {
             self.unfinished.put((pending.pid, pending.at), pending.keep());
             self.bound_unfinished();
         }
         self.note_unexamined();
         let effects = self.sessions.add(member, clock::now());
         self.carry_out(effects);
+    }
+
+    /// No toolchain's, as far as is known. Where what would tell is being read it waits for that, and where nobody can read
+    /// it it is unexamined.
+    fn leave_unjudged(&mut self, pending: Pending, content: Option<&Content>) {
+        let database = self.database.load();
+        let runs = pending.invocation(|call| database.loaded(call, content).is_some());
+        let is_unknown = match pending.program.filter(|_| runs) {
+            Some(id) if self.judged.says(id).is_none() => {
+                return self.hold(id, Unjudged::Loading(Box::new(pending.keep())));
+            }
+            Some(id) => self.judged.says(id) == Some(ContentSays::Unknown),
+            None if pending.slate.memory().args.is_ok() => runs,
+            None => match pending.file().and_then(|id| self.judged.says(id)) {
+                Some(says) => says.depends_on_arguments(),
+                None => pending.invocation(|call| database.candidate(call)) == Candidate::IfArguments,
+            },
+        };
+        if is_unknown {
+            self.counters.add_unexamined(1, clock::now());
+        }
+    }
+
+    /// Whether fanotify reports each exec of its file.
+    fn is_reported(&self, pending: &Pending) -> bool {
+        let Some((exe, file)) = pending.look.exe.as_ref().ok().and_then(|exe| Some((exe, exe.id.ok()?))) else {
+            return false;
+        };
+        let is = self.screen.judge(&exe.path, file);
+        matches!(is, FileIs::Toolchain | FileIs::Unjudged) && self.mounts.covers(file.dev, exe.mount)
     }
 
     /// What containers decide the size of is bounded in bytes too. What a worker writes later is counted the next time.

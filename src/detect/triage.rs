@@ -247,7 +247,7 @@ impl Triage for Screen {
         named(&self.database.load(), comm) == Candidate::No
     }
 
-    fn is_entering(&self, look: &Look) -> bool {
+    fn may_be_entering(&self, look: &Look) -> bool {
         let on_host = self.host.root.is_some_and(|root| look.root == Ok(root));
         let unknown = || look.file().is_none_or(|id| self.judged.says(id).is_none());
         on_host && self.database.load().candidate(&invocation(look)) == Candidate::No && unknown()
@@ -281,7 +281,8 @@ impl FileTriage for Screen {
         let database = self.database.load();
         match (database.file_candidate(path), self.judged.says(id)) {
             (Candidate::ByName, _) | (_, Some(ContentSays::Toolchain)) => FileIs::Toolchain,
-            (_, None) => FileIs::Unjudged,
+            // What cannot be said of it is counted for each exec, by whoever gets its attempts.
+            (_, None | Some(ContentSays::Unknown)) => FileIs::Unjudged,
             (Candidate::No, Some(ContentSays::Innocent | ContentSays::Loader)) => {
                 let mut innocents = self.innocents();
                 innocents.learn_name(&database, Comm::of(path));

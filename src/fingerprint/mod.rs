@@ -305,3 +305,10 @@ pub enum ContentSays {
     /// It was not searched to its end, it changed meanwhile, or what it is stands in memory alone.
     Unknown,
 }
+
+impl ContentSays {
+    /// Whether nothing can be said of an exec whose arguments are not known.
+    pub fn depends_on_arguments(self) -> bool {
+        matches!(self, Self::ByArguments | Self::Loader)
+    }
+}

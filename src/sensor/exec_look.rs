@@ -16,10 +16,10 @@ use crate::event::{
 use crate::host::clock::{self, Ticks};
 use crate::host::file::{file_id, mount_number, mount_of_descriptor};
 use crate::host::process::{Proc, ProcessDir};
-use crate::sensor::Triage;
 use crate::sensor::ledger::{Image, LastName};
 use crate::sensor::mounts::Mounts;
 use crate::sensor::without::{Part, without};
+use crate::sensor::{Triage, is_entering};
 
 const IMAGES: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
 /// Of what a glance would settle without telling whose it is, one in so many is looked at whole, and counted for all.
@@ -201,7 +201,7 @@ impl ExecLook {
         }
         self.note_uncovered(pid, &look);
         // The root directory may tell what the first part of the look did not.
-        if innocent || self.triage.is_host(&look) || self.triage.is_entering(&look) {
+        if innocent || self.triage.is_host(&look) || is_entering(&self.proc, &*self.triage, &look) {
             return Self::settled(&look);
         }
         let begun = self.triage.begin(&look);

@@ -32,7 +32,9 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use crate::error::{Error, Result};
 use crate::event::claim::UnderWay;
-use crate::event::{BegunReads, Comm, Fact, FileId, Look, Monotonic, MountedId, SensorKind, Sighting};
+use crate::event::{BegunReads, Comm, Fact, FileId, Look, Monotonic, MountedId, Pid, SensorKind, Sighting};
+use crate::host::clock;
+use crate::host::process::Proc;
 use crate::sensor::mounts::mountinfo::Mount;
 
 /// Facts on their way to detection; a sighting may hold two descriptors.
@@ -56,11 +58,23 @@ pub trait Triage: Send + Sync {
     fn is_innocent(&self, look: &Look) -> bool;
     /// Whether detection will not want what ended under this name and shows nothing else.
     fn is_innocent_end(&self, comm: Comm) -> bool;
-    /// Whether a whole look shows a runtime on its way into a container: its root directory still is the host's. It
+    /// Whether a whole look may show a runtime on its way into a container: its root directory still is the host's. It
     /// copies itself anew for each, and nothing would be learned of reading that.
-    fn is_entering(&self, look: &Look) -> bool;
+    fn may_be_entering(&self, look: &Look) -> bool;
     /// Detection wants this exec: what else dies with the process is being read from now on.
     fn begin(&self, look: &Look) -> BegunReads;
+}
+
+/// Whether a whole look shows a runtime on its way into a container. Whoever began it is still outside, other than the
+/// parent of what a container executes through the host's root directory.
+fn is_entering(proc: &Proc, triage: &dyn Triage, look: &Look) -> bool {
+    triage.may_be_entering(look) && look.stat.as_ref().is_ok_and(|stat| is_outside(proc, triage, stat.ppid))
+}
+
+fn is_outside(proc: &Proc, triage: &dyn Triage, pid: Pid) -> bool {
+    let mut look = proc.link_look(pid, clock::now());
+    proc.group_look(&mut look);
+    look.cgroup.is_ok() && !triage.is_contained(&look)
 }
 
 /// What a file is, as far as its exec is concerned.
@@ -305,7 +319,7 @@ pub(crate) mod tests {
             true
         }
 
-        fn is_entering(&self, _: &Look) -> bool {
+        fn may_be_entering(&self, _: &Look) -> bool {
             false
         }
 

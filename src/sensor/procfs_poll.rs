@@ -11,7 +11,7 @@ use crate::event::{
 use crate::host::clock;
 use crate::host::file::has_statx;
 use crate::host::process::{Proc, ProcessDir};
-use crate::sensor::{Control, ControlInlet, Outlet, Triage};
+use crate::sensor::{Control, ControlInlet, Outlet, Triage, is_entering};
 
 const SHORTEST: Duration = Duration::from_millis(20);
 const LONGEST: Duration = Duration::from_secs(1);
@@ -115,7 +115,7 @@ impl Walker {
             return Ok(None);
         }
         self.proc.complete_look(&mut look);
-        if self.triage.is_host(&look) || self.triage.is_entering(&look) {
+        if self.triage.is_host(&look) || is_entering(&self.proc, &*self.triage, &look) {
             return Ok(None);
         }
         let (known_by, begun) = (SensorKind::Poll, self.triage.begin(&look));

@@ -55,17 +55,66 @@ fn a_renamed_compiler_on_every_filesystem() {
     }
 }
 
+/// This machine's dynamic loader.
+fn loader() -> String {
+    run(Command::new("sh").args(["-c", "ls /lib64/ld-linux-*.so.* /lib/ld-linux-*.so.* 2>/dev/null | head -n 1"]))
+}
+
+/// Long enough to be looked at while it is compiled.
+fn large() -> String {
+    (0..20_000).map(|n| format!("int f{n}(int a) {{ return a * {n}; }}\n")).collect()
+}
+
 #[test]
 fn a_renamed_compiler_without_fanotify() {
     let _turn = alone();
     let container = container();
     container.exec(&["cp", compiler("tcc").to_str().unwrap(), "/work/report"]);
     let watcher = Setup::new().set("sensors", "fanotify", "off").start();
-    // Long enough to be looked at.
-    container
-        .put("large.c", (0..20_000).map(|n| format!("int f{n}(int a) {{ return a * {n}; }}\n")).collect::<String>());
+    container.put("large.c", large());
     container.exec(&["/work/report", "-c", "large.c"]);
     assert_masquerade(&await_family(&watcher, &container, "tcc"), "/work/report");
+    watcher.stop();
+}
+
+/// A runtime on its way into a container has the host's root directory as well.
+#[test]
+fn a_renamed_compiler_in_the_hosts_root_directory() {
+    let _turn = alone();
+    let mut options = image::host_options();
+    options.extend(["-v", "/:/host"].map(str::to_owned));
+    let container = Container::run(&Plan { options, image: image::host(), command: &["sleep", "1000000"] });
+    let work = |name: &str| container.work().join(name).to_str().unwrap().to_owned();
+    std::fs::copy(compiler("tcc"), work("report")).unwrap();
+    container.put("large.c", large());
+    let watcher = Setup::new().set("sensors", "fanotify", "off").start();
+    let compile =
+        format!("/usr/sbin/chroot /host {} -c {} -o {}; true", work("report"), work("large.c"), work("large.o"));
+    container.exec(&["sh", "-c", &compile]);
+    assert_masquerade(&await_family(&watcher, &container, "tcc"), &work("report"));
+    watcher.stop();
+}
+
+/// Reading a compiler proper takes longer than an alert waits for what a loader runs.
+#[test]
+fn a_large_compiler_that_the_loader_runs_for_the_first_time() {
+    let _turn = alone();
+    let container = container();
+    let cc1 = PathBuf::from(run(Command::new("gcc").arg("-print-prog-name=cc1")));
+    for number in 0..3 {
+        std::fs::copy(&cc1, container.work().join(format!("worker-{number}"))).unwrap();
+    }
+    let loader = loader();
+    let watcher = Watcher::start();
+    container.exec(&[
+        "sh",
+        "-c",
+        &format!("for n in 0 1 2; do sleep 1 | {loader} /work/worker-$n -quiet - -o /dev/null; done"),
+    ]);
+    let alert = await_family(&watcher, &container, "gcc-cc1");
+    assert_eq!((alert.at("ccwatch.masquerade"), alert.text("ccwatch.severity")), (&true.into(), "high"), "{alert}");
+    let closed = watcher.await_closed(&container.id);
+    assert_eq!(closed.number("ccwatch.session.execs"), 3, "{closed}");
     watcher.stop();
 }
 
@@ -227,13 +276,10 @@ fn a_packed_program_that_ends_at_once_is_a_finding_of_its_own() {
 fn a_renamed_compiler_that_the_loader_runs() {
     let _turn = alone();
     let container = container();
-    // Long enough to be looked at: no exec of it is reported by its file.
-    container
-        .put("large.c", (0..20_000).map(|n| format!("int f{n}(int a) {{ return a * {n}; }}\n")).collect::<String>());
+    container.put("large.c", large());
     container.exec(&["cp", compiler("tcc").to_str().unwrap(), "/work/report"]);
     container.exec(&["ln", "-s", "/work/report", "/fresh/link"]);
-    let loader =
-        run(Command::new("sh").args(["-c", "ls /lib64/ld-linux-*.so.* /lib/ld-linux-*.so.* 2>/dev/null | head -n 1"]));
+    let loader = loader();
     container.exec(&["cp", "-L", &loader, "/work/start"]);
     let watcher = Watcher::start();
     for command in [
