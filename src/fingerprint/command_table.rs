@@ -70,6 +70,10 @@ clang       q /usr/lib/llvm-14/bin/clang  clang -print-resource-dir -target x86_
 clang       c /usr/lib/llvm-14/bin/clang  clang
 clang       c /usr/lib/llvm-14/bin/clang  clang -cc1 -v
 clang       c /usr/lib/llvm-14/bin/clang  clang -v a.c
+clang       c /usr/lib/llvm-14/bin/clang  clang -v --config a.cfg
+clang       c /usr/lib/llvm-14/bin/clang  clang -v --config=a.cfg
+clang       q /usr/lib/llvm-14/bin/clang  clang -v --config-user-dir=/x --config-system-dir=/x
+zig         c /usr/bin/zig                zig cc -v --config a.cfg
 musl-gcc    c /bin/dash         /bin/sh /usr/bin/musl-gcc a.c
 musl-gcc    q /bin/dash         /bin/sh /usr/bin/musl-gcc --version
 
@@ -165,6 +169,9 @@ native-image c /usr/bin/java    java -m org.graalvm.nativeimage.builder/com.orac
 -           - /usr/bin/java     java -jar app.jar
 -           - /usr/bin/java     java -jar
 -           - /usr/bin/java     java -version
+-           - /usr/bin/java     java --describe-module jdk.compiler
+-           - /usr/bin/java     java --describe-module=jdk.compiler A.java
+-           - /usr/bin/java     java -d jdk.compiler A.java
 -           - /usr/bin/java     java -cp com.sun.tools.javac.Main Main
 -           - /usr/bin/java     java Main com.sun.tools.javac.Main
 -           - /usr/bin/java     java @args
@@ -178,6 +185,35 @@ tsc         c /usr/bin/node     node --max-old-space-size=4096 -r x node_modules
 tsc         q /usr/bin/node     node /usr/bin/tsc --version
 babel       c /usr/bin/node     node /usr/share/nodejs/@babel/cli/bin/babel.js src
 esbuild     c /usr/bin/node     node /app/node_modules/esbuild/bin/esbuild a.ts
+tsc         c /usr/bin/node     node --title x bin/tsc
+tsc         c /usr/bin/node     node --title=x bin/tsc
+tsc         c /usr/bin/node     node --env-file .env bin/tsc
+tsc         c /usr/bin/node     node --unhandled-rejections strict bin/tsc
+tsc         c /usr/bin/node     node --redirect-warnings w bin/tsc
+tsc         c /usr/bin/node     node --diagnostic-dir x bin/tsc
+tsc         c /usr/bin/node     node --report-directory x bin/tsc
+tsc         c /usr/bin/node     node --dns-result-order ipv4first bin/tsc
+tsc         c /usr/bin/node     node --trace-event-categories v8 bin/tsc
+tsc         c /usr/bin/node     node --tls-cipher-list A bin/tsc
+tsc         c /usr/bin/node     node --max-http-header-size 9000 bin/tsc
+tsc         c /usr/bin/node     node --heapsnapshot-signal SIGUSR2 bin/tsc
+tsc         c /usr/bin/node     node --input-type commonjs bin/tsc
+tsc         c /usr/bin/node     node --secure-heap 0 bin/tsc
+tsc         c /usr/bin/node     node --stack-trace-limit 9 --test-shard 1/2 -C x bin/tsc
+tsc         c /usr/bin/node     node --trace_event_categories v8 --no-warnings bin/tsc
+babel       c /usr/bin/node     node --env-file .env /usr/share/nodejs/@babel/cli/bin/babel.js src
+tsc         c /usr/bin/node     node --inspect bin/tsc
+tsc         q /usr/bin/node     node --unheard-of x --watch --of_either y/z bin/tsc -v
+esbuild     c /usr/bin/bun      bun --cwd /x node_modules/.bin/esbuild a.ts
+-           - /usr/bin/node     node --unheard-of=x server.js bin/tsc
+-           - /usr/bin/node     node --no-warnings server.js bin/tsc
+-           - /usr/bin/node     node --expose-gc server.js --compiler tsc
+-           - /usr/bin/node     node --unheard-of x server.js bin/tsc
+-           - /usr/bin/node     node --unheard-of x -e bin/tsc
+-           - /usr/bin/node     node --title bin/tsc server.js
+-           - /usr/bin/node     node --run build bin/tsc
+-           - /usr/bin/node     node -- --unheard-of bin/tsc
+-           - /usr/bin/bun      bun --watch server.ts build
 -           - /usr/bin/node     node -e tsc
 -           - /usr/bin/node     node server.js tsc
 -           - /usr/bin/node     node
@@ -217,6 +253,8 @@ dart        c /usr/lib/dart/bin/dart  dart compile exe a.dart
 deno        c /usr/bin/deno     deno compile a.ts
 -           - /usr/bin/deno     deno run a.ts
 ocaml       c /usr/bin/ocamlrun ocamlrun /usr/bin/ocamlc.byte a.ml
+ocaml       c /usr/bin/ocamlrun ocamlrun -b -I /x /usr/bin/ocamlc.byte a.ml
+-           - /usr/bin/ocamlrun ocamlrun -I /usr/bin/ocamlc.byte x
 
 # what the shell scripts and launchers of Erlang, Elixir and Guile execute
 elixirc     c /usr/lib/erlang/erts-13.1.5/bin/beam.smp  beam.smp -- -root /usr/lib/erlang -progname erl -- -home /root -- -noshell -s elixir start_cli -pa x -extra +elixirc a.ex
@@ -241,6 +279,10 @@ tsc         c /usr/bin/dash     sh -e ./tsc x.ts
 tsc         c /usr/bin/bash     bash -eo pipefail --norc +x -O extglob ./tsc x.ts
 tsc         c /usr/bin/bash     bash --rcfile x -- ./tsc x.ts
 nescc       c /usr/bin/perl     perl -c /usr/bin/nescc
+nescc       c /usr/bin/perl     perl -I /x -wI y -Iz/e /usr/bin/nescc a.nc
+nescc       c /usr/bin/perl     perl -MFile::Spec::Cache -d:Trace -pie /usr/bin/nescc a.nc
+-           - /usr/bin/perl     perl -I nescc x
+-           - /usr/bin/perl     perl -wle1 nescc
 -           - /usr/bin/bash     bash -ec kotlinc
 -           - /usr/bin/bash     bash -ce kotlinc
 -           - /usr/bin/bash     bash -es tsc
@@ -258,6 +300,9 @@ tcc         c /lib/ld-musl-x86_64.so.1     ld-musl-x86_64.so.1 --library-path=/x
 tcc         c /lib/x86_64-linux-gnu/ld-2.31.so  ld-2.31.so ./tcc a.c
 javac       c /lib64/ld-linux-x86-64.so.2  ld.so /usr/bin/java A.java
 gcc-driver  c /usr/bin/qemu-aarch64-static qemu-aarch64-static -L /x /usr/bin/gcc gcc a.c
+tcc         c /usr/bin/qemu-aarch64        qemu-aarch64 --cpu max -plugin a.so --trace x -strace ./tcc a.c
+tcc         c /usr/bin/qemu-aarch64        qemu-aarch64 --E A=b -t 1~2~3 -tb-size 9 -- ./tcc a.c
+-           - /usr/bin/qemu-aarch64        qemu-aarch64 --0 ./tcc ./ls
 go-compile  c /usr/bin/qemu-aarch64        qemu-aarch64 /usr/local/go/pkg/tool/linux_arm64/compile a.go
 tcc         c /lib64/ld-linux-x86-64.so.2  ld.so /lib64/ld-linux-x86-64.so.2 ./tcc a.c
 -           - /lib64/ld-linux-x86-64.so.2  ld.so --list ./tcc

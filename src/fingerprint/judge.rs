@@ -191,7 +191,11 @@ impl Database {
                 (path, comm, arguments) = (first, &[], Some(program));
                 continue;
             }
-            if let Some(found) = file.and_then(|hit| self.run_by(hit.family, target)) {
+            let run = file.and_then(|hit| {
+                let others = || hit.family.runs?.other_targets(rest?).find_map(|other| self.run_by(hit.family, other));
+                self.run_by(hit.family, target).or_else(others)
+            });
+            if let Some(found) = run {
                 return Ok(found);
             }
             let env = file.is_some_and(|hit| hit.family.runs == Some(Launcher::Env));

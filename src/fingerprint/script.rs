@@ -22,6 +22,8 @@ pub(super) enum Launcher {
     Shell,
     /// The same of perl, ruby and their like.
     Script,
+    /// `ocamlrun [option...] program`
+    Ocaml,
     /// `guile [option...] [-s] script`: Scheme's compiler is a script of its interpreter.
     Guile,
     /// `beam.smp [option...] [-s|-run module...] [-extra +word...]`, the virtual machine of Erlang
@@ -50,7 +52,7 @@ pub(super) enum Target<'a> {
 }
 
 /// Options of java(1) whose value is the next argument.
-const JAVA_VALUES: [&[u8]; 14] = [
+const JAVA_VALUES: [&[u8]; 13] = [
     b"-cp",
     b"-classpath",
     b"--class-path",
@@ -64,13 +66,14 @@ const JAVA_VALUES: [&[u8]; 14] = [
     b"--patch-module",
     b"--limit-modules",
     b"--enable-native-access",
-    b"-d",
 ];
+/// Options of java(1) that have a module described, the next argument, and nothing run.
+const JAVA_ENDS: [&[u8]; 2] = [b"-d", b"--describe-module"];
 /// Classes that start another one, named among their arguments: kotlinc's and groovyc's scripts run these.
 const JAVA_STARTERS: [&[u8]; 2] =
     [b"org.jetbrains.kotlin.preloading.Preloader", b"org.codehaus.groovy.tools.GroovyStarter"];
-/// Options of node(1) whose value is the next argument.
-const NODE_VALUES: [&[u8]; 9] = [
+/// Options of node(1) whose value is the next argument (node_options.cc, of all that are no bool, up to Node 24).
+const NODE_VALUES: [&[u8]; 78] = [
     b"-r",
     b"--require",
     b"--import",
@@ -79,10 +82,79 @@ const NODE_VALUES: [&[u8]; 9] = [
     b"-C",
     b"--conditions",
     b"--inspect-port",
+    b"--debug-port",
+    b"--inspect-publish-uid",
     b"--icu-data-dir",
+    b"--title",
+    b"--env-file",
+    b"--env-file-if-exists",
+    b"--experimental-config-file",
+    b"--unhandled-rejections",
+    b"--redirect-warnings",
+    b"--disable-warning",
+    b"--disable-proto",
+    b"--diagnostic-dir",
+    b"--report-dir",
+    b"--report-directory",
+    b"--report-filename",
+    b"--report-signal",
+    b"--dns-result-order",
+    b"--network-family-autoselection-attempt-timeout",
+    b"--trace-event-categories",
+    b"--trace-event-file-pattern",
+    b"--trace-require-module",
+    b"--tls-cipher-list",
+    b"--tls-keylog",
+    b"--openssl-config",
+    b"--secure-heap",
+    b"--secure-heap-min",
+    b"--max-http-header-size",
+    b"--heapsnapshot-signal",
+    b"--heapsnapshot-near-heap-limit",
+    b"--heap-prof-dir",
+    b"--heap-prof-interval",
+    b"--heap-prof-name",
+    b"--cpu-prof-dir",
+    b"--cpu-prof-interval",
+    b"--cpu-prof-name",
+    b"--stack-trace-limit",
+    b"--max-old-space-size-percentage",
+    b"--v8-pool-size",
+    b"--use-largepages",
+    b"--input-type",
+    b"--experimental-default-type",
+    b"--experimental-policy",
+    b"--policy-integrity",
+    b"--allow-fs-read",
+    b"--allow-fs-write",
+    b"--security-revert",
+    b"--security-reverts",
+    b"--localstorage-file",
+    b"--snapshot-blob",
+    b"--build-snapshot-config",
+    b"--experimental-sea-config",
+    b"--watch-path",
+    b"--watch-kill-signal",
+    b"--test-concurrency",
+    b"--test-coverage-branches",
+    b"--test-coverage-exclude",
+    b"--test-coverage-functions",
+    b"--test-coverage-include",
+    b"--test-coverage-lines",
+    b"--test-global-setup",
+    b"--test-isolation",
+    b"--experimental-test-isolation",
+    b"--test-name-pattern",
+    b"--test-random-seed",
+    b"--test-reporter",
+    b"--test-reporter-destination",
+    b"--test-rerun-failures",
+    b"--test-shard",
+    b"--test-skip-pattern",
+    b"--test-timeout",
 ];
 /// Options of node(1) after which no script follows.
-const NODE_ENDS: [&[u8]; 6] = [b"-e", b"--eval", b"-p", b"--print", b"-pe", b"-i"];
+const NODE_ENDS: [&[u8]; 7] = [b"-e", b"--eval", b"-p", b"--print", b"-pe", b"-i", b"--run"];
 /// Options of dotnet(1) and mono(1) whose value is the next argument.
 const DOTNET_VALUES: [&[u8]; 8] = [
     b"--additionalprobingpath",
@@ -112,7 +184,7 @@ const LOADER_VALUES: [&[u8]; 7] = [
 const LOADER_ENDS: [&[u8]; 6] =
     [b"--list", b"--verify", b"--list-tunables", b"--list-diagnostics", b"--help", b"--version"];
 /// Options of qemu-user(1) whose value is the next argument.
-const EMULATOR_VALUES: [&[u8]; 15] = [
+const EMULATOR_VALUES: [&[u8]; 19] = [
     b"-L",
     b"-cpu",
     b"-E",
@@ -128,11 +200,15 @@ const EMULATOR_VALUES: [&[u8]; 15] = [
     b"-seed",
     b"-r",
     b"-dfilter",
+    b"-plugin",
+    b"-trace",
+    b"-t",
+    b"-tb-size",
 ];
 
 /// Whether the argument after this option of java(1) is its value.
 pub(super) fn java_takes_value(option: &[u8]) -> bool {
-    JAVA_VALUES.contains(&option) || option == b"--source"
+    JAVA_VALUES.contains(&option) || JAVA_ENDS.contains(&option) || option == b"--source"
 }
 
 impl Launcher {
@@ -152,7 +228,8 @@ impl Launcher {
         match self {
             Self::Java => java(arguments),
             Self::Python => python(arguments),
-            Self::Node => first_operand(arguments, &NODE_VALUES, &NODE_ENDS).map_or(Target::Nothing, Target::Script),
+            Self::Node => operand(arguments, node_takes_value, &NODE_ENDS).map_or(Target::Nothing, Target::Script),
+            Self::Ocaml => first_operand(arguments, &[b"-I"], &[]).map_or(Target::Nothing, Target::Script),
             Self::Dotnet => dotnet(arguments),
             Self::Shell => shell(arguments),
             Self::Script => script(arguments),
@@ -162,13 +239,50 @@ impl Launcher {
             Self::Loader => {
                 first_operand(arguments, &LOADER_VALUES, &LOADER_ENDS).map_or(Target::Nothing, Target::Program)
             }
-            Self::Emulator => first_operand(arguments, &EMULATOR_VALUES, &[]).map_or(Target::Nothing, Target::Program),
+            Self::Emulator => operand(arguments, emulator_takes_value, &[]).map_or(Target::Nothing, Target::Program),
         }
     }
+
+    /// What else a call may run: where a long option that the list does not have stands before what `target` takes for a
+    /// script, that may be the option's value. A word alone is more often an argument of the script than one.
+    pub(super) fn other_targets(self, arguments: &[Vec<u8>]) -> impl Iterator<Item = Target<'_>> {
+        let next = move |rest: &[Vec<u8>]| operand(rest, node_takes_value, &NODE_ENDS).map(<[_]>::len);
+        let at = move |len: usize| arguments.len().checked_sub(len);
+        let first = if self == Self::Node { next(arguments) } else { None };
+        std::iter::successors(first, move |&len| {
+            let option = arguments.get(at(len)?.checked_sub(1)?)?;
+            let may_take_value = option.len() > 2
+                && option.starts_with(b"--")
+                && !option.starts_with(b"--no-")
+                && !option.contains(&b'=');
+            if may_take_value { next(arguments.get(at(len)? + 1..)?) } else { None }
+        })
+        .skip(1)
+        .filter_map(move |len| arguments.get(at(len)?..))
+        .filter(|run| run.first().is_some_and(|script| script.contains(&b'/')))
+        .map(Target::Script)
+    }
+}
+
+/// An underscore in a long option is a hyphen to node.
+fn node_takes_value(option: &[u8]) -> bool {
+    let is_spelled =
+        |(at, (byte, given)): (usize, (&u8, &u8))| byte == given || at > 1 && (*byte, *given) == (b'-', b'_');
+    NODE_VALUES.iter().any(|v| v.len() == option.len() && v.iter().zip(option).enumerate().all(is_spelled))
+}
+
+/// `--foo` is `-foo` to QEMU (parse_args in linux-user/main.c).
+fn emulator_takes_value(option: &[u8]) -> bool {
+    EMULATOR_VALUES.contains(&option) || option.strip_prefix(b"-").is_some_and(|o| EMULATOR_VALUES.contains(&o))
 }
 
 /// The arguments from the first operand on.
 fn first_operand<'a>(arguments: &'a [Vec<u8>], values: &[&[u8]], ends: &[&[u8]]) -> Option<&'a [Vec<u8>]> {
+    operand(arguments, |option| values.contains(&option), ends)
+}
+
+/// The same; `takes_value` tells the options whose value is the next argument.
+fn operand<'a>(arguments: &'a [Vec<u8>], takes_value: impl Fn(&[u8]) -> bool, ends: &[&[u8]]) -> Option<&'a [Vec<u8>]> {
     let mut rest = arguments;
     while let Some((argument, after)) = rest.split_first() {
         let argument = argument.as_slice();
@@ -177,7 +291,7 @@ fn first_operand<'a>(arguments: &'a [Vec<u8>], values: &[&[u8]], ends: &[&[u8]])
         }
         rest = if argument == b"--" {
             return (!after.is_empty()).then_some(after);
-        } else if values.contains(&argument) {
+        } else if takes_value(argument) {
             after.get(1..)?
         } else if argument.len() > 1 && argument.starts_with(b"-") {
             after
@@ -206,6 +320,9 @@ fn java(arguments: &[Vec<u8>]) -> Target<'_> {
             _ if argument.starts_with(b"--source ") || argument.starts_with(b"--source=") => {
                 source = true;
                 after
+            }
+            _ if JAVA_ENDS.contains(&argument) || argument.starts_with(b"--describe-module=") => {
+                return Target::Nothing;
             }
             _ if JAVA_VALUES.contains(&argument) => after.get(1..).unwrap_or_default(),
             // What an @file holds stands in its place, where it could be read.
@@ -299,12 +416,25 @@ fn shell(arguments: &[Vec<u8>]) -> Target<'_> {
     Target::Nothing
 }
 
-/// `-e` and `-E`, clustered or not, bring the code along; `-c` has the script checked.
+/// `-e` and `-E`, clustered or not, bring the code along; `-c` has the script checked. What follows other letters in their
+/// word is their value (perlrun(1), ruby(1)), and that of `-I` and `-r` may be the next argument.
 fn script(arguments: &[Vec<u8>]) -> Target<'_> {
-    let operand = arguments.iter().position(|a| !(a.len() > 1 && a.starts_with(b"-")));
-    let (options, rest) = arguments.split_at(operand.unwrap_or(arguments.len()));
-    let inline = options.iter().any(|o| !o.starts_with(b"--") && (o.ends_with(b"e") || o.ends_with(b"E")));
-    if inline || rest.is_empty() { Target::Nothing } else { Target::Script(rest) }
+    let mut rest = arguments;
+    while let Some((argument, after)) = rest.split_first() {
+        let Some(letters) = argument.strip_prefix(b"-").filter(|letters| !letters.is_empty()) else {
+            return Target::Script(rest);
+        };
+        rest = after;
+        let at = letters.iter().position(|letter| b"eEIrmMixCDFJV:".contains(letter));
+        let Some(at) = at.filter(|_| !letters.starts_with(b"-")) else { continue };
+        match (letters.get(at), at + 1 == letters.len()) {
+            // Ruby's -E has an encoding.
+            (Some(b'e'), _) | (Some(b'E'), true) => return Target::Nothing,
+            (Some(b'I' | b'r'), true) => rest = after.get(1..).unwrap_or_default(),
+            _ => {}
+        }
+    }
+    Target::Nothing
 }
 
 /// elixirc and erlc have the machine start what they name: the former by a word for elixir's own options, after `-extra`,
