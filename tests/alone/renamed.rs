@@ -91,7 +91,7 @@ fn a_renamed_compiler_in_the_hosts_root_directory() {
     let compile =
         format!("/usr/sbin/chroot /host {} -c {} -o {}; true", work("report"), work("large.c"), work("large.o"));
     container.exec(&["sh", "-c", &compile]);
-    assert_masquerade(&await_family(&watcher, &container, "tcc"), &work("report"));
+    assert_masquerade(&await_family(&watcher, &container, "tcc"), &format!("/host{}", work("report")));
     watcher.stop();
 }
 
