@@ -228,13 +228,12 @@ impl Report {
             return add(State::Note, "coverage", "no watcher with this state directory tells of it now".into());
         };
         let fanotify = coverage.fanotify.as_deref().unwrap_or("no fanotify");
-        let connector = match (coverage.connector, coverage.eager) {
-            (false, _) => "no connector that would count the host's execs".to_owned(),
-            (true, eager) => {
-                let pace = if eager { "looks at each exec at once (eager)" } else { "rests in a storm (lazy)" };
-                let (execs, unexamined) = (coverage.execs, coverage.unexamined);
-                format!("the connector {pace}; {unexamined} of the host's {execs} execs unexamined")
-            }
+        let unexamined = coverage.unexamined;
+        let connector = if coverage.connector {
+            let pace = if coverage.eager { "looks at each exec at once (eager)" } else { "rests in a storm (lazy)" };
+            format!("the connector {pace}; {unexamined} of the host's {} execs unexamined", coverage.execs)
+        } else {
+            format!("no connector that would count the host's execs; {unexamined} unexamined")
         };
         add(State::Note, "coverage", format!("{fanotify}; {connector}"));
         let is_marked = |name: &String| coverage.containers.iter().any(|container| container.name == *name);

@@ -107,7 +107,7 @@ fn coverage_is_listed_by_container() {
     assert!(text.contains("docker/aa: connector (eager)\n"), "{text}");
     report.coverage = Some(Coverage::default());
     let text = report.render();
-    assert!(text.contains("no fanotify; no connector that would count the host's execs\n"), "{text}");
+    assert!(text.contains("no fanotify; no connector that would count the host's execs; 0 unexamined\n"), "{text}");
     assert!(text.contains("docker/aa: no connector\n"), "{text}");
 }
 
