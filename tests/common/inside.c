@@ -173,6 +173,7 @@ int main(int argc, char **argv) {
         } else if (!strcmp(act, "chroot")) check(chroot(first) == 0 && chdir("/") == 0, first), at++;
         else if (!strcmp(act, "overwrite")) overwrite(first, second), at += 2;
         else if (!strcmp(act, "map")) keep_mapped(first), at++;
+        else if (!strcmp(act, "mkdir")) check(mkdir(first, 0755) == 0, first), at++;
         else if (!strcmp(act, "touch"))
             for (size_t page = 0; page < size; page += 4096) *(volatile char *)(mapped + page) = *(volatile char *)(mapped + page);
         else if (!strcmp(act, "store")) memcpy(mapped, content, size);

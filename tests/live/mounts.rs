@@ -4,6 +4,7 @@
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -273,26 +274,38 @@ fn a_watch_over_mounts_that_hangs_is_told() {
 /// No runtime made it: it is found through its process.
 #[test]
 fn a_bare_sandbox() {
+    assert_sandbox_counted(|top| vec!["tmpfs".to_owned(), top.to_owned()], "");
+}
+
+/// Its table shows no mount, as its root directory is none.
+#[test]
+fn a_bare_sandbox_in_a_plain_directory() {
+    assert_sandbox_counted(|_| vec![], "");
+}
+
+/// Of its filesystem the host's table tells nothing.
+#[test]
+fn a_bare_sandbox_below_a_mount_of_its_own() {
+    assert_sandbox_counted(|top| vec!["tmpfs".to_owned(), top.to_owned()], "below");
+}
+
+/// In a mount namespace of its own, after these `acts`, with a root directory `below` the one that they were given.
+fn assert_sandbox_counted(acts: impl Fn(&str) -> Vec<String>, below: &str) {
     let _turn = one_storm();
-    let watcher = Watcher::start();
-    let root = tempfile::Builder::new().prefix("ccwatch-test-").tempdir().unwrap();
-    let at = |name: &str| root.path().join(name).display().to_string();
-    let (top, gcc, storm) = (root.path().display().to_string(), at("gcc"), at("storm"));
+    let setup = Setup::new();
+    let watcher = setup.start();
+    let directory = tempfile::Builder::new().prefix("ccwatch-test-").tempdir().unwrap();
+    let device = fs::metadata(directory.path()).unwrap().dev();
+    let root = directory.path().join(below);
+    let at = |name: &str| root.join(name).display().to_string();
+    let (top, gcc, storm) = (root.display().to_string(), at("gcc"), at("storm"));
     let programs = [program::tiny(), program::storm()].map(|program| program.display().to_string());
     let mut command = Command::new(program::inside());
-    command.args([
-        "unshare-mounts",
-        "tmpfs",
-        &top,
-        "load",
-        &programs[0],
-        "put",
-        &gcc,
-        "load",
-        &programs[1],
-        "put",
-        &storm,
-    ]);
+    command.arg("unshare-mounts").args(acts(&directory.path().display().to_string()));
+    if !below.is_empty() {
+        command.args(["mkdir", &top]);
+    }
+    command.args(["load", &programs[0], "put", &gcc, "load", &programs[1], "put", &storm]);
     command.args(["chroot", &top, "say", "ready", "wait", "--", "/storm", "2000", "/gcc"]);
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     Lines::of(child.stdout.take().unwrap()).await_line("ready");
@@ -302,8 +315,11 @@ fn a_bare_sandbox() {
     common::eventually("its mounts are watched", || {
         // What lives too short to be looked at: somebody may have died there whom nobody knows.
         common::run(Command::new(program::storm()).args(["100", &programs[0]]));
-        is_held(&watcher, &pid).then_some(())
+        let is_marked = |line: &String| line.contains(&id) && line.contains("of its ") && !line.contains("alone");
+        (is_held(&watcher, &pid) && setup.coverage().iter().any(is_marked)).then_some(())
     });
+    let marks = common::marks(Path::new(&format!("/proc/{}", watcher.pid())));
+    assert!(!marks.contains(&format!("fanotify sdev:{device:x} ")), "the host's filesystem is marked: {marks}");
     child.stdin.take().unwrap().write_all(b"x").unwrap();
     assert!(child.wait().unwrap().success());
     watcher.await_counted(&id, STORM);

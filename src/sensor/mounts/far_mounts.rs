@@ -48,6 +48,11 @@ impl FarMounts {
         std::mem::take(self)
     }
 
+    /// Whether this one is among them.
+    pub fn has(&self, place: &Place) -> bool {
+        self.known.contains_key(place)
+    }
+
     /// This one is there; `before` is what was known before.
     pub fn see(&mut self, mount: &Mount, before: &mut Self) {
         let place = marking::place(mount);

@@ -26,7 +26,9 @@ pub struct HostTable {
     /// Process 1's root directory.
     root: OwnedFd,
     known: HashMap<Place, Arc<Mounted>>,
-    /// Devices of everything that is mounted on the host.
+    /// All that is mounted on the host.
+    all: Vec<Arc<Mount>>,
+    /// The devices of it.
     devices: HashSet<u64>,
     /// Devices of the overlays whose layers all lie on what answers.
     vouched: HashSet<u64>,
@@ -46,8 +48,8 @@ impl HostTable {
     pub fn open(proc_root: &Path) -> Result<Self> {
         let listing = Listing::open(proc_root)?;
         let root = reach::host_root(proc_root).map_err(|e| Error::os("open", "the host's root directory", e))?;
-        let (known, devices, vouched, hidden, own, marked) = Default::default();
-        Ok(Self { listing, root, known, devices, vouched, hidden, own, marked })
+        let (known, all, devices, vouched, hidden, own, marked) = Default::default();
+        Ok(Self { listing, root, known, all, devices, vouched, hidden, own, marked })
     }
 
     /// To be polled for what is mounted and unmounted.
@@ -63,6 +65,17 @@ impl HostTable {
     /// Whether a filesystem is mounted on the host too.
     pub fn has(&self, dev: u64) -> bool {
         self.devices.contains(&dev)
+    }
+
+    /// Whether one of its mounts has this number.
+    pub fn has_mount(&self, number: u64) -> bool {
+        self.all.iter().any(|mount| mount.id == number)
+    }
+
+    /// A mount of this filesystem on the host, and whether no server has to be asked for its files.
+    pub fn mount_of(&self, dev: u64) -> Option<(&Mount, bool)> {
+        let mount = self.all.iter().find(|mount| mount.dev == dev)?;
+        Some((mount, !mount.may_hang() && (!mount.is_overlay() || self.vouches_for(dev))))
     }
 
     /// Whether a device is an overlay's of which is known that all its layers lie on what answers.
@@ -88,6 +101,7 @@ impl HostTable {
     pub fn read(&mut self, book: &mut Book, group: &Group) -> std::io::Result<Vec<u64>> {
         let (stayed, all): (Vec<bool>, Vec<Arc<Mount>>) = self.listing.read(clock::now())?.into_iter().unzip();
         self.devices = all.iter().map(|mount| mount.dev).collect();
+        self.all.clone_from(&all);
         let hidden = mountinfo::hidden(&all);
         let places = all.iter().filter(|mount| hidden.contains(&mount.id));
         self.hidden = places.map(|mount| (mount.dev, mount.root.clone())).collect();

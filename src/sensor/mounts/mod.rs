@@ -150,6 +150,11 @@ impl Mounts {
         })
     }
 
+    /// Whether a mount of this number stands here and is not gone.
+    pub fn has_mount(&self, number: MountNumber) -> bool {
+        self.read(|t| t.mounts.get(&number).is_some_and(|m| !m.is_gone()))
+    }
+
     /// No exec on any of them is ignored any more.
     pub fn forget_ignored(&self) {
         self.read(|t| {

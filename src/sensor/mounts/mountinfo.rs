@@ -132,6 +132,13 @@ pub fn hidden(all: &[impl Borrow<Mount>]) -> HashSet<u64> {
     over.map(|mount| mount.parent).collect()
 }
 
+/// Whether the root directory of who sees `own` is no mount point: its mount, of this number, is none of those that his
+/// namespace `shows`. A table leaves out what no path from the root directory leads to (fs/proc_namespace.c,
+/// `show_mountinfo`), and that mount's own place is none. Before 3.15, without a number, what is mounted at `/` has to do.
+pub fn is_root_unseen(number: Option<u64>, own: &[Mount], shows: &HashSet<u64>) -> bool {
+    number.map_or_else(|| !own.iter().any(|mount| mount.point == b"/"), |number| !shows.contains(&number))
+}
+
 /// All mounts; a line that is not one is left out.
 pub fn parse(text: &[u8]) -> Vec<Mount> {
     text.split(|b| *b == b'\n').filter_map(line).collect()
@@ -289,6 +296,24 @@ mod tests {
         let text = b"1 0 8:1 / / rw - ext4 d rw\n2 1 0:4 / /a rw - tmpfs t rw\n3 2 0:5 / /a rw - tmpfs t rw\n\
             4 3 0:6 / /a/b rw - tmpfs t rw\n5 1 0:7 / /a/b rw - tmpfs t rw\n";
         assert_eq!(hidden(&parse(text)), HashSet::from([2]));
+    }
+
+    #[test]
+    fn a_root_directory_that_is_no_mount_point() {
+        let unseen = |number, tables: &[&[u8]]| {
+            let tables: Vec<Vec<Mount>> = tables.iter().map(|text| parse(text)).collect();
+            let shows = tables.iter().flatten().map(|mount| mount.id).collect();
+            is_root_unseen(number, tables.first().unwrap(), &shows)
+        };
+        let container = b"7 3 0:9 / / rw - overlay o rw\n9 7 0:6 / /proc rw - proc p rw\n";
+        let below = b"9 7 0:6 / /proc rw - proc p rw\n";
+        assert!(!unseen(Some(7), &[container]));
+        assert!(unseen(Some(7), &[b""]) && unseen(Some(7), &[below]));
+        assert!(!unseen(Some(7), &[below, container]), "another process' root directory is above it");
+        // A path from the root directory does not lead to what is mounted over that.
+        let over = b"8 7 0:5 / / rw - tmpfs t rw\n";
+        assert!(unseen(Some(7), &[over]));
+        assert!(!unseen(None, &[container]) && unseen(None, &[below]));
     }
 
     #[test]

@@ -17,8 +17,9 @@ use super::spending::Spending;
 use super::tools::{HostSide, Tools};
 use super::view::{View, Viewer};
 use super::{Mounts, reach};
-use crate::event::{Field, Look, Missing, Monotonic, MountedId, Namespace, Pid, RootId};
+use crate::event::{Field, Look, Missing, Monotonic, MountNumber, MountedId, Namespace, Pid, RootId};
 use crate::host::clock;
+use crate::host::file::mount_number;
 use crate::host::process::{Proc, ProcessDir};
 use crate::sensor::FileTriage;
 use crate::sensor::far::marks::{Outcome, Request};
@@ -227,7 +228,7 @@ impl Space {
             views.extend(view);
             lives
         });
-        self.mark_all(&views, root, tools);
+        self.mark_all(&mut views, root, tools);
         Ok(())
     }
 
@@ -236,7 +237,44 @@ impl Space {
         self.table = self.exit.is_some().then_some(table);
     }
 
-    fn mark_all(&mut self, views: &[View], root: RootId, tools: &mut Tools<'_>) {
+    /// Enters the mount of a root directory that is no mount point as one at `/`: `unshare -m; chroot DIR` leaves DIR on the
+    /// namespace's own copy of the host's mount, which no table shows. The mark is on that copy alone: the filesystem is
+    /// the host's, or another's. `is_ours` tells what was marked here before.
+    fn enter_roots(&mut self, views: &mut [View], is_ours: impl Fn(&Place) -> bool, tools: &Tools<'_>) {
+        let mut shown: HashSet<u64> = views.iter().flat_map(|view| &view.mounts).map(|mount| mount.id).collect();
+        for view in views {
+            let Some((number, status)) = view.unseen_root(&shown) else { continue };
+            let on_host = tools.host.mount_of(status.dev);
+            let mount = Mount {
+                id: number.unwrap_or(0),
+                parent: 0,
+                dev: status.dev,
+                root: Vec::new(),
+                point: b"/".to_vec(),
+                noexec: false,
+                fs_type: on_host.map_or_else(|| b"unknown".to_vec(), |(mount, _)| mount.fs_type.clone()),
+                options: Vec::new(),
+            };
+            if !mount.is_executable() || is_covered_as_a_whole(&mount, tools) {
+                continue;
+            }
+            let Some(id) = number else {
+                self.miss(&mount, "this kernel does not tell the mount of a root directory that is no mount point");
+                continue;
+            };
+            // A descriptor from before leads to a directory of another namespace, be it the host's.
+            let as_files_tell = mount_number(status).unwrap_or(MountNumber(id));
+            let is_hosts = tools.host.has_mount(id) || tools.host.has_mount(as_files_tell.0);
+            if is_hosts || (!is_ours(&marking::place(&mount)) && tools.book.mounts().has_mount(as_files_tell)) {
+                self.miss(&mount, "a mount of another namespace");
+                continue;
+            }
+            shown.insert(id);
+            view.enter_root(mount, !on_host.is_some_and(|(_, is_near)| is_near));
+        }
+    }
+
+    fn mark_all(&mut self, views: &mut [View], root: RootId, tools: &mut Tools<'_>) {
         let mut old = std::mem::take(&mut self.known);
         let mut old_far = self.far.begin();
         self.uncovered.clear();
@@ -244,6 +282,7 @@ impl Space {
         if let Some(id) = self.root_mounted {
             tools.book.triage().mounted_within(id, None, &self.look);
         }
+        self.enter_roots(views, |place| old.contains_key(place) || old_far.has(place), tools);
         let mut tries = 0;
         // Mounts with which there is nothing more to be done.
         let mut done = HashSet::new();

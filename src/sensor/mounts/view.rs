@@ -4,11 +4,13 @@ use std::cell::OnceCell;
 use std::collections::HashSet;
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use super::mountinfo::{self, Mount};
 use crate::event::{Field, Missing, Namespace, Pid, RootId};
+use crate::host::file::{file_status, mount_of_descriptor};
 use crate::host::process::{Proc, ProcessDir};
+use crate::sys::file::FileStatus;
 
 /// A container's table is read up to here.
 const MAX_TABLE: u64 = 8 << 20;
@@ -85,6 +87,21 @@ impl View {
     /// namespace of his own (Linux 5.11), and what it shows of its layers are names.
     pub fn is_far(&self, mount: &Mount) -> bool {
         self.hanging.contains(&mount.id) || self.unvouched.contains(&mount.id)
+    }
+
+    /// Where its root directory is, and the number of that mount, if none that its namespace `shows` is that.
+    pub fn unseen_root(&self, shows: &HashSet<u64>) -> Option<(Option<u64>, FileStatus)> {
+        let number = mount_of_descriptor(self.directory.as_fd());
+        let unseen = mountinfo::is_root_unseen(number, &self.mounts, shows);
+        unseen.then(|| file_status(self.directory.as_fd(), c"").ok()).flatten().map(|status| (number, status))
+    }
+
+    /// Enters the mount on which its root directory is, which the table does not show.
+    pub fn enter_root(&mut self, mount: Mount, is_far: bool) {
+        if is_far {
+            self.hanging.insert(mount.id);
+        }
+        self.mounts.insert(0, mount);
     }
 
     /// Whether a mount of this number is among them, and nobody has to be asked to look a name up in it.
