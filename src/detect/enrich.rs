@@ -389,8 +389,7 @@ impl Reads {
         let database = self.database.load();
         let arguments = match self.judged.says(id) {
             None | Some(ContentSays::Unknown) => database.perhaps_loaded(&call),
-            Some(ContentSays::Loader) => database.loaded(&call, self.judged.content(id).as_deref()),
-            Some(_) => database.loaded(&call, None),
+            Some(_) => database.loaded(&call, self.judged.content(id).as_deref()),
         }?;
         let name = arguments.first()?;
         let path = loaded::place(name, &dir.cwd().unwrap_or_default());
