@@ -119,6 +119,18 @@ fn a_large_compiler_that_the_loader_runs_for_the_first_time() {
 }
 
 #[test]
+fn a_renamed_compiler_of_more_than_200_megabytes() {
+    let _turn = alone();
+    let container = container();
+    let report = container.put("report", std::fs::read(compiler("tcc")).unwrap());
+    std::fs::OpenOptions::new().write(true).open(report).unwrap().set_len(201 << 20).unwrap();
+    let watcher = Watcher::start();
+    container.exec(&["/work/report", "-c", "a.c"]);
+    assert_masquerade(&await_family(&watcher, &container, "tcc"), "/work/report");
+    watcher.stop();
+}
+
+#[test]
 fn a_driver_and_a_compiler_proper_renamed_and_stripped() {
     let _turn = alone();
     let container = container();
