@@ -289,6 +289,8 @@ fn a_database_that_would_match_everything_is_refused() {
         ("[[content]]\nfamily = 'tcc'\nmarks = ['        ']", "one byte over and over"),
         ("[[content]]\nfamily = 'tcc'\ngo-paths = ['*']", "fewer than three characters"),
         ("[[content]]\nfamily = 'tcc'\nmarks = ['a mark']\nalso-named = ['*']", "fewer than three"),
+        ("[[content]]\nfamily = 'tcc'\nmarks = ['GLIBC_']", "it makes /bin/sh a compiler, tcc"),
+        ("[[content]]\nfamily = 'tcc'\nmarks = ['abcdefgh', '/lib64/ld-linux-x86-64.so.2']\nat-least = 1", "/bin/sh"),
         ("[[family]]\nfamily = 'x'\nkind = 'compiler'\nnames = ['*']", "fewer than three"),
         ("[[family]]\nfamily = 'x'\nkind = 'compiler'\nnames = ['']", "matches everything"),
     ] {

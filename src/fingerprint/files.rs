@@ -1,15 +1,19 @@
 //! The database as its files make it: what is compiled in, and what an operator adds in a directory of his own.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use super::Database;
+use super::content::{self, Limit};
 use super::raw::RawDatabase;
+use super::{ContentSays, Database};
 use crate::config::read_trusted;
 use crate::error::{Error, Result};
 
 /// A file of ten thousand hashes has a megabyte.
 const MAX_FILE: u64 = 16 << 20;
 const MAX_FILES: usize = 256;
+/// One that is everywhere and compiles nothing.
+const ANY_PROGRAM: &str = "/bin/sh";
 
 /// An operator's files, as they were read.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -52,25 +56,38 @@ impl Files {
     /// families.
     ///
     /// # Errors
-    /// The first file that is wrong, and why.
+    /// The first file that is wrong, and why: also one by which `/bin/sh` would be a compiler.
     pub fn compile(&self) -> Result<Database> {
-        let Some((last, _)) = self.files.last() else { return Database::builtin() };
+        let Some((last, before)) = self.files.split_last() else { return Database::builtin() };
         let mut all = Database::builtin_entries().map_err(|reason| wrong(Path::new("fingerprints.toml"), reason))?;
-        for (path, text) in &self.files {
-            let raw = RawDatabase::parse(text).map_err(|reason| wrong(path, reason))?;
-            all.add(raw).map_err(|reason| wrong(path, reason))?;
-            if path != last {
-                // So that an error is told of the file that makes it.
-                Database::compile(&all).map_err(|reason| wrong(path, reason))?;
-            }
+        // One after another, so that an error is told of the file that makes it.
+        for (path, text) in before {
+            add(&mut all, text).map_err(|reason| wrong(path, reason))?;
         }
-        Database::compile(&all).map_err(|reason| wrong(last, reason))
+        add(&mut all, &last.1).map_err(|reason| wrong(&last.0, reason))
     }
 
     /// How many there are.
     pub fn count(&self) -> usize {
         self.files.len()
     }
+}
+
+/// Adds a file's entries to those before it.
+fn add(all: &mut RawDatabase, text: &str) -> std::result::Result<Database, String> {
+    all.add(RawDatabase::parse(text)?)?;
+    let database = Database::compile(all)?;
+    refuse_what_any_program_is(&database)?;
+    Ok(database)
+}
+
+/// A mark such as `GLIBC_` is long enough, and stands in all that is linked.
+fn refuse_what_any_program_is(database: &Database) -> std::result::Result<(), String> {
+    let limit = Limit { bytes: MAX_FILE, time: None };
+    let content = File::open(ANY_PROGRAM).ok().and_then(|file| content::read(&file, limit, database).ok());
+    let called = content.filter(|content| database.content_says(content) == ContentSays::Toolchain);
+    let family = called.and_then(|content| content.recognised).map(|recognition| recognition.family);
+    family.map_or(Ok(()), |family| Err(format!("it makes {ANY_PROGRAM} a compiler, {family}: so it would any program")))
 }
 
 fn wrong(path: &Path, reason: String) -> Error {
