@@ -223,7 +223,7 @@ fn fingerprint_prints_text_or_an_entry() {
     let output = ccwatch(&["fingerprint", "--entry", PROGRAM]);
     let (code, stdout, _) = outcome(&output);
     assert_eq!(code, 0);
-    assert!(stdout.starts_with("schema = 1\n") && stdout.contains("\n[[content]]\nfamily = \"local-ccwatch\"\n"));
+    assert!(stdout.starts_with("schema = 1\n") && stdout.contains("\n[[content]]\nfamily = \"local-ccwatch-"));
     ccwatch::fingerprint::Database::parse(stdout).unwrap();
     assert_eq!(ccwatch(&["fingerprint", "--entry", "--json", PROGRAM]).status.code(), Some(64));
 }
@@ -231,9 +231,14 @@ fn fingerprint_prints_text_or_an_entry() {
 #[test]
 fn fingerprints_beside_the_configuration_are_checked_and_used() {
     let (directory, path) = config("");
-    let program = directory.path().join("report");
-    fs::copy(PROGRAM, &program).unwrap();
-    let entry = ccwatch(&["fingerprint", "--config", &path, "--entry", program.to_str().unwrap()]).stdout;
+    // The same content by two names, and another one by the same name.
+    let at = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+    let (program, copy, other) = (at("report"), at("copy"), at("other/report"));
+    fs::create_dir(directory.path().join("other")).unwrap();
+    for (from, to) in [(PROGRAM, &program), (PROGRAM, &copy), ("/bin/true", &other)] {
+        fs::copy(from, to).unwrap();
+    }
+    let entry = ccwatch(&["fingerprint", "--config", &path, "--entry", &program, &copy, &other]).stdout;
     let beside = directory.path().join("fingerprints.d");
     fs::create_dir(&beside).unwrap();
     let file = beside.join("own.toml");
@@ -241,9 +246,14 @@ fn fingerprints_beside_the_configuration_are_checked_and_used() {
     fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
     let checked = ccwatch(&["config", "check", "--config", &path]);
     assert_eq!(outcome(&checked), (0, format!("{path}: ok\n{}: ok, files: 1\n", beside.display()).as_str(), ""));
-    let judged = ccwatch(&["fingerprint", "--config", &path, "--json", program.to_str().unwrap()]);
-    let answer: serde_json::Value = serde_json::from_str(text(&judged.stdout)).unwrap();
-    assert_eq!((&answer["family"], &answer["confidence"]), (&"local-report".into(), &"certain".into()));
+    let judged = ccwatch(&["fingerprint", "--config", &path, "--json", &copy, &other]);
+    let families = text(&judged.stdout).lines().map(|line| {
+        let answer: serde_json::Value = serde_json::from_str(line).unwrap();
+        assert_eq!(answer["confidence"], "certain");
+        answer["family"].as_str().unwrap().to_owned()
+    });
+    let families: Vec<String> = families.collect();
+    assert!(families.iter().all(|family| family.starts_with("local-report-")) && families[0] != families[1]);
     fs::set_permissions(&file, fs::Permissions::from_mode(0o666)).unwrap();
     let refused = ccwatch(&["config", "check", "--config", &path]);
     let (code, stdout, stderr) = outcome(&refused);

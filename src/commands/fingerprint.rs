@@ -1,5 +1,6 @@
 //! `ccwatch fingerprint`: what files are, and why.
 
+use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::io;
@@ -37,10 +38,13 @@ pub fn run(options: &FingerprintOptions) -> Result<ExitCode> {
     if options.entry {
         print(entry::HEAD)?;
     }
-    let mut code = ExitCode::SUCCESS;
+    let (mut code, mut entered) = (ExitCode::SUCCESS, HashSet::new());
     for path in &options.files {
         match judge(path, options, loaded.config.limits.read_bytes, &database) {
-            Ok(judged) if options.entry => print(&judged.entry(path))?,
+            Ok(judged) if options.entry => {
+                let is_new = judged.content.sha256.is_none_or(|hash| entered.insert(hash));
+                print(&if is_new { judged.entry(path) } else { judged.remark("the same content as a file above") })?;
+            }
             Ok(judged) if options.json => print(&judged.json()?)?,
             Ok(judged) => print(&judged.text())?,
             Err(error) => {
@@ -167,9 +171,12 @@ impl Judged {
     }
 
     fn entry(&self, path: &Path) -> String {
-        let none =
-            || format!("\n# {}: known to be good, without a hash, or told by what it runs\n", escape::text(&self.path));
-        entry(path.as_os_str().as_bytes(), &self.content, &self.verdict).unwrap_or_else(none)
+        let none = "known to be good, told by what it runs, or without a hash as it is larger than limits.read-bytes";
+        entry(path.as_os_str().as_bytes(), &self.content, &self.verdict).unwrap_or_else(|| self.remark(none))
+    }
+
+    fn remark(&self, text: &str) -> String {
+        format!("\n# {}: {text}\n", escape::text(&self.path))
     }
 
     fn text(&self) -> String {

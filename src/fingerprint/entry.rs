@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use super::database::UNKNOWN;
 use super::{Content, Evidence, Verdict};
 use crate::alert::{escape, hex};
+use crate::event::basename;
 
 /// A shorter build-id is refused by the database.
 const MIN_BUILD_ID: usize = 4;
@@ -31,7 +32,8 @@ pub fn entry(path: &[u8], content: &Content, verdict: &Verdict) -> Option<String
     if !verdict.evidence.is_empty() && verdict.evidence.iter().all(|e| matches!(e, Evidence::Name | Evidence::Path)) {
         text.push_str("# Its name alone says so: see that it is one.\n");
     }
-    let family = if known { verdict.family.clone() } else { family_of(path) };
+    let hash = content.sha256.as_ref().or(content.code_hash.as_ref()).map(<[u8; 32]>::as_slice).or(build_id);
+    let family = if known { verdict.family.clone() } else { family_of(path, hash.unwrap_or_default()) };
     // A build-id clears nobody: who owns a file can write one.
     let build_id = build_id.filter(|_| !known || verdict.kind.is_toolchain());
     if !known {
@@ -51,11 +53,11 @@ pub fn entry(path: &[u8], content: &Content, verdict: &Verdict) -> Option<String
     Some(text)
 }
 
-/// A family's name made of a file's, apart from all that the database has.
-fn family_of(path: &[u8]) -> String {
-    let base = path.rsplit(|&b| b == b'/').next().unwrap_or_default();
+/// A family's name made of a file's, apart from all that the database has and from other files of that name.
+fn family_of(path: &[u8], hash: &[u8]) -> String {
     let plain = |&b: &u8| if b.is_ascii_alphanumeric() || b"._-+".contains(&b) { char::from(b) } else { '-' };
-    format!("local-{}", base.iter().take(64).map(plain).collect::<String>())
+    let base: String = basename(path).iter().take(64).map(plain).collect();
+    format!("local-{base}-{}", hex::lower(hash.get(..4).unwrap_or(hash)))
 }
 
 #[cfg(test)]
