@@ -1,35 +1,30 @@
 //! The look that the connector's reader takes at a process after its EXEC: whether what is found under the pid is what
 //! was executed, and whether anybody wants it.
 
-use std::num::NonZeroUsize;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lru::LruCache;
 use nix::sys::stat::major;
 
 use crate::event::{
-    Comm, Exe, FileId, ImageId, Inode, Look, Missing, Monotonic, MountNumber, MountedId, Pid, RootId, SensorKind,
-    Sighting, Stat,
+    Comm, Exe, FileId, Inode, Look, Missing, Monotonic, MountNumber, MountedId, Pid, RootId, SensorKind, Sighting, Stat,
 };
 use crate::host::clock::{self, Ticks};
 use crate::host::file::{file_id, mount_number, mount_of_descriptor};
 use crate::host::process::{Proc, ProcessDir};
+use crate::sensor::images::{Images, Shown};
 use crate::sensor::ledger::{Image, LastName};
 use crate::sensor::mounts::Mounts;
 use crate::sensor::without::{Part, without};
 use crate::sensor::{Triage, is_entering};
 
-const IMAGES: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
 /// Of what a glance would settle without telling whose it is, one in so many is looked at whole, and counted for all.
 const WHOLE: u32 = 16;
 
 /// A pid is not given to another process sooner than this after the exec of the one that had it: all others were forked
 /// in between, of which there are 32,768 unless somebody has made them less.
 const GIVEN_AWAY: Duration = Duration::from_millis(20);
-/// The kernel shows the new image so long before the time stamp of its EXEC, unless it is interrupted for longer.
-const BEFORE_ITS_EXEC: Duration = Duration::from_millis(5);
 
 /// What a look found.
 pub enum Seen {
@@ -45,41 +40,6 @@ pub enum Seen {
     Wanted(Box<Sighting>),
 }
 
-/// How a look found a process.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Found {
-    Alive,
-    /// As a zombie.
-    Ended,
-    Gone,
-}
-
-/// The image that a process showed.
-#[derive(Clone, Copy)]
-struct Shown {
-    /// Where more was asked for than its file and its name.
-    image: Option<ImageId>,
-    file: Inode,
-    comm: Comm,
-    /// The exec of which it was taken to be.
-    exec: Monotonic,
-    looked: Monotonic,
-}
-
-impl Shown {
-    /// Whether an earlier look saw this image.
-    fn was_seen_in(&self, earlier: &Self) -> bool {
-        match (self.image, earlier.image) {
-            (Some(image), Some(before)) => image == before,
-            // The same file executed again would have been executed after that look.
-            _ => {
-                let same = (self.file, self.comm) == (earlier.file, earlier.comm);
-                same && self.exec <= earlier.looked.plus(BEFORE_ITS_EXEC)
-            }
-        }
-    }
-}
-
 /// Takes the looks, and knows the images seen before.
 pub struct ExecLook {
     proc: Arc<Proc>,
@@ -91,10 +51,9 @@ pub struct ExecLook {
     glances: u32,
     /// The host's root directory.
     root: Option<RootId>,
-    /// The image last seen in a process.
-    images: LruCache<Pid, Shown>,
-    /// How the last one was found: so may the next be.
-    last: Found,
+    images: Images,
+    /// The last one that was looked at was gone: so may the next be.
+    last_gone: bool,
 }
 
 impl ExecLook {
@@ -109,8 +68,8 @@ impl ExecLook {
             uncovered: 0,
             glances: 0,
             root,
-            images: LruCache::new(IMAGES),
-            last: Found::Gone,
+            images: Images::default(),
+            last_gone: true,
         }
     }
 
@@ -126,12 +85,15 @@ impl ExecLook {
 
     /// Whether a process is known to be gone, at the least cost: where the last one was not, only its look tells.
     pub fn is_gone(&self, pid: Pid) -> bool {
-        let asked = || nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid.0), None) == Err(nix::Error::ESRCH);
-        let gone = self.last == Found::Gone && asked();
+        without(Part::Looks) || (self.last_gone && self.does_not_exist(pid))
+    }
+
+    fn does_not_exist(&self, pid: Pid) -> bool {
+        let gone = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid.0), None) == Err(nix::Error::ESRCH);
         if gone {
             self.mounts.requests.doubt();
         }
-        gone || without(Part::Looks)
+        gone
     }
 
     fn dead(&self) -> Seen {
@@ -142,11 +104,7 @@ impl ExecLook {
     /// Looks at what executed something at `at`.
     pub fn look(&mut self, pid: Pid, at: Monotonic) -> Seen {
         let seen = self.glance(pid, at).unwrap_or_else(|| self.look_closely(pid, at));
-        self.last = match seen {
-            Seen::Dead => Found::Gone,
-            Seen::Settled(Image::Ended(_)) => Found::Ended,
-            _ => Found::Alive,
-        };
+        self.last_gone = matches!(seen, Seen::Dead);
         seen
     }
 
@@ -245,7 +203,7 @@ impl ExecLook {
             Some(stat) => self.other_image(pid, &stat, Some(file), at),
             None => {
                 let shown = Shown { image: None, file, comm, exec: at, looked: clock::now() };
-                self.shown_before(pid, shown).map(Seen::Earlier)
+                self.images.shown_before(pid, shown).map(Seen::Earlier)
             }
         };
         Some(other.unwrap_or(Seen::Settled(Image::File(file))))
@@ -321,7 +279,7 @@ impl ExecLook {
         let (image, comm, looked) = (stat.image(file), Comm::new(&stat.comm), clock::now());
         // A zombie shows its name alone.
         let shown = Shown { image, file: file?, comm, exec: at, looked };
-        self.shown_before(pid, shown).map(Seen::Earlier)
+        self.images.shown_before(pid, shown).map(Seen::Earlier)
     }
 
     /// Counts an exec within a container's root directory on a filesystem that fanotify does not cover.
@@ -348,13 +306,6 @@ impl ExecLook {
             self.ticks = Ticks::read();
         }
         forked_after(self.ticks)
-    }
-
-    /// The exec for which this image of the process was looked at before: that look came so late that it saw this one,
-    /// and the earlier image was never seen.
-    fn shown_before(&mut self, pid: Pid, shown: Shown) -> Option<Monotonic> {
-        let (_, before) = self.images.push(pid, shown).filter(|(known, _)| *known == pid)?;
-        shown.was_seen_in(&before).then_some(before.exec)
     }
 }
 
@@ -449,25 +400,6 @@ mod tests {
     }
 
     #[test]
-    fn a_file_alone_shows_the_image_of_an_exec_that_had_begun_before_the_look() {
-        let ms = 1_000_000;
-        let shown = |ino, exec, looked| Shown {
-            image: None,
-            file: Inode { dev: 1, ino },
-            comm: Comm::new(b"sh"),
-            exec: Monotonic(exec),
-            looked: Monotonic(looked),
-        };
-        let first = shown(7, 10 * ms, 11 * ms);
-        assert!(shown(7, 10 * ms + 1, 12 * ms).was_seen_in(&first), "the look came too late");
-        assert!(shown(7, 12 * ms, 13 * ms).was_seen_in(&first), "its EXEC was still to come");
-        assert!(!shown(7, 17 * ms, 18 * ms).was_seen_in(&first), "executed again");
-        assert!(!shown(8, 10 * ms + 1, 12 * ms).was_seen_in(&first), "another file");
-        let script = Shown { comm: Comm::new(b"c99"), ..shown(7, 10 * ms + 1, 12 * ms) };
-        assert!(!script.was_seen_in(&first), "another script");
-    }
-
-    #[test]
     fn a_pid_that_was_given_away_since_shows_another_process() {
         let (cat, pid) = child();
         let mut looker = looker();
@@ -482,12 +414,12 @@ mod tests {
         drop(cat.stdin.take());
         let ended = WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT;
         waitid(Id::Pid(nix::unistd::Pid::from_raw(pid.0)), ended).unwrap();
-        for last in [Found::Alive, Found::Ended, Found::Gone] {
+        for follows_one_that_was_gone in [false, true] {
             let mut looker = looker();
             looker.mounts.change(|_| ());
-            looker.last = last;
+            looker.last_gone = follows_one_that_was_gone;
             assert!(matches!(looker.look(pid, clock::now()), Seen::Settled(Image::Ended(_))));
-            assert!(looker.last == Found::Ended && looker.mounts.requests.is_doubted());
+            assert!(!looker.last_gone && looker.mounts.requests.is_doubted());
         }
         end(cat);
     }

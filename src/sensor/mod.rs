@@ -7,6 +7,7 @@ pub mod exec_look;
 pub mod fanotify;
 pub mod far;
 pub mod health;
+pub mod images;
 pub mod last_names;
 pub mod ledger;
 pub mod lineage;

@@ -11,6 +11,9 @@ use std::time::Duration;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde::{Deserialize, Serialize};
 
+use crate::host::clock;
+use crate::sensor::counters::Counters;
+use crate::sensor::ledger::Ledger;
 use crate::sensor::{Control, ControlInlet};
 
 /// In the state directory.
@@ -37,6 +40,20 @@ pub struct Coverage {
     pub unexamined: u64,
     /// Where fanotify runs, each container that has a mount namespace of its own.
     pub containers: Vec<ContainerCoverage>,
+}
+
+impl Coverage {
+    /// How many execs there were, and what became of them; what saw them is the caller's to add.
+    pub fn counted(counters: &Counters, ledger: &Ledger) -> Self {
+        let now = clock::now();
+        ledger.age(now, counters);
+        Self {
+            eager: counters.is_eager(),
+            execs: counters.execs(),
+            unexamined: counters.unexamined(now).total,
+            ..Self::default()
+        }
+    }
 }
 
 /// One container.

@@ -8,7 +8,6 @@ use crate::config::{Config, FanotifySwitch, Switch};
 use crate::detect::triage::Screen;
 use crate::error::{Error, Result};
 use crate::event::{Fact, SensorKind};
-use crate::host::clock;
 use crate::host::process::Proc;
 use crate::sensor::counters::Counters;
 use crate::sensor::fanotify::Reader as FanotifyReader;
@@ -118,13 +117,7 @@ impl Watcher {
         let Some(socket) = StatusSocket::make(&config.state.directory) else { return Ok(()) };
         let (orders, inlet) = controls()?;
         let (counters, ledger) = (Arc::clone(&shared.counters), Arc::clone(&shared.ledger));
-        let coverage = move || Coverage {
-            connector: ledger.is_connected(),
-            eager: counters.is_eager(),
-            execs: counters.execs(),
-            unexamined: counters.unexamined(clock::now()).total,
-            ..Coverage::default()
-        };
+        let coverage = move || Coverage { connector: ledger.is_connected(), ..Coverage::counted(&counters, &ledger) };
         self.sensors.push((orders, spawn("coverage", move || socket.serve(&inlet, coverage))?));
         Ok(())
     }

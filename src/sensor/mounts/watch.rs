@@ -289,14 +289,11 @@ impl Watcher {
     /// Tells whoever asks what is covered.
     fn tell(&self) {
         let Some(status) = &self.status else { return };
-        self.ledger.age(clock::now(), &self.counters);
         status.answer(|| Coverage {
             fanotify: Some(self.group.way.describe().to_owned()),
             connector: self.connector.is_some(),
-            eager: self.counters.is_eager(),
-            execs: self.counters.execs(),
-            unexamined: self.counters.unexamined(clock::now()).total,
             containers: self.spaces.coverage(&self.mounts, self.book.triage()),
+            ..Coverage::counted(&self.counters, &self.ledger)
         });
     }
 

@@ -1,0 +1,83 @@
+//! Which image each process showed last: a look that came too late saw that of the next exec. Pure, clock passed in.
+
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use lru::LruCache;
+
+use crate::event::{Comm, ImageId, Inode, Monotonic, Pid};
+
+const IMAGES: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
+/// The kernel shows the new image so long before the time stamp of its EXEC, unless it is interrupted for longer.
+const BEFORE_ITS_EXEC: Duration = Duration::from_millis(5);
+
+/// The image that a process showed.
+#[derive(Clone, Copy)]
+pub struct Shown {
+    /// Where more was asked for than its file and its name.
+    pub image: Option<ImageId>,
+    /// Its file.
+    pub file: Inode,
+    /// Its name.
+    pub comm: Comm,
+    /// The exec of which it was taken to be.
+    pub exec: Monotonic,
+    /// When it was seen.
+    pub looked: Monotonic,
+}
+
+impl Shown {
+    /// Whether an earlier look saw this image.
+    fn was_seen_in(&self, earlier: &Self) -> bool {
+        match (self.image, earlier.image) {
+            (Some(image), Some(before)) => image == before,
+            // The same file executed again would have been executed after that look.
+            _ => {
+                let same = (self.file, self.comm) == (earlier.file, earlier.comm);
+                same && self.exec <= earlier.looked.plus(BEFORE_ITS_EXEC)
+            }
+        }
+    }
+}
+
+/// The image last seen in a process.
+pub struct Images(LruCache<Pid, Shown>);
+
+impl Default for Images {
+    fn default() -> Self {
+        Self(LruCache::new(IMAGES))
+    }
+}
+
+impl Images {
+    /// The exec for which this image of the process was looked at before: that look came so late that it saw this one,
+    /// and the earlier image was never seen.
+    pub fn shown_before(&mut self, pid: Pid, shown: Shown) -> Option<Monotonic> {
+        let (_, before) = self.0.push(pid, shown).filter(|(known, _)| *known == pid)?;
+        shown.was_seen_in(&before).then_some(before.exec)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_alone_shows_the_image_of_an_exec_that_had_begun_before_the_look() {
+        let ms = 1_000_000;
+        let shown = |ino, exec, looked| Shown {
+            image: None,
+            file: Inode { dev: 1, ino },
+            comm: Comm::new(b"sh"),
+            exec: Monotonic(exec),
+            looked: Monotonic(looked),
+        };
+        let first = shown(7, 10 * ms, 11 * ms);
+        assert!(shown(7, 10 * ms + 1, 12 * ms).was_seen_in(&first), "the look came too late");
+        assert!(shown(7, 12 * ms, 13 * ms).was_seen_in(&first), "its EXEC was still to come");
+        assert!(!shown(7, 17 * ms, 18 * ms).was_seen_in(&first), "executed again");
+        assert!(!shown(8, 10 * ms + 1, 12 * ms).was_seen_in(&first), "another file");
+        let script = Shown { comm: Comm::new(b"c99"), ..shown(7, 10 * ms + 1, 12 * ms) };
+        assert!(!script.was_seen_in(&first), "another script");
+    }
+}
