@@ -1,5 +1,7 @@
 //! One alert as JSON, asked by the contract's dotted names.
 
+use std::path::Path;
+
 use serde_json::Value;
 
 /// One line of `--stdout ecs`, of the alert file, or of syslog.
@@ -12,6 +14,14 @@ impl Alert {
         let value: Value = serde_json::from_str(line).unwrap_or_else(|e| panic!("not JSON ({e}): {line}"));
         assert!(value.is_object(), "not an object: {line}");
         Self(value)
+    }
+
+    /// The alerts of a file that may be written to: a read beside a write(2) sees what its pages hold so far, so a line
+    /// is whole with its newline.
+    pub(crate) fn of_file(path: &Path) -> Vec<Self> {
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        let (whole, _) = text.rsplit_once('\n').unwrap_or_default();
+        whole.lines().map(Self::parse).collect()
     }
 
     /// The value at a dotted name; `Null` where the alert has none.

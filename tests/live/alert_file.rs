@@ -49,7 +49,7 @@ fn a_full_disk_is_told_and_overcome() {
         let closed = |a: &&Alert| a.is_of(&container.id) && a.state() == "closed";
         eventually("closed", || (watcher.alerts().iter().filter(closed).count() == nth).then_some(()));
     };
-    let lines = || std::fs::read_to_string(&file).unwrap().lines().map(Alert::parse).collect::<Vec<_>>();
+    let lines = || Alert::of_file(&file);
     compile(1);
     eventually("the first alerts in the file", || (lines().len() >= 2).then_some(()));
     let filler = disk.fill();
@@ -64,6 +64,7 @@ fn a_full_disk_is_told_and_overcome() {
     // Every line is whole: a line that had no room may be missing, and its number with it, but none is cut.
     eventually("the last alert in the file", || lines().iter().any(|a| a.text("event.id") == last).then_some(()));
     let alerts = watcher.stop();
+    assert!(std::fs::read_to_string(&file).unwrap().ends_with('\n'));
     let lines = lines();
     let is_in_the_file = |a: &&Alert| lines.iter().any(|line| line.text("event.id") == a.text("event.id"));
     let of_this_sink = |a: &&Alert| a.text("ccwatch.lost.sensor") == "alert-file";

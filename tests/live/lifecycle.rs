@@ -162,8 +162,7 @@ fn sighup_reopens_the_alert_file() {
     let (file, rotated) = (watcher.alert_file(), watcher.home().join("alerts.json.1"));
     let in_file = |path: &std::path::Path, count: usize| {
         eventually("alerts in the file", || {
-            let text = std::fs::read_to_string(path).unwrap_or_default();
-            (text.lines().filter(|line| Alert::parse(line).is_of(&container.id)).count() == count).then_some(())
+            (Alert::of_file(path).iter().filter(|alert| alert.is_of(&container.id)).count() == count).then_some(())
         });
     };
     in_file(&file, 2);
