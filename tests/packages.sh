@@ -172,22 +172,34 @@ code 4 setpriv --reuid=65534 --clear-groups /etc/init.d/ccwatch status
 in_root dpkg-statoverride --update --add root adm 0770 /var/log/ccwatch || fail "dpkg-statoverride"
 changed=$(cat "$root/etc/ccwatch/ccwatch.toml")
 first=$(cat "$root/run/ccwatch.pid")
+# A compiler in a sandbox of its own, which waits for its source as long as the upgrade takes.
+mkfifo "$home/source"
+unshare --mount --pid --fork --uts --ipc gcc -DDURING_THE_UPGRADE -x c -c - -o /dev/null <"$home/source" &
+during=$!
+exec 9>"$home/source"
+# told STATE NUMBER: so many alerts of its session in this state.
+told() { [ "$(alerts | grep DURING_THE_UPGRADE | grep -c "\"state\":\"$1\"")" = "$2" ]; }
+eventually told opened 1
 in_root dpkg -i "/packages/$new_deb" >"$home/log" 2>&1 || fail "upgrade: $(cat "$home/log")"
 await '"reason":"after-stop"'
 await '"reason":"stopped"'
 in_root /etc/init.d/ccwatch status || fail "does not run after the upgrade: $(cat "$home/log")"
 [ "$(cat "$root/run/ccwatch.pid")" != "$first" ] || fail "the upgrade did not restart it"
+eventually told closed 1
+eventually told opened 2
+exec 9>&-
+wait "$during" || fail "what compiles during the upgrade"
+eventually told closed 2
 same "$changed" "$(cat "$root/etc/ccwatch/ccwatch.toml")" "the upgrade changed the configuration"
 mode 770 /var/log/ccwatch root:adm
 # Rotated as logrotate does it.
 sed -n '/postrotate/,/endscript/p; /endscript/q' packaging/logrotate/ccwatch | sed '1d; $d' >"$root/packages/postrotate"
 mv "$root/var/log/ccwatch/alerts.json" "$root/var/log/ccwatch/alerts.json.1"
 in_root sh /packages/postrotate || fail "the script of logrotate"
-for _ in $(seq 100); do [ ! -e "$root/var/log/ccwatch/alerts.json" ] || break; sleep 0.1; done
-has /var/log/ccwatch/alerts.json "after its rotation"
+eventually test -e "$root/var/log/ccwatch/alerts.json"
 kill -KILL "$(cat "$root/run/ccwatch.pid")"
-for _ in $(seq 100); do in_root /etc/init.d/ccwatch status >/dev/null || break; sleep 0.1; done
-in_root /etc/init.d/ccwatch status >/dev/null && fail "a killed one runs"
+does_not_run() { ! in_root /etc/init.d/ccwatch status >/dev/null; }
+eventually does_not_run
 in_root /etc/init.d/ccwatch start || fail "start after a kill"
 await '"reason":"after-kill"'
 numbers=$(alerts | grep -o '"sequence":[0-9]*' | cut -d : -f 2)

@@ -58,13 +58,14 @@ code() {
     in_root "$@" >"$home/log" 2>&1 || is=$?
     [ "$is" = "$wanted" ] || fail "$*: $is and not $wanted: $(cat "$home/log")"
 }
-# await TEXT: an alert with it, within 20 s.
-await() {
-    local i
-    for i in $(seq 200); do
-        grep -qsF -- "$1" "$root/var/log/ccwatch/alerts.json" && return
+# eventually COMMAND...: it succeeds within 20 s.
+eventually() {
+    for _ in $(seq 200); do
+        "$@" && return
         sleep 0.1
     done
-    fail "no alert with $1 in $i rounds: $(alerts | tail -n 3)"
+    fail "never: $*; the last alerts: $(alerts | tail -n 3)"
 }
+# await TEXT: an alert with it.
+await() { eventually grep -qsF -- "$1" "$root/var/log/ccwatch/alerts.json"; }
 same() { [ "$1" = "$2" ] || fail "$3: $(diff <(echo "$1") <(echo "$2"))"; }

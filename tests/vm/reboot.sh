@@ -21,7 +21,7 @@ every_sensor() { show StatusText; show StatusText | grep -q 'sensors connector, 
 
 if command -v podman >/dev/null; then
     # With its own cgroups, by systemd, as podman has them by default.
-    run() { podman run --rm --network=none --name "$@"; }
+    run() { podman run --rm -i --network=none --name "$@"; }
     image="--rootfs /run/test-bundle/rootfs"
     engine=podman
 else
@@ -77,6 +77,22 @@ if [ ! -e $stage ]; then
     check "it is alerted" await told opened 5
     check "to the new file alone" [ "$(wc -c <$file.1)" = "$old" ]
     check "and rsyslog to its new one" grep -q '"state": "opened"' $log
+
+    # --- Upgraded while something compiles ----------------------------------------------------------------------------
+    mkfifo /run/source
+    exec 9<>/run/source
+    # shellcheck disable=SC2086 # words or none
+    (exec 9>&-; run during $image tcc -c - -o /during.o) </run/source >"$here/during" 2>&1 &
+    during=$!
+    check "a compiler waits for its source" await told opened 6
+    check "dpkg upgrades it" dpkg --force-confold -i "$here/new.deb"
+    check "it is the new one" [ "$(dpkg-query -W -f '${Version}' ccwatch)" = "$(dpkg-deb -f "$here/new.deb" Version)" ]
+    check "what compiles was told as closed" await told closed 6
+    check "and is found again" await told opened 7
+    exec 9>&-
+    wait $during
+    check "its end is told" await told closed 7
+    check "nothing is lost of the alert file by the upgrade" contiguous
     sequences | tail -n 1 >$stage
     echo "failed: $failed"
     systemctl reboot
@@ -99,6 +115,6 @@ check "beyond the last before the reboot" [ "$(sequences | tail -n 1)" -gt "$las
 check "the start is in rsyslog's file too" alerted '"reason":"after-stop"'
 container_up >"$here/container" 2>&1
 check "$engine's container compiles" compile second
-check "it is alerted through rsyslog" await told opened 6
+check "it is alerted through rsyslog" await told opened 8
 check "doctor finds nothing degraded" ccwatch doctor
 echo "failed: $failed"
