@@ -199,8 +199,12 @@ fn contents(mut source: Source<'_>, size: u64, limit: u64, database: &Database) 
         }
         content.packed = packed::has_mark(database, &found, &loaded) || is_even;
     }
-    content.recognised = database.recognise_content(&content, &found, &pages, source.read).map_err(os)?;
-    content.structure = content.elf && content.recognised.is_none() && database.contents.structure.fits(&found);
+    // Whatever it looks like.
+    if !content.known_good {
+        content.recognised = database.recognise_content(&content, &found, &pages, source.read).map_err(os)?;
+    }
+    content.structure =
+        content.elf && !content.known_good && content.recognised.is_none() && database.contents.structure.fits(&found);
     Ok(content)
 }
 

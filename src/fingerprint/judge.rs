@@ -300,7 +300,7 @@ fn are_kin(named: &Family, content: &Family) -> bool {
 /// What is to be told of a content besides what it is.
 fn annotate(verdict: &mut Verdict, content: &Content) {
     let innocent = !verdict.kind.is_toolchain();
-    if content.structure && !content.known_good && content.recognised.is_none() {
+    if content.structure {
         if innocent {
             verdict.kind = Kind::Compiler;
             (verdict.family, verdict.toolchain, verdict.version) = (UNKNOWN.to_owned(), None, None);

@@ -374,6 +374,33 @@ fn a_database_that_was_read_again_judges_anew() {
 }
 
 #[test]
+fn what_is_known_good_is_silent_as_long_as_it_is_listed() {
+    let _turn = alone();
+    let container = container();
+    // The shipped database has this machine's own by its hash: that is no file that a list may call good.
+    container.put("report", [std::fs::read(compiler("tcc")).unwrap(), b"appended".to_vec()].concat());
+    container.exec(&["cp", "report", "tcc"]);
+    let sum = run(Command::new("sha256sum").arg(container.work().join("report")));
+    let setup = Setup::new();
+    let list = format!("schema = 1\n[[known-good]]\nsha256 = ['{}']\n", sum.split(' ').next().unwrap());
+    put(setup.home(), "fingerprints.d/good.toml", list);
+    let watcher = setup.start();
+    container.exec(&["/work/tcc", "-c", "a.c"]);
+    container.exec(&["/work/report", "-c", "a.c"]);
+    // Once this is told, they were judged.
+    container.exec(&["gcc", "-c", "a.c"]);
+    let closed = watcher.await_closed(&container.id);
+    assert!(!closed.families().contains(&"tcc"), "{closed}");
+    put(setup.home(), "fingerprints.d/good.toml", "schema = 1\n");
+    watcher.signal(nix::sys::signal::Signal::SIGHUP);
+    watcher.await_stderr("the database was read again", |line| line.contains("the database was read again"));
+    container.exec(&["/work/report", "-c", "a.c"]);
+    assert_masquerade(&await_family(&watcher, &container, "tcc"), "/work/report");
+    let of_tcc = |a: &&Alert| a.is_of(&container.id) && a.families().contains(&"tcc");
+    assert_eq!(watcher.stop().iter().filter(of_tcc).count(), 2);
+}
+
+#[test]
 fn innocent_programs_are_silent_under_names_that_nobody_knows() {
     let _turn = alone();
     let container = container();

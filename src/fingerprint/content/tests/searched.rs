@@ -13,6 +13,16 @@ fn a_family_is_recognised_in_what_is_loaded() {
 }
 
 #[test]
+fn what_is_known_good_is_nothing_else_whatever_marks_it_has() {
+    let file = Sample::program(MARKED);
+    let hash: String = Sha256::digest(&file).iter().map(|byte| format!("{byte:02x}")).collect();
+    let listed = Database::parse(&format!("{DATABASE}\n[[known-good]]\nsha256 = ['{hash}']\n")).unwrap();
+    let content = of(&file, &listed);
+    assert!(content.known_good && content.recognised.is_none() && !content.structure);
+    assert_eq!(family(&of(&[&file[..], b"."].concat(), &listed)), Some("demo"));
+}
+
+#[test]
 fn what_is_appended_or_lies_in_no_segment_is_not_searched() {
     let mut appended = Sample::program(b"nothing");
     appended.resize(page() as usize, 0);
