@@ -153,13 +153,26 @@ panic=-1 norandmaps mitigations=off audit=0 init_on_alloc=0 tsc=reliable" \
         -display none -serial stdio -monitor none -no-reboot -nic none </dev/null >>"$work/console" 2>&1 &
     guest=$!
 }
-# What the guest says, as it comes, to its end.
+# What the guest says, as it comes, to its end, of which $status is the code.
 listen() {
     tail --pid="$guest" -n +"${1:-1}" -f "$work/console" | stdbuf -oL tr -d '\r' |
         sed -u 's/^.*\] sh\[[0-9]*\]: //' | grep --line-buffered -E '^(ok - |NOT OK - |failed: |    )' || true
-    wait "$guest" || true
+    status=0
+    wait "$guest" || status=$?
     guest=''
 }
+# once_more_if_crashed BOOT: an emulator's segmentation fault, as of one boot in a hundred, says nothing of its guest.
+once_more_if_crashed() {
+    "$1"
+    if [ "$status" = 139 ]; then
+        say "the emulator crashed: once more"
+        "$1"
+    fi
+}
+as_shipped() { boot "$root.ext4" ,snapshot=on; listen; }
+# Its own disk: what the first boot writes the second one finds.
+on_a_new_disk() { cp --sparse=always "$root.ext4" "$work/disk"; boot "$work/disk"; listen; }
+on_the_disk_again() { boot "$work/disk"; listen $((lines + 1)); }
 # Everything to be said by so many scripts, each with nothing failed.
 scripts=1
 case $mode in
@@ -169,17 +182,12 @@ vm | reboot)
     tar cf "$work/test.tar" -C "$work/test" .
     truncate --size=%1M "$work/test.tar"
     if [ "$mode" = vm ]; then
-        boot "$root.ext4" ,snapshot=on
-        listen
+        once_more_if_crashed as_shipped
     else
-        # Its own disk: what the first boot writes the second one finds.
         scripts=2
-        cp --sparse=always "$root.ext4" "$work/disk"
-        boot "$work/disk"
-        listen
+        once_more_if_crashed on_a_new_disk
         lines=$(wc -l <"$work/console")
-        boot "$work/disk"
-        listen $((lines + 1))
+        once_more_if_crashed on_the_disk_again
     fi
     ;;
 container | sysv)
