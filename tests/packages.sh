@@ -122,7 +122,8 @@ for script in packaging/deb/p* packaging/sysv/ccwatch packaging/systemd/drop-ins
 done
 bash -n "$home/files/usr/share/bash-completion/completions/ccwatch" || fail "completion for bash"
 zsh -n "$home/files/usr/share/zsh/vendor-completions/_ccwatch" || fail "completion for zsh"
-HOME=$home fish --no-execute "$home/files/usr/share/fish/vendor_completions.d/ccwatch.fish" || fail "completion for fish"
+fish=$home/files/usr/share/fish/vendor_completions.d/ccwatch.fish
+HOME=$home fish --no-execute "$fish" || fail "completion for fish"
 "$home/files/usr/sbin/ccwatch" config check --config "$home/files/etc/ccwatch/ccwatch.toml" || fail "the shipped configuration"
 zcat "$home/files/usr/share/man/man8/ccwatch.8.gz" | sed 's/\\-/-/g' >"$home/page"
 # shellcheck disable=SC2086 # a command's words
@@ -141,6 +142,10 @@ while read -r command; do
     [ -s "$home/section" ] || fail "ccwatch(8) has no section on ccwatch $command"
     for option in $(help_of "$command" | grep -oE -- '--[a-z][a-z-]*' | sort -u); do
         grep -qF -- "$option" "$home/section" || fail "ccwatch(8) has no $option of ccwatch $command"
+        for completion in bash-completion/completions/ccwatch zsh/vendor-completions/_ccwatch; do
+            grep -qF -- "$option" "$home/files/usr/share/$completion" || fail "$completion has no $option"
+        done
+        grep -qE -- "-l ${option#--}( |\$)" "$fish" || fail "the completion for fish has no $option"
     done
 done <"$home/commands"
 grep -qF 'ccwatch fingerprint FILE...' "$home/page" || fail "ccwatch(8) does not say that fingerprint takes files"
@@ -227,6 +232,19 @@ has_not /lib/systemd/system/ccwatch.service.d "removed"
 in_root dpkg --purge ccwatch >"$home/log" 2>&1 || fail "purge: $(cat "$home/log")"
 same "$empty" "$(listing)" "left after the purge"
 
+say "the .deb, purged in the middle of an upgrade"
+open_root
+empty=$(listing)
+in_root dpkg -i "/packages/$deb_name" >"$home/log" 2>&1 || fail "install: $(cat "$home/log")"
+rm -rf "$root/var/log/ccwatch"
+in_root /etc/init.d/ccwatch restart || fail "where somebody has cleaned /var/log it does not start"
+mode 750 /var/log/ccwatch
+running=$(cat "$root/run/ccwatch.pid")
+in_root dpkg --unpack "/packages/$new_deb" >"$home/log" 2>&1 || fail "unpack: $(cat "$home/log")"
+in_root dpkg --purge ccwatch >"$home/log" 2>&1 || fail "purge: $(cat "$home/log")"
+[ ! -e "/proc/$running" ] || fail "it runs after the purge"
+same "$empty" "$(listing)" "left after the purge"
+
 say "the .deb in a chroot where nothing of an init system is, twice"
 open_root
 rm -f "$root"/usr/bin/systemctl "$root"/usr/bin/deb-systemd-* "$root"/usr/sbin/invoke-rc.d "$root"/usr/sbin/update-rc.d
@@ -256,11 +274,11 @@ in_root umount /var/log/ccwatch
 say "life of the .rpm, with systemctl"
 open_root
 empty=$(listing)
-in_rpm -i --nodeps "/packages/$rpm_name" || fail "rpm -i"
+in_rpm -i --nodeps "$root/packages/$rpm_name" || fail "rpm -i"
 in_rpm -V --nodeps ccwatch || fail "rpm -V"
 has /etc/systemd/system/multi-user.target.wants/ccwatch.service "enabled by the preset"
 echo '# changed' >>"$root/etc/ccwatch/ccwatch.toml"
-in_rpm -U --nodeps "/packages/$new_rpm" || fail "rpm -U"
+in_rpm -U --nodeps "$root/packages/$new_rpm" || fail "rpm -U"
 [ "$(in_rpm -q --qf '%{VERSION}' ccwatch)" = 99.0 ] || fail "not upgraded"
 [ "$(tail -n 1 "$root/etc/ccwatch/ccwatch.toml")" = '# changed' ] || fail "the upgrade changed the configuration"
 has /etc/systemd/system/multi-user.target.wants/ccwatch.service "after the upgrade"
@@ -274,10 +292,10 @@ say "the .rpm where nothing of an init system is"
 open_root
 rm -f "$root"/usr/bin/systemctl
 empty=$(listing)
-in_rpm -i --nodeps "/packages/$rpm_name" || fail "rpm -i"
+in_rpm -i --nodeps "$root/packages/$rpm_name" || fail "rpm -i"
 in_root /etc/rc.d/init.d/ccwatch start || fail "its init script"
 await '"reason":"first-start"'
-in_rpm -U --nodeps "/packages/$new_rpm" || fail "rpm -U"
+in_rpm -U --nodeps "$root/packages/$new_rpm" || fail "rpm -U"
 await '"reason":"after-stop"'
 in_rpm -e ccwatch || fail "rpm -e"
 in_root sh -c '! test -e /var/run/ccwatch.pid' || fail "it runs after it was erased"

@@ -38,8 +38,7 @@ const MARKS: &[Call] = &calls! {
 /// Mounts by number; the C library's crate has no names for them yet.
 const MOUNTS: &[Call] = &[(sys::mounts::STATMOUNT, "SYS_statmount"), (sys::mounts::LISTMOUNT, "SYS_listmount")];
 
-/// The connector, syslog, the service manager; names of hosts are looked up by the C library. The one socket that is
-/// listened to is doctor's, in the state directory.
+/// The connector, syslog, the service manager. The one socket that is listened to is doctor's, in the state directory.
 const SOCKETS: &[Call] = &calls! {
     SYS_socket SYS_socketpair SYS_bind SYS_listen SYS_accept4 SYS_connect SYS_getsockname SYS_getpeername SYS_getsockopt SYS_setsockopt
     SYS_sendto SYS_sendmsg SYS_sendmmsg SYS_recvfrom SYS_recvmsg SYS_recvmmsg SYS_shutdown

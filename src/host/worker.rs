@@ -139,7 +139,8 @@ impl<K: Share, J: Send + 'static> Pool<K, J> {
     }
 
     /// Threads that hang in a job which nobody waits for any more.
-    pub fn left_behind(&self) -> usize {
+    #[cfg(test)]
+    fn left_behind(&self) -> usize {
         self.shared.lock().left.len()
     }
 }

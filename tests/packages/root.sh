@@ -36,7 +36,7 @@ close_root() {
 }
 in_root() { chroot "$root" /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin DEBIAN_FRONTEND=noninteractive "$@" </dev/null; }
 # With a database of its own: dpkg's packages are none for rpm.
-in_rpm() { in_root rpm --dbpath /var/lib/rpm-of-test "$@" 2> >(grep -v "^rpm: " >&2); }
+in_rpm() { rpm --root "$root" --dbpath /var/lib/rpm-of-test "$@" 2> >(grep -v "^rpm: " >&2) </dev/null; }
 # What was written in this root, without what package managers and their triggers keep for themselves.
 listing() {
     (cd "$home/upper/files" && find . \( -path ./packages -o -path ./var/lib/dpkg -o -path ./var/lib/rpm-of-test \

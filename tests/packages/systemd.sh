@@ -21,7 +21,7 @@ systemd_rpm() {
     rpmbuild --quiet -bb --define "_topdir $work" --define "_dbpath $work/db" --define "_binary_payload w9.gzdio" \
         --define "_rpmdir $root/packages" --define "_rpmfilename systemd-$1.rpm" --define "__os_install_post %{nil}" \
         "$home/systemd.spec" >"$home/log" 2>&1 || fail "systemd $1: $(cat "$home/log")"
-    in_rpm -U --nodeps "/packages/systemd-$1.rpm" || fail "systemd $1"
+    in_rpm -U --nodeps "$root/packages/systemd-$1.rpm" || fail "systemd $1"
 }
 # fits DIRECTORY NAME...: these drop-ins are chosen and no others.
 fits() {
@@ -45,13 +45,13 @@ has_not /lib/systemd/system/ccwatch.service.d "after the purge"
 say "the .rpm, then a systemd, then a newer one"
 open_root
 rm -f "$root"/usr/bin/systemctl
-in_rpm -i --nodeps "/packages/$rpm_name" || fail "rpm -i"
+in_rpm -i --nodeps "$root/packages/$rpm_name" || fail "rpm -i"
 has_not /usr/lib/systemd/system/ccwatch.service.d "without systemd"
 systemd_rpm 219
 fits /usr/lib/systemd/system below-232.conf
 systemd_rpm 239
 fits /usr/lib/systemd/system from-232.conf from-235.conf from-239.conf
-in_rpm -U --nodeps "/packages/$new_rpm" || fail "rpm -U"
+in_rpm -U --nodeps "$root/packages/$new_rpm" || fail "rpm -U"
 fits /usr/lib/systemd/system from-232.conf from-235.conf from-239.conf
 in_rpm -e ccwatch || fail "rpm -e"
 has_not /usr/lib/systemd/system/ccwatch.service.d "after rpm -e"

@@ -40,12 +40,17 @@ systemctl start ccwatch
 
 # --- A configuration that cannot be used ------------------------------------------------------------------------------
 echo 'nonsense = 1' >>/etc/ccwatch/ccwatch.toml
-check "a service that does not start hinders no upgrade" rpm_ -U --nodeps --force "$here/new.rpm"
-check "it has failed" is ExecMainStatus 78
+pid=$(show MainPID)
+# One that only the old package had: its file goes after the new one's are there.
+obsolete=/usr/lib/systemd/system/ccwatch.service.d/from-1.conf
+ln -s /usr/lib/ccwatch/systemd/from-1.conf $obsolete
+check "a configuration that cannot be used hinders no upgrade" rpm_ -U --nodeps --force "$here/new.rpm"
+check "the watcher goes on as it was" is MainPID "$pid"
+check "a drop-in that the new one has not is gone" [ ! -L $obsolete ]
 echo '# changed by the administrator' >/etc/ccwatch/ccwatch.toml
-systemctl reset-failed ccwatch
-systemctl start ccwatch
-check "with a good one it is active again" active
+check "with a good one the upgrade restarts it" rpm_ -U --nodeps --force "$here/new.rpm"
+check "it is active again" active
+check "as another process" [ "$(show MainPID)" != "$pid" ]
 
 # --- Erased -----------------------------------------------------------------------------------------------------------
 check "rpm erases it" rpm_ -e ccwatch

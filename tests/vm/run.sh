@@ -147,7 +147,7 @@ boot() {
     # takes five times as long.
     timeout -k 10 600 qemu-system-x86_64 -machine q35 -accel tcg,thread=multi -smp 2 -cpu qemu64,+rdrand -m 1024 \
         -kernel "${kernels[-1]}" -append "root=/dev/nvme0n1 rw console=ttyS0 quiet net.ifnames=0 systemd.show_status=0 \
-panic=-1 norandmaps mitigations=off audit=0 init_on_alloc=0 tsc=reliable" \
+panic=-1 norandmaps mitigations=off audit=0 init_on_alloc=0" \
         -drive "file=$disk,if=none,id=root,format=raw,cache=unsafe$*" -device nvme,drive=root,serial=root \
         -drive "file=$work/test.tar,if=virtio,format=raw,readonly=on" \
         -display none -serial stdio -monitor none -no-reboot -nic none </dev/null >>"$work/console" 2>&1 &
