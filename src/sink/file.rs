@@ -1,7 +1,7 @@
 //! The alert file: one JSON object a line, appended with one write(2). A line is there whole or not at all; what a full
 //! disk refuses is counted, and told once it takes alerts again.
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -60,8 +60,10 @@ impl AlertFile {
     /// anything but a regular file: a FIFO would block, a link could lead anywhere.
     fn open(&mut self) -> Result<()> {
         let failed = |act, error: io::Error| Error::file(act, &self.path, error);
-        if let Some(parent) = self.path.parent() {
+        if let Some(parent) = self.path.parent().filter(|parent| !parent.is_dir()) {
             let made = DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(parent);
+            // Whatever the umask.
+            let made = made.and_then(|()| std::fs::set_permissions(parent, Permissions::from_mode(DIRECTORY_MODE)));
             made.map_err(|error| Error::file("make", parent, error))?;
         }
         let mut options = OpenOptions::new();
@@ -69,8 +71,7 @@ impl AlertFile {
         let file = match options.open(&self.path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let file = options.create_new(true).open(&self.path).map_err(|error| failed("make", error))?;
-                let mode = std::fs::Permissions::from_mode(MODE);
-                file.set_permissions(mode).map_err(|error| failed("set the mode of", error))?;
+                file.set_permissions(Permissions::from_mode(MODE)).map_err(|error| failed("set the mode of", error))?;
                 file
             }
             opened => opened.map_err(|error| failed("open", error))?,
@@ -174,7 +175,7 @@ mod tests {
         sink.append(b"{\"a\":2}").unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "{\"a\":1}\n{\"a\":2}\n");
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, MODE);
-        assert_eq!(fs::metadata(path.parent().unwrap()).unwrap().mode() & 0o027, 0o020 & DIRECTORY_MODE);
+        assert_eq!(fs::metadata(path.parent().unwrap()).unwrap().mode() & 0o7777, DIRECTORY_MODE);
     }
 
     #[test]
