@@ -15,6 +15,8 @@ pub enum Part {
     Looks,
     /// The watch for writes that comes with each ignore mark, and what the kernel does to an ignored file that is written.
     WriteMarks,
+    /// That an ignore mark is an inode's: it is all of its mount's then.
+    Inodes,
     /// That only an image layer's own files are ignored on an overlay.
     Layers,
     /// That a file of a writable layer is believed only while nobody can write to it.
@@ -26,8 +28,16 @@ pub enum Part {
 }
 
 impl Part {
-    const ALL: [Self; 7] =
-        [Self::Namespaces, Self::Looks, Self::WriteMarks, Self::Layers, Self::Leases, Self::Links, Self::HostMarks];
+    const ALL: [Self; 8] = [
+        Self::Namespaces,
+        Self::Looks,
+        Self::WriteMarks,
+        Self::Inodes,
+        Self::Layers,
+        Self::Leases,
+        Self::Links,
+        Self::HostMarks,
+    ];
 
     fn bit(self) -> u8 {
         1 << self as u8
@@ -38,6 +48,7 @@ impl Part {
             Self::Namespaces => "namespaces",
             Self::Looks => "looks",
             Self::WriteMarks => "write-marks",
+            Self::Inodes => "inodes",
             Self::Layers => "layers",
             Self::Leases => "leases",
             Self::Links => "links",

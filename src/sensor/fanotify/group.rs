@@ -165,6 +165,11 @@ impl Group {
     pub fn ignore(&self, file: BorrowedFd<'_>) -> nix::Result<()> {
         let forever =
             if without(Part::WriteMarks) { MarkFlags::FAN_MARK_IGNORED_SURV_MODIFY } else { MarkFlags::empty() };
+        if without(Part::Inodes) {
+            let whole =
+                MarkFlags::FAN_MARK_MOUNT | MarkFlags::FAN_MARK_IGNORED_MASK | MarkFlags::FAN_MARK_IGNORED_SURV_MODIFY;
+            mark(&self.group, MarkFlags::FAN_MARK_ADD | whole, self.event, file)?;
+        }
         mark(&self.group, MarkFlags::FAN_MARK_ADD | self.ignore | forever, self.event, file)
     }
 
