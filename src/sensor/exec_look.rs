@@ -344,7 +344,7 @@ mod tests {
     use nix::sys::wait::{Id, WaitPidFlag, waitid};
 
     use super::*;
-    use crate::sensor::mounts::Mounted;
+    use crate::sensor::mounts::{Mounted, Trust};
     use crate::sensor::tests::everything;
 
     fn looker() -> ExecLook {
@@ -384,7 +384,7 @@ mod tests {
         let mut look = looker.proc().look(pid, clock::now());
         look.exe.as_mut().unwrap().mount = None;
         assert_eq!(looker.covered_file(&look), None);
-        let mounted = Arc::new(Mounted::new(MountedId(1), None, false));
+        let mounted = Arc::new(Mounted::new(MountedId(1), None, Trust::State));
         mounted.set_marked(true);
         let number = mount_of_program(&looker.proc().process(pid).unwrap()).unwrap();
         looker.mounts.change(|table| table.mounts.insert(number, mounted));

@@ -11,6 +11,7 @@ use crate::event::{
 use crate::host::clock;
 use crate::host::file::has_statx;
 use crate::host::process::{Proc, ProcessDir};
+use crate::sensor::mounts::Mounts;
 use crate::sensor::{Control, ControlInlet, Outlet, Triage, is_entering};
 
 const SHORTEST: Duration = Duration::from_millis(20);
@@ -32,6 +33,7 @@ struct Known {
 pub struct Walker {
     proc: Arc<Proc>,
     triage: Arc<dyn Triage>,
+    mounts: Arc<Mounts>,
     outlet: Outlet,
     control: ControlInlet,
     known: HashMap<Pid, Known>,
@@ -47,10 +49,17 @@ pub struct Walker {
 
 impl Walker {
     /// Makes a walker that does nothing until it is asked.
-    pub fn new(proc: Arc<Proc>, triage: Arc<dyn Triage>, outlet: Outlet, control: ControlInlet) -> Self {
+    pub fn new(
+        proc: Arc<Proc>,
+        triage: Arc<dyn Triage>,
+        mounts: Arc<Mounts>,
+        outlet: Outlet,
+        control: ControlInlet,
+    ) -> Self {
         Self {
             proc,
             triage,
+            mounts,
             outlet,
             control,
             known: HashMap::new(),
@@ -153,8 +162,14 @@ impl Walker {
         let began = clock::now();
         let pids = self.proc.pids();
         self.tell_health(pids.as_ref().map(drop).map_err(|why| *why));
+        let mut has_new = false;
         for pid in self.choose(&pids.unwrap_or_default()) {
-            self.visit(pid);
+            has_new |= self.visit(pid);
+        }
+        if has_new {
+            // Without the connector nobody else tells that there may be a new mount namespace.
+            self.mounts.requests.executed();
+            self.mounts.requests.doubt();
         }
         let cost = clock::now().since(began);
         self.interval = (cost * SHARE).clamp(SHORTEST, LONGEST);
@@ -175,7 +190,8 @@ impl Walker {
         young.into_iter().chain(old).collect()
     }
 
-    fn visit(&mut self, pid: Pid) {
+    /// Whether it is new, or executed something since the last visit.
+    fn visit(&mut self, pid: Pid) -> bool {
         let dir = self.proc.process(pid);
         let file = dir.as_ref().ok().and_then(|dir| self.file_of(pid, dir, has_statx()));
         let stat = dir.and_then(|dir| dir.stat()).ok();
@@ -186,7 +202,7 @@ impl Walker {
         {
             known.rounds += 1;
             if known.image == now.image {
-                return;
+                return false;
             }
             known.image = now.image;
         } else {
@@ -197,6 +213,7 @@ impl Walker {
             Ok(None) | Err(Missing::Gone) => 0,
             Err(_) => 1,
         };
+        true
     }
 
     /// Says it once when /proc cannot be walked, and once when it can again.
@@ -249,7 +266,7 @@ mod tests {
         let (outlet, facts) = channel();
         let (_, inlet) = controls().unwrap();
         let proc = Arc::new(Proc::open(tree).unwrap());
-        (Walker::new(proc, everything(), outlet, inlet), facts)
+        (Walker::new(proc, everything(), Arc::default(), outlet, inlet), facts)
     }
 
     #[test]
@@ -313,7 +330,7 @@ mod tests {
         let (outlet, facts) = channel();
         let (_, inlet) = controls().unwrap();
         let proc = Arc::new(Proc::open(tree.path()).unwrap());
-        let mut walker = Walker::new(Arc::clone(&proc), Arc::new(host), outlet, inlet);
+        let mut walker = Walker::new(Arc::clone(&proc), Arc::new(host), Arc::default(), outlet, inlet);
         walker.sweep(None);
         assert!(matches!(&facts.try_iter().collect::<Vec<_>>()[..], [Fact::Swept { seen: Ok(1), .. }]));
         assert!(!asked.load(Ordering::Relaxed));

@@ -2,8 +2,8 @@
 
 use std::fs;
 
-use crate::alone;
-use crate::common::{Alert, Container, Watcher, program};
+use crate::common::{Alert, Container, program};
+use crate::{alone, watch};
 
 /// fanotify sees each attempt, and no EXEC follows: not because the connector is deaf, which it is asked to prove.
 fn is_no_exec(prepare: impl Fn(&Container), act: &[&str]) {
@@ -11,7 +11,7 @@ fn is_no_exec(prepare: impl Fn(&Container), act: &[&str]) {
     let container = Container::start();
     fs::copy(program::inside(), container.work().join("inside")).unwrap();
     prepare(&container);
-    let watcher = Watcher::start();
+    let watcher = watch();
     container.exec(&[&["/work/inside"], act].concat());
     let opened = watcher.await_opened(&container.id);
     assert_eq!(opened.at("ccwatch.confirmed"), false, "{opened}");

@@ -1,9 +1,9 @@
 //! Files that are slow to read, or that are many: whose content is judged, nobody else waits for it.
 
-use crate::alone;
 use crate::common::docker::Plan;
 use crate::common::fuse::NeverAnswers;
-use crate::common::{Container, Watcher, image, program, run};
+use crate::common::{Container, image, program, run};
+use crate::{alone, watch};
 
 /// This machine's compilers in a container.
 fn container() -> Container {
@@ -26,7 +26,7 @@ fn a_file_that_hangs_and_a_thousand_new_ones_delay_nobody() {
     let tcc = std::fs::canonicalize(run(std::process::Command::new("which").arg("tcc"))).unwrap();
     quiet.put("report", [std::fs::read(tcc).unwrap(), b"as new as the others".to_vec()].concat());
     quiet.put("a.c", "int a;\n");
-    let watcher = Watcher::start();
+    let watcher = watch();
 
     let hangs = slow.hold(&["/hang/file"]);
     hangs.await_line("ready");

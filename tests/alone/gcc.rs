@@ -1,9 +1,9 @@
 //! One `gcc hello.c -o hello` in a real container, by every way it can come there: two alerts, every program counted,
 //! every fact of the contract that a process' short life allows. Builds of many files are builds.rs's.
 
-use crate::alone;
 use crate::common::docker::{Plan, put};
-use crate::common::{self, Alert, Container, Watcher, image};
+use crate::common::{self, Alert, Container, image};
+use crate::{alone, watch};
 
 const HELLO: &str = "#include <stdio.h>\nint main(void) { return puts(\"hello\") < 0; }\n";
 
@@ -22,7 +22,7 @@ fn docker_exec_makes_one_pair() {
     let _turn = alone();
     let container = Container::start();
     container.put("hello.c", HELLO);
-    let watcher = Watcher::start();
+    let watcher = watch();
     container.exec(&["sh", "-c", "gcc hello.c -o hello && ./hello"]);
     let opened = watcher.await_opened(&container.id);
     let closed = watcher.await_closed(&container.id);
@@ -38,7 +38,7 @@ fn labels_beyond_the_limit_are_told() {
     let labels: Vec<String> = (0..400).flat_map(|n| ["--label".to_owned(), format!("k{n}=v")]).collect();
     let container = Container::with(&labels.iter().map(String::as_str).collect::<Vec<_>>());
     container.put("f.c", "int f;\n");
-    let watcher = Watcher::start();
+    let watcher = watch();
     container.exec(&["gcc", "-c", "f.c"]);
     let closed = watcher.await_closed(&container.id);
     assert_eq!(closed.at("container.labels").as_object().unwrap().len(), 64, "{closed}");
@@ -50,7 +50,7 @@ fn labels_beyond_the_limit_are_told() {
 fn opened_tells_who_ran_what_where() {
     let _turn = alone();
     let container = Container::with(&["--label", "com.example.team=blue"]);
-    let watcher = Watcher::start();
+    let watcher = watch();
     // gcc that reads its source from a pipe: gcc and cc1 live until the pipe is closed. The `:` keeps sh from exec.
     let script = "cd /tmp && gcc -x c - -o hello; :";
     let mut shell = container.hold(&["sh", "-c", script]);
@@ -128,7 +128,7 @@ fn image_of(container: &Container) -> (String, String) {
 #[test]
 fn an_entrypoint_is_seen_like_any_other() {
     let _turn = alone();
-    let watcher = Watcher::start();
+    let watcher = watch();
     let work = tempfile::Builder::new().prefix("ccwatch-test-").tempdir().unwrap();
     put(work.path(), "hello.c", HELLO);
     let command = ["gcc", "hello.c", "-o", "hello"];
@@ -147,7 +147,7 @@ fn another_user_is_named_as_the_container_names_him() {
     let _turn = alone();
     let container = Container::start();
     container.put("hello.c", HELLO);
-    let watcher = Watcher::start();
+    let watcher = watch();
     container.exec_with(&["-u", "1000"], &["gcc", "hello.c", "-o", "hello"]);
     let opened = watcher.await_opened(&container.id);
     assert_eq!(opened.text("process.user.id"), "1000", "{opened}");
@@ -164,7 +164,7 @@ fn two_containers_at_once_do_not_mix() {
     for container in [&one, &two] {
         container.put("hello.c", HELLO);
     }
-    let watcher = Watcher::start();
+    let watcher = watch();
     std::thread::scope(|scope| {
         scope.spawn(|| one.exec(&["sh", "-c", "for i in 1 2 3; do gcc hello.c -o hello; done"]));
         scope.spawn(|| two.exec(&["sh", "-c", "for i in 1 2 3; do gcc -c hello.c; done"]));
@@ -182,7 +182,7 @@ fn innocent_programs_and_the_host_are_silent() {
     let _turn = alone();
     let container = Container::start();
     container.put("hello.c", HELLO);
-    let watcher = Watcher::start();
+    let watcher = watch();
     container.exec(&["sh", "-c", "ls; cat hello.c; make --version; cp hello.c gcc; env true"]);
     let on_host = container.work().join("on-host");
     common::run(std::process::Command::new("gcc").arg(container.work().join("hello.c")).arg("-o").arg(on_host));

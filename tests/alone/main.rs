@@ -18,8 +18,15 @@ mod queue;
 mod renamed;
 mod storms;
 
+use common::watcher::{Setup, Watcher};
+
 /// The turn of one test, until it is dropped.
 fn alone() -> MutexGuard<'static, ()> {
     static TURN: Mutex<()> = Mutex::new(());
     TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A watcher whose sessions end soon: nothing else keeps the machine from what a test compiles.
+fn watch() -> Watcher {
+    Setup::new().brief().start()
 }

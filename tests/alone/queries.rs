@@ -1,13 +1,13 @@
 //! Calls that only ask a compiler who it is: a liveness probe that runs `gcc --version` may not fill the log.
 
-use crate::alone;
-use crate::common::{Alert, Container, Watcher};
+use crate::common::{Alert, Container};
+use crate::{alone, watch};
 
 #[test]
 fn a_liveness_probe_is_one_pair_and_a_sum_at_the_end() {
     let _turn = alone();
     let container = Container::start();
-    let watcher = Watcher::start();
+    let watcher = watch();
     let probe = || container.exec(&["gcc", "--version"]);
     probe();
     let opened = watcher.await_opened(&container.id);
@@ -36,7 +36,7 @@ fn a_compile_after_a_query_is_graded_as_a_compile() {
     let _turn = alone();
     let container = Container::start();
     container.put("f.c", "int f;\n");
-    let watcher = Watcher::start();
+    let watcher = watch();
     container.exec(&["sh", "-c", "gcc --version && gcc -c f.c"]);
     let opened = watcher.await_opened(&container.id);
     assert_eq!(opened.at("ccwatch.query"), false, "{opened}");
@@ -49,7 +49,7 @@ fn a_verbose_compile_is_no_query() {
     let _turn = alone();
     let container = Container::start();
     container.put("f.c", "int f;\n");
-    let watcher = Watcher::start();
+    let watcher = watch();
     container.exec(&["gcc", "-v", "-c", "f.c"]);
     assert_eq!(watcher.await_opened(&container.id).at("ccwatch.query"), false);
     watcher.await_closed(&container.id).assert_counts(&[("gcc", 1), ("cc1", 1), ("as", 1)]);

@@ -2,10 +2,9 @@
 
 use std::fs;
 
-use crate::alone;
 use crate::common::docker::Container;
-use crate::common::watcher::Watcher;
 use crate::common::{self, Alert};
+use crate::{alone, watch};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -36,7 +35,7 @@ fn a_queue_that_overflows_is_told() {
     let living = Container::start();
     let watcher = {
         let _limit = Limit::set(64);
-        Watcher::start()
+        watch()
     };
     let pid = Pid::from_raw(watcher.pid());
     kill(pid, Signal::SIGSTOP).unwrap();

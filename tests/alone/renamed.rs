@@ -4,11 +4,11 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::alone;
 use crate::common::docker::Plan;
 use crate::common::docker::put;
 use crate::common::watcher::{BINARY, Setup};
 use crate::common::{Alert, Container, Watcher, image, program, run};
+use crate::{alone, watch};
 
 const C: &str = "int main(void) { return 0; }\n";
 
@@ -47,7 +47,7 @@ fn a_renamed_compiler_on_every_filesystem() {
         let container = container();
         container.exec(&["mkdir", "-p", "/opt"]);
         container.exec(&["cp", tcc.to_str().unwrap(), path]);
-        let watcher = Watcher::start();
+        let watcher = watch();
         container.exec(&[path, "-c", "a.c"]);
         assert_masquerade(&await_family(&watcher, &container, "tcc"), path);
         watcher.await_closed(&container.id).assert_counts(&[("report", 1)]);
@@ -105,7 +105,7 @@ fn a_large_compiler_that_the_loader_runs_for_the_first_time() {
         std::fs::copy(&cc1, container.work().join(format!("worker-{number}"))).unwrap();
     }
     let loader = loader();
-    let watcher = Watcher::start();
+    let watcher = watch();
     container.exec(&[
         "sh",
         "-c",
@@ -124,7 +124,7 @@ fn a_renamed_compiler_of_more_than_200_megabytes() {
     let container = container();
     let report = container.put("report", std::fs::read(compiler("tcc")).unwrap());
     std::fs::OpenOptions::new().write(true).open(report).unwrap().set_len(201 << 20).unwrap();
-    let watcher = Watcher::start();
+    let watcher = watch();
     container.exec(&["/work/report", "-c", "a.c"]);
     assert_masquerade(&await_family(&watcher, &container, "tcc"), "/work/report");
     watcher.stop();
@@ -147,7 +147,7 @@ fn a_driver_and_a_compiler_proper_renamed_and_stripped() {
         .open(container.work().join("nginx"))
         .and_then(|mut file| std::io::Write::write_all(&mut file, &[0; 5000]))
         .unwrap();
-    let watcher = Watcher::start();
+    let watcher = watch();
     container.exec(&["/work/worker", "-quiet", "a.c", "-o", "/dev/null"]);
     assert_masquerade(&await_family(&watcher, &container, "gcc-cc1"), "/work/worker");
     container.exec(&["/work/nginx", "-c", "a.c"]);
@@ -158,7 +158,7 @@ fn a_driver_and_a_compiler_proper_renamed_and_stripped() {
 fn a_packed_compiler(program: &Path) {
     let container = container();
     container.put("report", std::fs::read(program).unwrap());
-    let watcher = Watcher::start();
+    let watcher = watch();
     let held = container.hold(&["/work/report", compiler("tcc").to_str().unwrap()]);
     held.await_line("ready");
     let alert = await_family(&watcher, &container, "tcc");
@@ -199,7 +199,7 @@ fn a_renamed_compiler_whose_times_never_stand_still() {
     container.exec(&["cp", compiler("tcc").to_str().unwrap(), "/work/report"]);
     let file = std::fs::File::open(container.work().join("report")).unwrap();
     let stop = std::sync::atomic::AtomicBool::new(false);
-    let watcher = Watcher::start();
+    let watcher = watch();
     let alert = std::thread::scope(|scope| {
         let _stop = Stop(&stop);
         scope.spawn(|| {
@@ -222,7 +222,7 @@ fn a_script_that_a_renamed_interpreter_runs() {
     let container = container();
     container.exec(&["cp", compiler("node").to_str().unwrap(), "/work/report"]);
     container.put("tsc", "console.log('ready'); process.stdin.resume();\n");
-    let watcher = Watcher::start();
+    let watcher = watch();
     let held = container.hold(&["/work/report", "/work/tsc", "a.ts"]);
     held.await_line("ready");
     let alert = await_family(&watcher, &container, "tsc");
@@ -239,7 +239,7 @@ fn a_compiler_that_a_file_of_arguments_names() {
     let container = container();
     container.put("java", std::fs::read(program::hold()).unwrap());
     container.put("arguments", "# of a build\n-cp \"a b\"\ncom.sun.tools.javac.Main A.java\n");
-    let watcher = Watcher::start();
+    let watcher = watch();
     let held = container.hold(&["/work/java", "-Xmx1g", "@arguments"]);
     let alert = await_family(&watcher, &container, "javac");
     assert_eq!(alert.list("ccwatch.verdict.evidence"), ["arguments"], "{alert}");
@@ -254,7 +254,7 @@ fn a_compile_that_the_environment_asks_for() {
     let _turn = alone();
     let container = container();
     container.put("java", std::fs::read(program::hold()).unwrap());
-    let watcher = Watcher::start();
+    let watcher = watch();
     let held = container.hold(&["env", "JDK_JAVA_OPTIONS=--source 17", "/work/java", "A"]);
     let alert = await_family(&watcher, &container, "javac");
     assert_eq!(alert.list("ccwatch.verdict.evidence"), ["arguments"], "{alert}");
@@ -269,7 +269,7 @@ fn a_packed_program_that_ends_at_once_is_a_finding_of_its_own() {
     let _turn = alone();
     let container = container();
     container.put("report", [&std::fs::read(program::tiny()).unwrap()[..], b"UPX!"].concat());
-    let watcher = Watcher::start();
+    let watcher = watch();
     container.exec(&["/work/report"]);
     let opened = watcher.await_opened(&container.id);
     assert_eq!(opened.text("process.executable"), "/work/report", "{opened}");
@@ -293,7 +293,7 @@ fn a_renamed_compiler_that_the_loader_runs() {
     container.exec(&["ln", "-s", "/work/report", "/fresh/link"]);
     let loader = loader();
     container.exec(&["cp", "-L", &loader, "/work/start"]);
-    let watcher = Watcher::start();
+    let watcher = watch();
     for command in [
         [&loader, "./report", "-c", "large.c"].as_slice(),
         &[&loader, "--library-path", "/nowhere", "--argv0", "nginx", "/work/report", "-c", "large.c"],
@@ -320,7 +320,7 @@ fn a_program_that_borrows_a_name_is_told_with_low_confidence() {
     let _turn = alone();
     let container = container();
     container.put("gcc", std::fs::read(program::tiny()).unwrap());
-    let watcher = Watcher::start();
+    let watcher = watch();
     container.exec(&["/work/gcc"]);
     let opened = watcher.await_opened(&container.id);
     assert_eq!(opened.text("ccwatch.verdict.confidence"), "low", "{opened}");
@@ -342,7 +342,7 @@ fn a_script_whose_interpreters_are_scripts() {
     }
     container.put("long", [b"#!", &vec![b'x'; 64 << 10][..], b"\n"].concat());
     container.put("empty", b"#!\0\0\0/usr/bin/gcc\n");
-    let watcher = Watcher::start();
+    let watcher = watch();
     container.exec(&["sh", "-c", "! /work/loop-a; /work/long; /work/empty; true"]);
     container.exec(&["/work/gcc"]);
     let opened = watcher.await_opened(&container.id);
@@ -409,7 +409,7 @@ fn innocent_programs_are_silent_under_names_that_nobody_knows() {
         container.exec(&["cp", from.to_str().unwrap(), &format!("/work/{program}-renamed")]);
         container.exec(&[&format!("/work/{program}-renamed"), "--version"]);
     }
-    let watcher = Watcher::start();
+    let watcher = watch();
     for program in ["bash", "sed", "tar", "grep", "perl"] {
         container.exec(&[&format!("/work/{program}-renamed"), "--version"]);
     }

@@ -2,11 +2,11 @@
 //! each of the ways in which kernels let fanotify see execs; those of older ones are forced on this one, which is also made
 //! to believe that it is one of those.
 
-use crate::alone;
 use crate::common::alert::{self, Alert};
 use crate::common::docker::{Container, Plan, docker};
-use crate::common::watcher::{Setup, Watcher};
+use crate::common::watcher::Setup;
 use crate::common::{image, run};
+use crate::{alone, watch};
 
 /// Exec events with mount marks.
 fn by_mount() -> Setup {
@@ -151,7 +151,7 @@ fn an_opened_compiler_is_no_exec() {
 fn a_storm_of_tools_is_silent() {
     let _turn = alone();
     let container = Container::idle(&[]);
-    let watcher = Watcher::start();
+    let watcher = watch();
     storm(&container, 5000, "/usr/bin/tool");
     storm(&container, 10, "/usr/bin/gcc");
     watcher.await_counted(&container.id, 10);
@@ -162,7 +162,7 @@ fn a_storm_of_tools_is_silent() {
 #[test]
 fn nothing_is_kept_alive() {
     let _turn = alone();
-    let watcher = Watcher::start();
+    let watcher = watch();
     let container = Container::idle(&[]);
     storm(&container, 100, "/usr/bin/gcc");
     let merged = container.merged();

@@ -16,6 +16,7 @@
 #include <sys/personality.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -58,23 +59,36 @@ static void by_aio(int fd) {
     syscall(SYS_io_destroy, context);
 }
 
-static void by_io_uring(int fd) {
-    struct io_uring_params p = {0};
-    int ring = (int)syscall(SYS_io_uring_setup, 4, &p);
+static int ring;
+static uint8_t *submissions;
+static struct io_uring_sqe *entries;
+static struct io_uring_params parameters;
+
+static void open_ring(void) {
+    ring = (int)syscall(SYS_io_uring_setup, 4, &parameters);
     check(ring >= 0, "io_uring_setup");
-    size_t sq_size = p.sq_off.array + p.sq_entries * sizeof(uint32_t);
-    uint8_t *sq = mmap(0, sq_size, PROT_READ | PROT_WRITE, MAP_SHARED, ring, IORING_OFF_SQ_RING);
-    struct io_uring_sqe *sqes = mmap(0, p.sq_entries * sizeof *sqes, PROT_READ | PROT_WRITE, MAP_SHARED, ring, IORING_OFF_SQES);
-    check(sq != MAP_FAILED && (void *)sqes != MAP_FAILED, "map the ring");
-    memset(sqes, 0, sizeof *sqes);
-    sqes[0].opcode = IORING_OP_WRITE;
-    sqes[0].fd = fd;
-    sqes[0].addr = (uint64_t)(uintptr_t)content;
-    sqes[0].len = (uint32_t)size;
-    ((uint32_t *)(sq + p.sq_off.array))[0] = 0;
-    __atomic_store_n((uint32_t *)(sq + p.sq_off.tail), 1, __ATOMIC_RELEASE);
+    size_t all = parameters.sq_off.array + parameters.sq_entries * sizeof(uint32_t);
+    submissions = mmap(0, all, PROT_READ | PROT_WRITE, MAP_SHARED, ring, IORING_OFF_SQ_RING);
+    entries = mmap(0, parameters.sq_entries * sizeof *entries, PROT_READ | PROT_WRITE, MAP_SHARED, ring, IORING_OFF_SQES);
+    check(submissions != MAP_FAILED && (void *)entries != MAP_FAILED, "map the ring");
+}
+
+/* As much as was loaded, by the ring's one submission. */
+static void submit(int operation, int fd, void *at) {
+    memset(entries, 0, sizeof *entries);
+    entries[0].opcode = (uint8_t)operation;
+    entries[0].fd = fd;
+    entries[0].addr = (uint64_t)(uintptr_t)at;
+    entries[0].len = (uint32_t)size;
+    ((uint32_t *)(submissions + parameters.sq_off.array))[0] = 0;
+    __atomic_store_n((uint32_t *)(submissions + parameters.sq_off.tail), 1, __ATOMIC_RELEASE);
     check(syscall(SYS_io_uring_enter, ring, 1, 1, IORING_ENTER_GETEVENTS, 0, 0) == 1, "io_uring_enter");
     close(ring);
+}
+
+static void by_io_uring(int fd) {
+    open_ring();
+    submit(IORING_OP_WRITE, fd, content);
 }
 
 static void by_splice(int fd) {
@@ -102,6 +116,23 @@ static void keep_mapped(const char *path) {
     check(fd >= 0 && ftruncate(fd, (off_t)size) == 0, path);
     mapped = map(fd);
     close(fd);
+}
+
+/* Keeps the pages of a file in memory as a registered buffer, and neither a descriptor nor a mapping of it. */
+static void keep_pinned(const char *path) {
+    keep_mapped(path);
+    open_ring();
+    struct iovec pages = {mapped, size};
+    check(syscall(SYS_io_uring_register, ring, IORING_REGISTER_BUFFERS, &pages, 1) == 0, "register the pages");
+    /* Their addresses stay taken. */
+    check(mmap(mapped, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == mapped, "unmap");
+}
+
+/* Reads what was loaded into them. */
+static void fill_pinned(void) {
+    int fd = (int)syscall(SYS_memfd_create, "content", 0);
+    check(fd >= 0 && write(fd, content, size) == (ssize_t)size, "memfd");
+    submit(IORING_OP_READ_FIXED, fd, mapped);
 }
 
 /* Writes what was loaded over a file, which keeps its inode. */
@@ -160,6 +191,11 @@ int main(int argc, char **argv) {
             char options[4096];
             snprintf(options, sizeof options, "lowerdir=%s:/usr", first);
             check(mount("none", second, "overlay", 0, options) == 0, "mount an overlay"), at += 2;
+        } else if (!strcmp(act, "writable")) {
+            /* An overlay of three directories in one, lower, upper and work. */
+            char options[4096];
+            snprintf(options, sizeof options, "lowerdir=%s/lower,upperdir=%s/upper,workdir=%s/work", first, first, first);
+            check(mount("none", second, "overlay", 0, options) == 0, "mount an overlay"), at += 2;
         } else if (!strcmp(act, "umount")) check(umount(first) == 0, first), at++;
         else if (!strcmp(act, "unshare")) {
             uid_t user = getuid();
@@ -173,6 +209,8 @@ int main(int argc, char **argv) {
         } else if (!strcmp(act, "chroot")) check(chroot(first) == 0 && chdir("/") == 0, first), at++;
         else if (!strcmp(act, "overwrite")) overwrite(first, second), at += 2;
         else if (!strcmp(act, "map")) keep_mapped(first), at++;
+        else if (!strcmp(act, "pin")) keep_pinned(first), at++;
+        else if (!strcmp(act, "fill")) fill_pinned();
         else if (!strcmp(act, "mkdir")) check(mkdir(first, 0755) == 0, first), at++;
         else if (!strcmp(act, "touch"))
             for (size_t page = 0; page < size; page += 4096) *(volatile char *)(mapped + page) = *(volatile char *)(mapped + page);

@@ -143,6 +143,41 @@ fn a_cloned_namespace_with_a_tmpfs_of_its_own() {
     assert_eq!(alert::closed_execs(&watcher.stop(), &container.id), STORM);
 }
 
+/// The walk over /proc tells of a namespace that is new, where there is no connector to do so.
+#[test]
+fn a_volume_without_the_connector() {
+    let _turn = one_storm();
+    let setup = Setup::new().brief().set("sensors", "proc-connector", "off").set("sensors", "fanotify", "on");
+    let watcher = setup.start();
+    let container = container(&[]);
+    let table = fs::read_to_string(format!("/proc/{}/mountinfo", container.init())).unwrap();
+    let volume = table.lines().find(|line| line.split(' ').nth(4) == Some("/work")).unwrap();
+    let number: u32 = volume.split(' ').next().unwrap().parse().unwrap();
+    let mark = format!("fanotify mnt_id:{number:x} ");
+    common::eventually("a mark on its volume", || {
+        let marks = common::marks(Path::new(&format!("/proc/{}", watcher.pid())));
+        marks.lines().any(|line| line.starts_with(&mark)).then_some(())
+    });
+    assert_counted(&watcher, &container, 0, &["./storm", "2000", "/work/gcc"]);
+    watcher.stop();
+}
+
+/// A filesystem's number is given to the next one as soon as it is free.
+#[test]
+fn a_root_directory_whose_number_was_another_containers() {
+    let _turn = one_storm();
+    let watcher = Watcher::start();
+    let containers = [container(PRIVILEGES), container(PRIVILEGES)];
+    for container in &containers {
+        fs::copy(program::disguised(20), container.work().join("compile")).unwrap();
+        let acts = ["./inside", "unshare-mounts", "load", "compile", "tmpfs", "/root", "put", "/root/gcc"];
+        let storm = ["load", "storm", "put", "/root/storm", "chroot", "/root", "--", "/storm", "20", "/gcc"];
+        container.exec(&[&acts[..], &storm[..]].concat());
+        assert_eq!(watcher.await_closed(&container.id).execs_of("gcc"), 20, "{}", watcher.story());
+    }
+    watcher.stop();
+}
+
 /// Its first process has the host's root directory, as monitors have that are given the host's files: what that sees, and
 /// what the container's other processes see, is marked all the same.
 #[test]

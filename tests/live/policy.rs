@@ -39,7 +39,8 @@ fn build(command: &str) {
     engine.write_all(&[head.as_bytes(), &tar].concat()).unwrap();
     let mut said = String::new();
     engine.read_to_string(&mut said).unwrap();
-    let (_, id) = said.split_once(r#""ID":""#).unwrap_or_else(|| panic!("no image was built: {said}"));
+    assert!(said.contains(r#""ID":""#), "no image was built: {said}");
+    let (_, id) = said.split_once(r#""ID":""#).unwrap();
     run(docker().args(["rmi", id.split('"').next().unwrap()]));
 }
 

@@ -293,7 +293,10 @@ impl Report {
 
     /// What nobody will see with the sensors that are there.
     pub fn not_covered(&self) -> Vec<&'static str> {
-        let short = if self.has_fanotify() {
+        let short = if self.has_fanotify() && !self.has_connector() {
+            "a process that ends within the poll's interval, executed from memory, from a FUSE filesystem without \
+             allow_other, or before the poll has found a mount: it is neither seen nor counted"
+        } else if self.has_fanotify() {
             "a process that ends in well under a millisecond, executed from memory, from a FUSE filesystem without \
              allow_other, or in the first moment of a mount: it is counted as unexamined"
         } else if self.has_connector() {

@@ -141,7 +141,7 @@ impl Watcher {
             watcher.start_telling(config, &shared)?;
         }
         let connected = connected.is_some();
-        let walker = Walker::new(proc, screen, outlet, walker_inlet);
+        let walker = Walker::new(proc, screen, Arc::clone(&shared.mounts), outlet, walker_inlet);
         watcher.start_walker(config, walker, walker_controls, connected, by_file)?;
         Ok(watcher)
     }

@@ -16,7 +16,7 @@ use super::group::{Group, Way};
 use crate::event::{FileId, Inode, Monotonic};
 use crate::host::clock;
 use crate::host::file::is_settled;
-use crate::sensor::mounts::Mounted;
+use crate::sensor::mounts::{Mounted, Trust};
 use crate::sensor::without::{Part, without};
 use crate::sys::process::writers_block_exec;
 
@@ -91,13 +91,17 @@ impl Innocents {
         })
     }
 
-    /// Whether what was read of a file may have changed without a trace: it lies in an overlay's writable layer, where a
-    /// mapping outlives its descriptor, and a second store through it moves no time stamp.
+    /// Whether what was read of a file may have changed without a trace: it lies where its state says nothing of that, or
+    /// in an overlay's writable layer, where a mapping outlives its descriptor, and a second store through it moves no time
+    /// stamp.
     pub fn may_have_changed(&mut self, group: &Group, innocent: &Innocent<'_>) -> bool {
         let Innocent { file, id, path, on, .. } = innocent;
-        let Some(layers) = &on.layers else { return false };
+        if without(Part::Leases) {
+            return false;
+        }
+        let Some(layers) = &on.layers else { return on.trust == Trust::Nothing };
         let inode = id.inode();
-        if self.quiet.get(&inode) == Some(id) || without(Part::Layers) || without(Part::Leases) {
+        if self.quiet.get(&inode) == Some(id) || without(Part::Layers) {
             return false;
         }
         if !self.refused.contains(id) && layers.are_original(path, id.ino) {
@@ -127,7 +131,7 @@ impl Innocents {
     fn hides_nothing(&self, innocent: &Innocent<'_>) -> bool {
         match &innocent.on.layers {
             Some(layers) => without(Part::Layers) || layers.are_original(innocent.path, innocent.id.ino),
-            None => innocent.on.plain && self.writers_block_exec,
+            None => innocent.on.trust == Trust::Marks && self.writers_block_exec,
         }
     }
 

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::layers::Layers;
-use super::{GRACE, Mounted, Mounts};
+use super::{GRACE, Mounted, Mounts, Trust};
 use crate::event::{Monotonic, MountNumber, MountedId, Namespace};
 use crate::sensor::FileTriage;
 
@@ -44,17 +44,17 @@ impl Book {
     }
 
     /// Something new, under a name that nothing had before.
-    pub fn make(&mut self, layers: Option<Arc<Layers>>, plain: bool) -> Arc<Mounted> {
+    pub fn make(&mut self, layers: Option<Arc<Layers>>, trust: Trust) -> Arc<Mounted> {
         let id = MountedId(self.next);
         self.next += 1;
-        Arc::new(Mounted::new(id, layers, plain))
+        Arc::new(Mounted::new(id, layers, trust))
     }
 
     /// A mount of the host's own.
-    pub fn make_of_host(&mut self, plain: bool) -> Arc<Mounted> {
+    pub fn make_of_host(&mut self, trust: Trust) -> Arc<Mounted> {
         let id = MountedId(self.next);
         self.next += 1;
-        Arc::new(Mounted { of_host: true, ..Mounted::new(id, None, plain) })
+        Arc::new(Mounted { of_host: true, ..Mounted::new(id, None, trust) })
     }
 
     /// A far mount.
@@ -62,7 +62,7 @@ impl Book {
         let id = MountedId(self.next);
         self.next += 1;
         let far = Some(Arc::clone(&self.mounts.far));
-        Arc::new(Mounted { far, ..Mounted::new(id, None, false) })
+        Arc::new(Mounted { far, ..Mounted::new(id, None, Trust::State) })
     }
 
     /// Enters it; what was known under the key is forgotten.

@@ -13,7 +13,7 @@ use super::layers::Layers;
 use super::listing::Listing;
 use super::marking::{self, Place};
 use super::mountinfo::{self, Mount};
-use super::{Mounted, reach};
+use super::{Mounted, Trust, reach};
 use crate::error::{Error, Result};
 use crate::event::{Monotonic, MountNumber};
 use crate::host::clock;
@@ -151,7 +151,7 @@ impl HostTable {
         for (place, mount) in fresh {
             // A look into the layers of one that is not vouched for may take for ever.
             let layers = Layers::of(&mount).filter(|_| self.vouches_for(mount.dev));
-            let mounted = book.make(layers.map(Arc::new), false);
+            let mounted = book.make(layers.map(Arc::new), Trust::Nothing);
             // Whose it is has to be known before its first exec is reported.
             book.triage().mounted(mounted.id, &mount);
             book.enter(Key::Device(mount.dev), &mounted);
@@ -211,7 +211,7 @@ impl HostTable {
 fn mark_own(root: BorrowedFd<'_>, mount: &Mount, book: &mut Book, group: &Group) -> nix::Result<(Key, Arc<Mounted>)> {
     let (place, status) = reach::on_host(root, mount)?;
     let key = Key::Mount(mount_number(status).unwrap_or(MountNumber(mount.id)));
-    let mounted = book.make_of_host(mount.is_plain());
+    let mounted = book.make_of_host(mount.trust());
     book.enter(key, &mounted);
     if let Err(e) = group.mark_mount(place.as_fd()) {
         book.leave(key, mounted, clock::now());

@@ -4,10 +4,10 @@ use std::collections::HashMap;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
-use super::Mounted;
 use super::book::{Book, Key};
 use super::mountinfo::Mount;
 use super::tools::Tools;
+use super::{Mounted, Trust};
 use crate::event::{Look, MountNumber, MountedId};
 use crate::host::clock;
 use crate::host::file::mount_number;
@@ -88,9 +88,11 @@ pub fn mark(
         None => None,
     };
     let marked = known.unwrap_or_else(|| {
-        let layers = book.mounts().of(mount.dev, None).and_then(|on| on.layers.clone());
-        let plain = mount.is_plain() && (mount.fs_type == b"tmpfs" || host.has(mount.dev));
-        let mounted = book.make(layers, plain);
+        let layers = book.mounts().mounted(mount.dev).and_then(|on| on.layers.clone());
+        // Of a device that the host has not mounted, whoever has it can write to it beside its filesystem.
+        let trust = mount.trust();
+        let trust = if trust == Trust::Marks && !host.has(mount.dev) { Trust::State } else { trust };
+        let mounted = book.make(layers, trust);
         // Whose it is has to be known before its first exec is reported.
         book.triage().mounted_within(mounted.id, owner.root, owner.look);
         for key in &keys {

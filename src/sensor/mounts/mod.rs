@@ -30,6 +30,18 @@ use requests::Requests;
 /// A mount that is gone is remembered so long: execs in it may still be on their way.
 pub const GRACE: Duration = Duration::from_secs(60);
 
+/// What the state of a file (size, times, number) says of its content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trust {
+    /// It is what was read of it, and nobody executes a file that somebody can write to (ETXTBSY): its execs may be ignored.
+    Marks,
+    /// It is what was read of it.
+    State,
+    /// Nothing. In memory a page that is pinned (a registered buffer of io_uring) or comes later (userfaultfd) is changed
+    /// by whoever has neither a descriptor nor a mapping any more, and on an overlay a mapping outlives its descriptor.
+    Nothing,
+}
+
 /// A filesystem or a mount that is, or was lately, mounted.
 #[derive(Debug)]
 pub struct Mounted {
@@ -37,8 +49,8 @@ pub struct Mounted {
     pub id: MountedId,
     /// Of an overlay whose layers are to be found on this host: where they lie.
     pub layers: Option<Arc<Layers>>,
-    /// A local filesystem on which a file that somebody can write to cannot be executed.
-    pub plain: bool,
+    /// Whether its files are what was read of them; of an overlay whose layers are known these tell more.
+    pub trust: Trust,
     /// A mount of the host's own: what is executed on it concerns nobody unless a container's process does so.
     pub of_host: bool,
     /// A far one, and whether execs on such are heard of.
@@ -52,9 +64,9 @@ pub struct Mounted {
 
 impl Mounted {
     /// Not marked yet.
-    pub fn new(id: MountedId, layers: Option<Arc<Layers>>, plain: bool) -> Self {
+    pub fn new(id: MountedId, layers: Option<Arc<Layers>>, trust: Trust) -> Self {
         let (marked, gone, rests) = (AtomicBool::new(false), AtomicBool::new(false), AtomicU64::new(0));
-        Self { id, layers, plain, of_host: false, far: None, ignored: Arc::default(), marked, gone, rests }
+        Self { id, layers, trust, of_host: false, far: None, ignored: Arc::default(), marked, gone, rests }
     }
 
     /// All execs on it are reported from now on, or not any more.
@@ -132,6 +144,11 @@ impl Mounts {
         })
     }
 
+    /// What is mounted under this device's number now.
+    pub fn mounted(&self, dev: u64) -> Option<Arc<Mounted>> {
+        self.read(|t| t.devices.get(&dev).filter(|m| !m.is_gone()).cloned())
+    }
+
     /// Whether it lies on a far mount.
     pub fn is_far(&self, dev: u64, mount: Option<MountNumber>) -> bool {
         self.of(dev, mount).is_some_and(|on| on.far.is_some())
@@ -187,7 +204,7 @@ mod tests {
 
     #[test]
     fn a_number_that_is_used_again_names_what_is_there() {
-        let made = |id| Arc::new(Mounted::new(MountedId(id), None, false));
+        let made = |id| Arc::new(Mounted::new(MountedId(id), None, Trust::State));
         let (volume, root, mounts) = (made(1), made(2), Mounts::default());
         let number = MountNumber(612);
         mounts.change(|table| {

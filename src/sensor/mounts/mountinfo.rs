@@ -3,6 +3,8 @@
 use std::borrow::Borrow;
 use std::collections::{HashMap, HashSet};
 
+use super::Trust;
+
 /// One mount, as one process' namespace shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mount {
@@ -94,10 +96,13 @@ impl Mount {
         !self.noexec && !NO_FILES.contains(&self.fs_type.as_slice())
     }
 
-    /// Whether a local filesystem keeps a file that somebody can write to from being executed (ETXTBSY): overlayfs does
-    /// not, as a mapping outlives its descriptor there, and of others nobody has asked.
-    pub fn is_plain(&self) -> bool {
-        [&b"ext2"[..], b"ext3", b"ext4", b"xfs", b"tmpfs"].contains(&self.fs_type.as_slice())
+    /// What a file's state says of its content, as far as the filesystem's kind tells.
+    pub fn trust(&self) -> Trust {
+        match self.fs_type.as_slice() {
+            b"ext2" | b"ext3" | b"ext4" | b"xfs" => Trust::Marks,
+            b"tmpfs" | b"ramfs" | b"hugetlbfs" | b"overlay" => Trust::Nothing,
+            _ => Trust::State,
+        }
     }
 }
 

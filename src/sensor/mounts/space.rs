@@ -278,7 +278,7 @@ impl Space {
         let mut old = std::mem::take(&mut self.known);
         let mut old_far = self.far.begin();
         self.uncovered.clear();
-        self.root_mounted = tools.book.mounts().of(root.dev, None).map(|mounted| mounted.id);
+        self.root_mounted = tools.book.mounts().mounted(root.dev).map(|mounted| mounted.id);
         if let Some(id) = self.root_mounted {
             tools.book.triage().mounted_within(id, None, &self.look);
         }
