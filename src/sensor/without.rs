@@ -19,7 +19,8 @@ pub enum Part {
     Inodes,
     /// That only an image layer's own files are ignored on an overlay.
     Layers,
-    /// That a file of a writable layer is believed only while nobody can write to it.
+    /// That a file of a writable layer is believed only while nobody can write to it, and one whose state says nothing
+    /// never.
     Leases,
     /// That files of several names are not ignored.
     Links,

@@ -1,8 +1,9 @@
 //! Which innocent files have their execs ignored, so that they cost nothing, and which never will: what an ignore mark
 //! must not hide. A written file loses its mark in the kernel, but not by a store through a shared mapping or by native
-//! AIO; so a mark for writes stands first, and what was ever written to on an overlay is never ignored again. On a plain
-//! filesystem a writer, or a mapping, keeps the file from being executed as long as it lives, and at its end the file is
-//! judged again.
+//! AIO; so a mark for writes stands first, and what was ever written to on an overlay is never ignored again. On a local
+//! filesystem on a disk a writer, or a mapping, keeps the file from being executed as long as it lives, and at its end the
+//! file is judged again. In memory a pinned page can be changed by whoever has neither: nothing is ignored there, and no
+//! verdict holds from one exec to the next.
 
 use std::num::NonZeroUsize;
 use std::os::fd::BorrowedFd;
