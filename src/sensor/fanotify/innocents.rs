@@ -2,8 +2,8 @@
 //! must not hide. A written file loses its mark in the kernel, but not by a store through a shared mapping or by native
 //! AIO; so a mark for writes stands first, and what was ever written to on an overlay is never ignored again. On a local
 //! filesystem on a disk a writer, or a mapping, keeps the file from being executed as long as it lives, and at its end the
-//! file is judged again. In memory a pinned page can be changed by whoever has neither: nothing is ignored there, and no
-//! verdict holds from one exec to the next.
+//! file is judged again. In memory a pinned page can be changed by whoever has neither: execs are not ignored there, and no
+//! verdict holds from one to the next.
 
 use std::num::NonZeroUsize;
 use std::os::fd::BorrowedFd;
@@ -36,6 +36,8 @@ pub struct Innocents {
     /// given to another file as soon as it is free, so the number alone says nothing.
     quiet: LruCache<Inode, FileId>,
     bounds: Bounds,
+    /// What is opened in memory is ignored where each open is an event: that is before io_uring, unless it is forced.
+    ignores_memory: bool,
     /// A file that somebody can write to cannot be executed, unless it lies on an overlay (not so in 6.11 and 6.12).
     writers_block_exec: bool,
 }
@@ -59,7 +61,8 @@ impl Innocents {
     pub fn new(way: Way) -> Self {
         let (written, refused) = (LruCache::new(WRITTEN), LruCache::new(REFUSED));
         let (quiet, bounds) = (LruCache::new(QUIET), Bounds::new(way, clock::now()));
-        Self { written, refused, quiet, bounds, writers_block_exec: writers_block_exec() }
+        let ignores_memory = way == Way::Open || without(Part::Leases);
+        Self { written, refused, quiet, bounds, ignores_memory, writers_block_exec: writers_block_exec() }
     }
 
     /// Has a file ignored that was judged innocent, if nothing can be hidden by that; whether it is.
@@ -100,7 +103,9 @@ impl Innocents {
         if without(Part::Leases) {
             return false;
         }
-        let Some(layers) = &on.layers else { return on.trust == Trust::Nothing };
+        let Some(layers) = &on.layers else {
+            return on.trust == Trust::Nothing || on.trust == Trust::Memory && !self.ignores_memory;
+        };
         let inode = id.inode();
         if self.quiet.get(&inode) == Some(id) || without(Part::Layers) {
             return false;
@@ -132,7 +137,11 @@ impl Innocents {
     fn hides_nothing(&self, innocent: &Innocent<'_>) -> bool {
         match &innocent.on.layers {
             Some(layers) => without(Part::Layers) || layers.are_original(innocent.path, innocent.id.ino),
-            None => innocent.on.trust == Trust::Marks && self.writers_block_exec,
+            None => match innocent.on.trust {
+                Trust::Marks => self.writers_block_exec,
+                Trust::Memory => self.ignores_memory && self.writers_block_exec,
+                Trust::State | Trust::Nothing => false,
+            },
         }
     }
 

@@ -37,8 +37,10 @@ pub enum Trust {
     Marks,
     /// It is what was read of it.
     State,
-    /// Nothing. In memory a page that is pinned (a registered buffer of io_uring) or comes later (userfaultfd) is changed
-    /// by whoever has neither a descriptor nor a mapping any more, and on an overlay a mapping outlives its descriptor.
+    /// Nothing since io_uring (5.1): a page in memory that is pinned as its registered buffer, or that comes later
+    /// (userfaultfd), is changed by whoever has neither a descriptor nor a mapping any more.
+    Memory,
+    /// Nothing: on an overlay a mapping outlives its descriptor.
     Nothing,
 }
 

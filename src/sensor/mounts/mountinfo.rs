@@ -100,7 +100,8 @@ impl Mount {
     pub fn trust(&self) -> Trust {
         match self.fs_type.as_slice() {
             b"ext2" | b"ext3" | b"ext4" | b"xfs" => Trust::Marks,
-            b"tmpfs" | b"ramfs" | b"hugetlbfs" | b"overlay" => Trust::Nothing,
+            b"tmpfs" | b"ramfs" | b"hugetlbfs" => Trust::Memory,
+            b"overlay" => Trust::Nothing,
             _ => Trust::State,
         }
     }
