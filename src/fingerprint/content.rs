@@ -202,9 +202,8 @@ fn contents(mut source: Source<'_>, size: u64, limit: u64, database: &Database) 
     // Whatever it looks like.
     if !content.known_good {
         content.recognised = database.recognise_content(&content, &found, &pages, source.read).map_err(os)?;
+        content.structure = content.elf && content.recognised.is_none() && database.contents.structure.fits(&found);
     }
-    content.structure =
-        content.elf && !content.known_good && content.recognised.is_none() && database.contents.structure.fits(&found);
     Ok(content)
 }
 

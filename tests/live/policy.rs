@@ -22,13 +22,12 @@ fn told(watcher: Watcher, container: &Container) -> Vec<Alert> {
 /// Has the engine's BuildKit run a command in the gcc image, asked as its own command line would, which may lack the
 /// plugin for it. The image that it makes is labelled as that one is, and is gone at the end.
 fn build(command: &str) {
-    let mut tar = Vec::new();
     let dockerfile = format!("FROM {}\nRUN {command}\n", image::gcc());
     let context = tempfile::tempdir().unwrap();
     std::fs::write(context.path().join("Dockerfile"), dockerfile).unwrap();
     let archive = context.path().join("context.tar");
     run(std::process::Command::new("tar").arg("-C").arg(context.path()).arg("-cf").arg(&archive).arg("Dockerfile"));
-    std::fs::File::open(archive).unwrap().read_to_end(&mut tar).unwrap();
+    let tar = std::fs::read(archive).unwrap();
     let host = std::env::var("DOCKER_HOST").unwrap_or_else(|_| "unix:///var/run/docker.sock".to_owned());
     let mut engine = UnixStream::connect(host.strip_prefix("unix://").unwrap()).unwrap();
     let head = format!(
