@@ -88,6 +88,12 @@ impl FileId {
     pub fn inode(&self) -> Inode {
         Inode { dev: self.dev, ino: self.ino }
     }
+
+    /// Whether the one is an overlay's and the other that of the layer which it shows: only the device differs (Inode
+    /// properties in Documentation/filesystems/overlayfs.rst).
+    pub fn is_layer_of(&self, other: &Self) -> bool {
+        self.dev != other.dev && Self { dev: other.dev, ..*self } == *other
+    }
 }
 
 /// Which file, whatever its content: device and inode.
@@ -255,6 +261,11 @@ impl Look {
     /// Identity of the executed file.
     pub fn file(&self) -> Option<FileId> {
         self.exe.as_ref().ok().and_then(|exe| exe.id.ok())
+    }
+
+    /// The process' name; empty where it is not known.
+    pub fn comm(&self) -> Comm {
+        Comm::new(self.stat.as_ref().map_or(&[], |stat| &stat.comm))
     }
 
     /// Closes its descriptors: a look that is kept must keep nobody's mount alive. `why` the file is not open any more.

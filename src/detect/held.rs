@@ -23,7 +23,7 @@ const HELD_WITHIN: usize = HELD / 2;
 #[derive(Debug)]
 pub(super) enum Unjudged {
     /// Its process was seen, and perhaps the attempt before.
-    Seen { sighting: Box<Sighting>, reading: Option<Reading>, attempted: bool, nested: Nested },
+    Seen { sighting: Box<Sighting>, reading: Option<Reading>, attempt: Option<Box<Attempt>>, nested: Nested },
     /// Nobody saw its process; what became of its attempt.
     Unseen { attempt: Attempt, standing: Standing },
     /// A loader, that waits for what it runs.
@@ -92,8 +92,8 @@ impl Detection {
             match (says, exec) {
                 (
                     ContentSays::Toolchain | ContentSays::ByArguments | ContentSays::Loader,
-                    Unjudged::Seen { sighting, reading, attempted, nested },
-                ) => self.admit(*sighting, reading, attempted, nested),
+                    Unjudged::Seen { sighting, reading, attempt, nested },
+                ) => self.admit(*sighting, reading, attempt.is_some(), nested),
                 (ContentSays::Toolchain, Unjudged::Unseen { attempt, standing }) => {
                     self.merge.recognise(attempt.pid, id);
                     self.exec_unseen(attempt, standing);
@@ -104,7 +104,9 @@ impl Detection {
                     self.pending.insert(number, *pending);
                     self.settle(number);
                 }
-                (_, Unjudged::Seen { reading, .. }) => self.leave(reading),
+                (_, Unjudged::Seen { sighting, reading, attempt, nested }) => {
+                    self.leave_interpreter(sighting, reading, attempt, nested);
+                }
                 (_, Unjudged::Unseen { .. }) => {}
             }
         }

@@ -19,14 +19,14 @@ use crate::sensor::ledger::{self, Counted, LastName};
 
 impl Detection {
     /// The attempt that belongs to a sighting, where it came first; else it is remembered for when it comes.
-    fn attempt_of(&mut self, sighting: &Sighting) -> Option<Attempt> {
+    fn attempt_of(&mut self, sighting: &Sighting, is_named: bool) -> Option<Attempt> {
         if !self.ledger.is_kept() {
             return None;
         }
-        let file = sighting.look.file().map(|id| id.inode());
-        let comm = Comm::new(sighting.look.stat.as_ref().map_or(&[][..], |stat| &stat.comm));
+        let file = sighting.look.file();
+        let comm = sighting.look.comm();
         // The image ran when it was looked at, of whichever exec it is.
-        self.merge.look(Looked { pid: sighting.pid, at: sighting.look.at, file, comm })
+        self.merge.look(Looked { pid: sighting.pid, at: sighting.look.at, file, comm, is_named })
     }
 
     /// What fanotify saw: each waits for its EXEC.
@@ -164,7 +164,7 @@ impl Detection {
             self.exec_nowhere(&sighting);
             return self.leave(reading);
         }
-        let attempt = self.attempt_of(&sighting);
+        let attempt = self.attempt_of(&sighting, candidate != Candidate::No).map(Box::new);
         let Home::Container { inner, outer, .. } = home else { return self.leave(reading) };
         if self.is_known(&sighting) {
             return self.leave(reading);
@@ -177,27 +177,56 @@ impl Detection {
         let by_mount = attempt.as_ref().and_then(|a| self.screen.owner(a.mounted?));
         let knows_more = |inner: &ContainerKey| inner.id != nested.0.id && !inner.gives_way_to(&nested.0);
         let nested = by_mount.filter(|(inner, _)| knows_more(inner)).unwrap_or(nested);
-        let attempted = attempt.is_some();
         if candidate == Candidate::No {
-            let Some(id) = sighting.look.file() else { return self.leave(reading) };
-            match self.judged.says(id) {
-                Some(ContentSays::Toolchain | ContentSays::ByArguments | ContentSays::Loader) => {}
-                Some(ContentSays::Innocent) => return self.leave(reading),
-                Some(ContentSays::Unknown) => {
-                    let sighting = Box::new(sighting);
-                    return self.drop_unjudged([Unjudged::Seen { sighting, reading, attempted, nested }]);
+            self.exec_by_content(Box::new(sighting), reading, attempt, nested);
+        } else {
+            self.admit(sighting, reading, attempt.is_some(), nested);
+        }
+    }
+
+    /// An exec whose names say nothing.
+    fn exec_by_content(
+        &mut self,
+        sighting: Box<Sighting>,
+        reading: Option<Reading>,
+        attempt: Option<Box<Attempt>>,
+        nested: Nested,
+    ) {
+        let Some(id) = sighting.look.file() else { return self.leave(reading) };
+        match self.judged.says(id) {
+            Some(ContentSays::Toolchain | ContentSays::ByArguments | ContentSays::Loader) => {
+                self.admit(*sighting, reading, attempt.is_some(), nested);
+            }
+            Some(ContentSays::Innocent) => self.leave_interpreter(sighting, reading, attempt, nested),
+            Some(ContentSays::Unknown) => {
+                self.drop_unjudged([Unjudged::Seen { sighting, reading, attempt, nested }]);
+            }
+            None => {
+                if let Ok(Exe { file: Ok(file), mount, .. }) = &sighting.look.exe {
+                    let payer = Payer::new(&nested.0, nested.1.as_ref());
+                    self.read_content((id, *mount), file, payer, image_of(&sighting.look));
                 }
-                None => {
-                    if let Ok(Exe { file: Ok(file), mount, .. }) = &sighting.look.exe {
-                        let payer = Payer::new(&nested.0, nested.1.as_ref());
-                        self.read_content((id, *mount), file, payer, image_of(&sighting.look));
-                    }
-                    let sighting = Box::new(sighting);
-                    return self.hold(id, Unjudged::Seen { sighting, reading, attempted, nested });
-                }
+                self.hold(id, Unjudged::Seen { sighting, reading, attempt, nested });
             }
         }
-        self.admit(sighting, reading, attempted, nested);
+    }
+
+    /// What runs is innocent. What was attempted may be a script, which it interprets: then that is what was executed.
+    pub(super) fn leave_interpreter(
+        &mut self,
+        mut sighting: Box<Sighting>,
+        reading: Option<Reading>,
+        attempt: Option<Box<Attempt>>,
+        nested: Nested,
+    ) {
+        let runs = |attempt: &Attempt| {
+            sighting.look.file().is_none_or(|file| file == attempt.file || file.is_layer_of(&attempt.file))
+        };
+        let Some(script) = attempt.filter(|attempt| !runs(attempt)) else {
+            return self.leave(reading);
+        };
+        sighting.look.exe = Ok(script.exe());
+        self.exec_by_content(sighting, reading, Some(script), nested);
     }
 
     /// Nobody waits for what is being read of an exec; if it hangs, it must not keep its thread.

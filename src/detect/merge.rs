@@ -34,9 +34,19 @@ pub struct Looked {
     /// When it was taken: the image had been attempted before.
     pub at: Monotonic,
     /// The image.
-    pub file: Option<Inode>,
+    pub file: Option<FileId>,
     /// Its name for itself: of a script, the script's.
     pub comm: Comm,
+    /// That name, or the image's, is a compiler's.
+    pub is_named: bool,
+}
+
+impl Looked {
+    /// Whether it shows the interpreter of an attempted script, of which it tells nothing.
+    fn is_silent_about(&self, attempt: &Attempt) -> bool {
+        let is_other = |file: FileId| file.inode() != attempt.file.inode() && !file.is_layer_of(&attempt.file);
+        !self.is_named && self.file.is_some_and(is_other)
+    }
 }
 
 /// What a process' name says of the file that it executes.
@@ -85,6 +95,8 @@ struct Lane {
 struct Success {
     /// What was attempted before this moment may be part of it.
     until: Monotonic,
+    /// What was attempted.
+    file: FileId,
     /// It was not known yet what it is.
     unjudged: bool,
     /// What runs, where that was seen.
@@ -93,7 +105,7 @@ struct Success {
 
 impl Success {
     fn new(attempt: &Attempt, seen: Monotonic, image: Option<Inode>) -> Option<Self> {
-        Some(Self { until: attempt.at.max(seen), unjudged: attempt.unjudged, image })
+        Some(Self { until: attempt.at.max(seen), file: attempt.file, unjudged: attempt.unjudged, image })
     }
 }
 
@@ -185,10 +197,9 @@ impl Merge {
         let lane = enter(lanes, ages, attempt.pid, attempt.at);
         let same = |look: &Looked| look.at > attempt.after && is_of(&attempt, look);
         if let Some(index) = lane.looks.iter().position(same) {
-            let look = take(&mut lane.looks, index);
-            let (seen, image) = look.map_or((attempt.at, None), |look| (look.at, look.file));
-            lane.succeeded = Success::new(&attempt, seen, image);
-            return None;
+            let look = take(&mut lane.looks, index)?;
+            lane.succeeded = Success::new(&attempt, look.at, look.file.map(|file| file.inode()));
+            return look.is_silent_about(&attempt).then_some(Merged::Confirmed(attempt));
         }
         let confirms = |exec: &Counted| names.fits(&attempt, exec) == Fits::Yes;
         if let Some(index) = lane.execs.iter().position(confirms)
@@ -246,7 +257,7 @@ impl Merge {
         if let Some(index) = lane.attempts.iter().position(|w| w.attempt.after < look.at && is_of(&w.attempt, &look))
             && let Some(Waiting { attempt, told, .. }) = take(&mut lane.attempts, index)
         {
-            lane.succeeded = Success::new(&attempt, look.at, look.file);
+            lane.succeeded = Success::new(&attempt, look.at, look.file.map(|file| file.inode()));
             *waiting -= usize::from(!told);
             return Some(attempt);
         }
@@ -291,6 +302,11 @@ impl Merge {
                     waiting.done = true;
                     told.push(self.names.succeeded(waiting.attempt.clone(), exec.image));
                     lane.succeeded = Success::new(&waiting.attempt, exec.at, None);
+                    continue;
+                }
+                // Two files of one exec, an overlay's and its layer's, however long after the one the other was read.
+                if lane.succeeded.as_ref().is_some_and(|exec| exec.file.is_layer_of(&waiting.attempt.file)) {
+                    waiting.done = true;
                     continue;
                 }
                 let exec = lane.succeeded.as_ref().filter(|exec| exec.until > waiting.attempt.after);
@@ -384,9 +400,9 @@ impl Names {
         }
         let in_time = !attempt.by_open || exec.at <= attempt.at.plus(AT_ONCE);
         match exec.image {
-            Image::File(inode) if inode == attempt.file.inode() => Fits::Yes,
+            Image::File(inode, comm) if inode == attempt.file.inode() || comm.is_of(&attempt.path) => Fits::Yes,
             Image::Ended(name) if !attempt.by_open || name.comm.is_of(&attempt.path) => Fits::Yes,
-            Image::File(_) | Image::Canary => Fits::No,
+            Image::File(..) | Image::Canary => Fits::No,
             Image::Ended(name) if in_time && (self.0)(name.comm) != NameIs::Others => Fits::Perhaps,
             Image::Unknown if in_time => Fits::Yes,
             Image::Ended(_) | Image::Unknown => Fits::No,
@@ -399,7 +415,7 @@ impl Names {
             && match image {
                 Image::Unknown => true,
                 Image::Ended(name) => !name.comm.is_of(&attempt.path) && (self.0)(name.comm) == NameIs::Unknown,
-                Image::File(_) | Image::Canary => false,
+                Image::File(..) | Image::Canary => false,
             };
         match image {
             _ if is_guessed => Merged::Joined(attempt),
@@ -425,7 +441,7 @@ fn enter<'a>(
 /// Whether a look shows what was attempted: the file itself, or the interpreter of a script of that name. One that came
 /// too late to see a file may have been of any.
 fn is_of(attempt: &Attempt, look: &Looked) -> bool {
-    look.file.is_none_or(|file| file == attempt.file.inode()) || look.comm.is_of(&attempt.path)
+    look.file.is_none_or(|file| file.inode() == attempt.file.inode()) || look.comm.is_of(&attempt.path)
 }
 
 #[cfg(test)]

@@ -245,7 +245,7 @@ fn a_script_is_no_program_whatever_stands_in_its_lines() {
         &[b"#!/bin/sh\n", &good(SHAPES[2]).file[..]].concat(),
     ] {
         let content = bounded(script, script.len() as u64, 1 << 21).unwrap();
-        assert_eq!(content, Content { sha256: content.sha256, ..Content::default() });
+        assert_eq!(content, Content { sha256: content.sha256, script: true, ..Content::default() });
         assert_eq!(database.content_says(&content), ContentSays::Innocent);
         // As much of it as may be read tells nothing either.
         let cut = limited(script, 1);

@@ -56,7 +56,9 @@ impl Database {
         let recognition = content.and_then(|content| content.recognised.as_ref());
         let family = recognition.and_then(|recognition| self.family(&recognition.family));
         let mut judgement = match (recognition, family) {
-            (Some(recognition), Some(family)) if family.kind.is_toolchain() => self.genuine(call, recognition, family),
+            (Some(recognition), Some(family)) if family.kind.is_toolchain() => {
+                self.genuine(call, recognition, family, content.is_some_and(|content| content.script))
+            }
             (Some(recognition), Some(family)) => self.by_names(call, Outer::Is(family, recognition)),
             _ if content.is_some_and(|content| content.known_good) => self.by_names(call, Outer::KnownGood),
             _ => self.by_names(call, Outer::ByName),
@@ -85,11 +87,12 @@ impl Database {
     }
 
     /// A file with a toolchain's content, whatever it is called.
-    fn genuine(&self, call: &Invocation<'_>, recognition: &Recognition, family: &Family) -> Judgement {
+    fn genuine(&self, call: &Invocation<'_>, recognition: &Recognition, family: &Family, is_script: bool) -> Judgement {
         let named = self.find(call.path, Source::File);
         let usual = self.is_usual_name(call.path, named.as_ref(), family);
         let named = named.filter(|hit| usual && hit.family.kind.is_toolchain());
-        let rest = call.args.map(|args| args.get(1..).unwrap_or_default()).filter(|_| call.args != Some(&[]));
+        let before = |args: &[Vec<u8>]| if is_script { before_arguments(args, call.path) } else { 1 };
+        let rest = call.args.filter(|args| !args.is_empty()).map(|args| args.get(before(args)..).unwrap_or_default());
         let mut evidence = named.as_ref().map(names).unwrap_or_default();
         evidence.extend_from_slice(&recognition.evidence);
         Judgement {
@@ -295,6 +298,12 @@ fn are_kin(named: &Family, content: &Family) -> bool {
     named.family == content.family
         || same_kind && (same_toolchain || named.family == UNKNOWN)
         || same_toolchain && named.kind == Kind::BuildTool
+}
+
+/// How many words stand before a script's arguments: its interpreter, perhaps what that is told, and the script
+/// (fs/binfmt_script.c).
+fn before_arguments(args: &[Vec<u8>], script: &[u8]) -> usize {
+    args.iter().take(3).position(|arg| basename(arg) == basename(script)).map_or(1, |at| at + 1)
 }
 
 /// What is to be told of a content besides what it is.

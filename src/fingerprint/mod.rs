@@ -247,8 +247,10 @@ pub struct Content {
     pub unsearched: bool,
     /// It changed while it was read: what was recognised was there, but its hashes would be those of no state it ever had.
     pub changed: bool,
-    /// It is an ELF file; there is nothing to recognise in others.
+    /// It is an ELF file; in others that are no scripts there is nothing to recognise.
     pub elf: bool,
+    /// It is a script: the kernel has what its first line names interpret it (fs/binfmt_script.c).
+    pub script: bool,
     /// Compressed by an executable packer.
     pub packed: bool,
     /// What it unpacked was searched in the memory of a process that executed it.

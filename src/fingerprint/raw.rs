@@ -52,6 +52,8 @@ pub(super) struct RawContent {
     #[serde(default)]
     pub(super) version_after: Vec<String>,
     #[serde(default)]
+    pub(super) script: bool,
+    #[serde(default)]
     pub(super) also_named: Vec<String>,
     /// For the reader of the file.
     #[serde(default, rename = "checked")]

@@ -137,7 +137,7 @@ impl Contents {
 impl Entry {
     /// How well an entry fits, and how many of its marks were found.
     fn fits(&self, content: &Content, found: &Found) -> Option<(Rank, usize)> {
-        if self.without.iter().any(|&id| found.has(id)) {
+        if self.script != content.script || self.without.iter().any(|&id| found.has(id)) {
             return None;
         }
         if !self.needed.is_empty() && !self.needed.iter().any(|glob| content.needed.iter().any(|n| glob.fits(n))) {

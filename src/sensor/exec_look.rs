@@ -206,7 +206,7 @@ impl ExecLook {
                 self.images.shown_before(pid, shown).map(Seen::Earlier)
             }
         };
-        Some(other.unwrap_or(Seen::Settled(Image::File(file))))
+        Some(other.unwrap_or(Seen::Settled(Image::File(file, comm))))
     }
 
     /// Whether this one of those that a glance could settle is to be looked at whole.
@@ -237,7 +237,7 @@ impl ExecLook {
 
     fn settled(look: &Look) -> Seen {
         Seen::Settled(match (look.file(), &look.stat) {
-            (Some(file), _) => Image::File(file.inode()),
+            (Some(file), _) => Image::File(file.inode(), look.comm()),
             (None, Ok(stat)) => ended_as(Comm::new(&stat.comm)),
             (None, Err(_)) => Image::Unknown,
         })

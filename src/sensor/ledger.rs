@@ -25,8 +25,8 @@ pub enum Image {
     Ended(LastName),
     /// Our own canary's: nobody waits for it.
     Canary,
-    /// This file.
-    File(Inode),
+    /// This file, under this name: it may interpret a script that is called so.
+    File(Inode, Comm),
 }
 
 /// The name under which a process ended.
@@ -41,7 +41,7 @@ pub struct LastName {
 impl Image {
     /// The file that runs, where it was seen.
     pub fn file(self) -> Option<Inode> {
-        if let Self::File(inode) = self { Some(inode) } else { None }
+        if let Self::File(inode, _) = self { Some(inode) } else { None }
     }
 
     /// Whether it is the record of an end that tells of it.
@@ -185,7 +185,7 @@ mod tests {
     #[test]
     fn without_fanotify_each_counts_at_once() {
         let (ledger, counters) = (Ledger::default(), Counters::default());
-        let file = Image::File(Inode { dev: 1, ino: 2 });
+        let file = Image::File(Inode { dev: 1, ino: 2 }, Comm::new(b"cc"));
         let name = LastName { comm: Comm::new(b"ls"), known_by: SensorKind::Connector };
         ledger.add(
             &[Image::Unknown, Image::Ended(name), Image::Canary, file].map(|image| at(1, image)),

@@ -341,13 +341,14 @@ impl Reader {
     fn send(&mut self, sighting: Sighting) -> Option<Counted> {
         let (pid, at) = (sighting.pid, sighting.at);
         let file = self.looker.covered_file(&sighting.look).filter(|_| self.ledger.is_kept());
+        let comm = sighting.look.comm();
         if self.outlet.exec(sighting) {
             return None;
         }
         if file.is_none() {
             self.lose(1, "the channel to detection");
         }
-        file.map(|file| Counted { pid, at, image: Image::File(file) })
+        file.map(|file| Counted { pid, at, image: Image::File(file, comm) })
     }
 
     fn lose(&mut self, count: u64, at: &'static str) {

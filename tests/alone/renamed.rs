@@ -7,7 +7,7 @@ use std::process::Command;
 use crate::common::docker::Plan;
 use crate::common::docker::put;
 use crate::common::watcher::{BINARY, Setup};
-use crate::common::{Alert, Container, Watcher, image, program, run};
+use crate::common::{Alert, Container, Watcher, alert, image, program, run};
 use crate::{alone, watch};
 
 const C: &str = "int main(void) { return 0; }\n";
@@ -53,6 +53,51 @@ fn a_renamed_compiler_on_every_filesystem() {
         watcher.await_closed(&container.id).assert_counts(&[("report", 1)]);
         watcher.stop();
     }
+}
+
+/// While it runs, its interpreter has its name; afterwards nobody tells what that was.
+#[test]
+fn a_renamed_compiler_that_is_a_script() {
+    let _turn = alone();
+    let script =
+        |first: &str| format!("#!/bin/sh\n{first}\nrun_java org.eclipse.jdt.internal.compiler.batch.Main \"$@\"\n");
+    for fanotify in ["auto", "open"] {
+        let container = container();
+        container.put("report", script("echo ready; read line; exit 0"));
+        container.put("page", script("exit"));
+        let watcher = Setup::new().brief().set("sensors", "fanotify", fanotify).start();
+        let held = container.hold(&["/work/report", "A.java"]);
+        held.await_line("ready");
+        let alert = await_family(&watcher, &container, "ecj");
+        assert_masquerade(&alert, "/work/report");
+        assert_eq!(alert.at("ccwatch.confirmed"), true, "{alert}");
+        assert!(held.release());
+        watcher.await_closed(&container.id).assert_counts(&[("report", 1)]);
+        container.exec(&["/work/page", "A.java"]);
+        let is_second = |a: &Alert| a.is_of(&container.id) && a.state() == "closed" && a.execs_of("page") > 0;
+        watcher.await_alert("the second", is_second).assert_counts(&[("page", 1)]);
+        watcher.stop();
+    }
+}
+
+/// Both the overlay's file and that of its layer are reported: one exec all the same.
+#[test]
+fn a_renamed_compiler_on_an_overlay_over_memory() {
+    let _turn = alone();
+    let memory = ["--tmpfs", "/memory:exec", "--tmpfs", "/over:exec"];
+    let container =
+        Container::idle(&[&["--cap-add", "SYS_ADMIN", "--security-opt", "seccomp=unconfined"], &memory[..]].concat());
+    for (program, name) in [(program::inside(), "inside"), (&program::disguised(0), "report")] {
+        std::fs::copy(program, container.work().join(name)).unwrap();
+    }
+    let layers = ["lower", "upper", "work"].map(|layer| format!("/memory/{layer}"));
+    let mkdir = layers.iter().flat_map(|layer| ["mkdir", layer]);
+    let put = ["load", "report", "put", "/memory/lower/report", "writable", "/memory", "/over"];
+    container.exec(&["./inside"].into_iter().chain(mkdir).chain(put).collect::<Vec<_>>());
+    let watcher = watch();
+    container.exec(&["/usr/bin/storm", "200", "/over/report"]);
+    watcher.await_counted(&container.id, 200);
+    assert_eq!(alert::closed_execs(&watcher.stop(), &container.id), 200);
 }
 
 /// This machine's dynamic loader.

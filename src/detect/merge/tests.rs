@@ -14,8 +14,9 @@ fn look(pid: i32, at: u64, ino: Option<u64>, comm: &str) -> Looked {
     Looked {
         pid: Pid(pid),
         at: Monotonic(at * MS),
-        file: ino.map(|i| file(i).inode()),
+        file: ino.map(file),
         comm: Comm::new(comm.as_bytes()),
+        is_named: true,
     }
 }
 
@@ -67,9 +68,28 @@ fn an_exec_before_the_attempt_confirms_nothing() {
 fn another_image_refutes() {
     let mut merge = merge();
     merge.attempt(attempt(1, 7, 0, 2));
-    assert!(merge.exec(exec(1, 1, Image::File(file(8).inode()))).is_none());
+    assert!(merge.exec(exec(1, 1, Image::File(file(8).inode(), Comm::new(b"")))).is_none());
     assert!(merge.exec(exec(1, 1, Image::Canary)).is_none());
-    assert_eq!(confirmed(merge.exec(exec(1, 2, Image::File(file(7).inode())))), Some(7));
+    assert_eq!(confirmed(merge.exec(exec(1, 2, Image::File(file(7).inode(), Comm::new(b""))))), Some(7));
+}
+
+#[test]
+fn an_interpreter_under_a_scripts_name_confirms_the_script() {
+    let under = |comm: &[u8]| exec(1, 1, Image::File(file(8).inode(), Comm::new(comm)));
+    let mut merge = merge();
+    merge.attempt(attempt(1, 7, 0, 2));
+    assert!(merge.exec(under(b"prog-9")).is_none());
+    assert_eq!(confirmed(merge.exec(under(b"prog-7"))), Some(7));
+}
+
+#[test]
+fn a_look_at_an_interpreter_that_is_no_finding_leaves_the_script() {
+    for (is_named, told) in [(false, Some(7)), (true, None)] {
+        let mut merge = merge();
+        assert!(merge.look(Looked { is_named, ..look(1, 4, Some(8), "prog-7") }).is_none());
+        assert_eq!(confirmed(merge.attempt(attempt(1, 7, 0, 2))), told);
+        assert!(!merge.is_waiting());
+    }
 }
 
 #[test]
@@ -101,6 +121,24 @@ fn what_interprets_an_unknown_file_is_part_of_its_exec() {
     assert!(merge.due(Monotonic(20 * MS)).is_empty(), "a compiler and what loads it");
 }
 
+/// Where both are marked, the kernel tells of the file below first.
+#[test]
+fn an_overlays_file_and_its_layers_are_one_exec() {
+    let below = Attempt { unjudged: true, ..attempt(1, 7, 0, 2) };
+    let at_once = Attempt { file: FileId { dev: below.file.dev + 1, ..below.file }, ..below.clone() };
+    let later = Attempt { after: Monotonic(6 * MS), at: Monotonic(7 * MS), ..at_once.clone() };
+    let seen = Image::File(at_once.file.inode(), Comm::new(b""));
+    for (above, image) in [(&at_once, Image::Unknown), (&at_once, seen), (&later, Image::Unknown)] {
+        let mut merge = merge();
+        merge.attempt(below.clone());
+        let early = if above.after > below.after { merge.exec(exec(1, 4, image)) } else { None };
+        merge.attempt(above.clone());
+        assert_eq!(confirmed(early.or_else(|| merge.exec(exec(1, 4, image)))), Some(7));
+        assert!(merge.due(Monotonic(20 * MS)).is_empty());
+        assert!(merge.exec(exec(1, 30, Image::Unknown)).is_none(), "none waits");
+    }
+}
+
 /// As on kernels without exec events.
 fn opened(pid: i32, ino: u64, after: u64, read: u64) -> Attempt {
     Attempt { by_open: true, ..attempt(pid, ino, after, read) }
@@ -113,7 +151,7 @@ fn an_open_is_joined_with_the_exec_that_follows_at_once() {
     let joined = merge.exec(exec(1, 3, Image::Unknown));
     assert!(matches!(&joined, Some(Merged::Joined(a)) if a.file.ino == 7), "{joined:?}");
     merge.attempt(opened(2, 7, 0, 2));
-    assert_eq!(confirmed(merge.exec(exec(2, 3, Image::File(file(7).inode())))), Some(7), "it was seen");
+    assert_eq!(confirmed(merge.exec(exec(2, 3, Image::File(file(7).inode(), Comm::new(b""))))), Some(7), "it was seen");
     merge.exec(exec(3, 1, Image::Unknown));
     let joined = merge.attempt(opened(3, 7, 0, 2));
     assert!(matches!(joined, Some(Merged::Joined(_))), "in either order: {joined:?}");
@@ -181,7 +219,7 @@ fn an_open_alone_is_nothing() {
     let mut merge = merge();
     // `exec 3</usr/bin/gcc; exec /bin/ls`
     merge.attempt(opened(1, 7, 0, 2));
-    assert!(merge.exec(exec(1, 3, Image::File(file(8).inode()))).is_none());
+    assert!(merge.exec(exec(1, 3, Image::File(file(8).inode(), Comm::new(b"")))).is_none());
     assert!(merge.exec(exec(1, 3, Image::Canary)).is_none());
     let zombie = ended("ls", SensorKind::Connector);
     assert!(merge.exec(exec(1, 3, zombie)).is_none(), "its name was no compiler's");
@@ -271,7 +309,7 @@ impl Report {
     }
 
     fn seen(pid: i32, at: Monotonic, ino: u64) -> Self {
-        Self::Look(Looked { pid: Pid(pid), at, file: Some(file(ino).inode()), comm: Comm::new(b"x") })
+        Self::Look(Looked { pid: Pid(pid), at, file: Some(file(ino)), comm: Comm::new(b"x"), is_named: true })
     }
 
     fn counted(pid: i32, at: Monotonic, image: Image) -> Self {
@@ -335,9 +373,9 @@ fn any_interleaving_counts_each_exec_once() {
                 continue;
             }
             by_connector.push(match random.below(3) {
-                _ if tool => Report::counted(pid, at, Image::File(file(1000 + n).inode())),
+                _ if tool => Report::counted(pid, at, Image::File(file(1000 + n).inode(), Comm::new(b""))),
                 0 => Report::seen(pid, at, n),
-                1 => Report::counted(pid, at, Image::File(file(n).inode())),
+                1 => Report::counted(pid, at, Image::File(file(n).inode(), Comm::new(b""))),
                 _ => Report::counted(pid, at, Image::Unknown),
             });
             if tool { innocent += 1 } else { execs += 1 }
@@ -398,7 +436,7 @@ fn execs_that_are_lost_leave_their_attempts_unconfirmed() {
             arrived += 1;
             by_connector.push(match random.below(3) {
                 0 => Report::seen(pid, at, n),
-                1 => Report::counted(pid, at, Image::File(file(n).inode())),
+                1 => Report::counted(pid, at, Image::File(file(n).inode(), Comm::new(b""))),
                 _ => Report::counted(pid, at, Image::Unknown),
             });
         }
@@ -416,7 +454,7 @@ fn what_was_lost_is_counted_by_the_execs_that_stay_alone() {
     for pid in 2..7 {
         merge.exec(exec(pid, 5, Image::Unknown));
     }
-    merge.exec(exec(7, 5, Image::File(file(7).inode())));
+    merge.exec(exec(7, 5, Image::File(file(7).inode(), Comm::new(b""))));
     merge.exec(exec(8, 11, Image::Unknown));
     assert!(merge.attempt(attempt(2, 7, 4, 6)).is_some(), "this one was not lost");
     merge.due(Monotonic(2000 * MS));

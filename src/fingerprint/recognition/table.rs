@@ -40,6 +40,8 @@ pub(super) struct Entry {
     pub(super) needed: Vec<Glob>,
     pub(super) go_paths: Vec<Glob>,
     pub(super) version_after: Vec<MarkId>,
+    /// Of a script, and of nothing else.
+    pub(super) script: bool,
 }
 
 /// What the tables need to know of a family.
@@ -124,6 +126,9 @@ impl Contents {
                 .map(|text| Glob::parse(text).map_err(|reason| format!("{what} {reason}")))
                 .collect::<Result<Vec<_>, _>>()
         };
+        if raw.script && !(raw.needed.is_empty() && raw.go_paths.is_empty()) {
+            return Err("a script has neither needed libraries nor a go-path".to_owned());
+        }
         let (needed, go_paths) = (globs(&raw.needed, "needed")?, globs(&raw.go_paths, "go-path")?);
         for (table, texts, what) in [
             (&mut self.sha256, &raw.sha256, "sha256"),
@@ -142,7 +147,8 @@ impl Contents {
                 }
             }
         }
-        self.entries.push(Entry { family, marks, at_least, without, needed, go_paths, version_after });
+        let script = raw.script;
+        self.entries.push(Entry { family, marks, at_least, without, needed, go_paths, version_after, script });
         Ok(())
     }
 
@@ -212,6 +218,7 @@ mod tests {
             (marks("'a mark'\n]\nat-least = 2\nwithout = ["), "at-least is 2, of 1 marks"),
             (marks("'a mark'\n]\nwithout = ['b'"), "without \"b\""),
             (marks("'a mark'\n]\nneeded = ['*'"), "fewer than three"),
+            (marks("'a mark'\n]\nscript = true\nneeded = ['libLLVM*'"), "neither needed libraries"),
             (marks("'a mark'\n]\ngo-paths = ['cmd/*/*'"), "more than one star"),
             (marks("'a mark'\n]\nalso-named = ['*'"), "also-named"),
             (marks("'a mark'\n]\ncolour = ['red'"), "colour"),

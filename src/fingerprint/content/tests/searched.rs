@@ -29,8 +29,16 @@ fn what_is_appended_or_lies_in_no_segment_is_not_searched() {
     appended.extend_from_slice(MARKED);
     assert_eq!(family(&demo(&appended)), None);
     assert_eq!(family(&demo(MARKED)), None, "no ELF file");
+}
+
+#[test]
+fn a_script_is_searched_whole_for_marks_of_scripts_alone() {
     let script = [b"#!/bin/sh\n".as_slice(), &b"\0".repeat(70_000), MARKED].concat();
     assert_eq!((family(&demo(&script)), demo(&script).elf), (None, false));
+    let of_scripts = Database::parse(&DATABASE.replace("marks = ", "script = true\nmarks = ")).unwrap();
+    for (file, found) in [(&script, Some("demo")), (&script[1..].to_vec(), None), (&Sample::program(MARKED), None)] {
+        assert_eq!(family(&of(file, &of_scripts)), found, "{:?}", &file[..2]);
+    }
 }
 
 /// Each page of a file as a segment of one byte: the kernel maps the rest of it too.
