@@ -363,6 +363,8 @@ pub struct Attempt {
     pub open: Option<Arc<OwnedFd>>,
     /// Its name says nothing, and its content is not known yet.
     pub unjudged: bool,
+    /// It is a script: what runs is what its first line names.
+    pub script: bool,
     /// It was opened, for whatever purpose: this kernel has no exec events.
     pub by_open: bool,
     /// By a process of the host: nothing is to be done but to read the file, so that its execs can be ignored.
@@ -376,6 +378,11 @@ pub struct Attempt {
 }
 
 impl Attempt {
+    /// Whether this file is what was attempted, be it through an overlay.
+    pub fn is_on(&self, file: &FileId) -> bool {
+        file.inode() == self.file.inode() || file.is_layer_of(&self.file)
+    }
+
     /// Its file, as a look in time would have shown it.
     pub fn exe(&self) -> Exe {
         let file = self.open.clone().ok_or(Missing::Gone);
@@ -449,6 +456,7 @@ pub(crate) mod samples {
             path: format!("/usr/bin/prog-{ino}").into_bytes().into(),
             open: None,
             unjudged: false,
+            script: false,
             by_open: false,
             on_host: false,
             mount: None,

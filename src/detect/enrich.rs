@@ -229,14 +229,14 @@ pub struct Reads {
 
 /// What an argument takes beyond its own bytes: its place in a list, and what the allocator needs.
 const ARGUMENT: usize = 48;
-/// How often a packed program is looked at while it unpacks itself, and how long after the first time it is again: twice
-/// as long each time after, 1.3 s in all. A hundred megabytes are unpacked by then, or some on a machine that is busy.
-const UNPACKING: u32 = 8;
-const UNPACKS: Duration = Duration::from_millis(10);
-/// It was looked at so often at least: what sleeps after that waits for something else.
-const UNPACKED: u32 = 4;
 /// CPU time for one file: hashing 256 MiB takes less, but on the slowest of machines.
 const READ_TIME: Duration = Duration::from_secs(1);
+/// How often a packed program is looked at while it unpacks itself: at once, after 10, 30, 70, 150 and 310 ms. Others wait
+/// meanwhile for the thread that does it.
+const UNPACKING: u32 = 6;
+const UNPACKS: Duration = Duration::from_millis(10);
+/// From this look on one that sleeps is left: it waits for something else.
+const UNPACKED: u32 = 4;
 
 impl Reads {
     /// Reads processes from `proc` and containers from `runtimes`, and judges files by `database`; `judged` is what was

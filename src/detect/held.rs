@@ -23,7 +23,9 @@ const HELD_WITHIN: usize = HELD / 2;
 #[derive(Debug)]
 pub(super) enum Unjudged {
     /// Its process was seen, and perhaps the attempt before.
-    Seen { sighting: Box<Sighting>, reading: Option<Reading>, attempt: Option<Box<Attempt>>, nested: Nested },
+    Seen { sighting: Box<Sighting>, reading: Option<Reading>, attempted: bool, nested: Nested },
+    /// Its process was seen, and what that interprets is read.
+    Script { script: Box<Attempt>, sighting: Box<Sighting>, reading: Option<Reading>, nested: Nested },
     /// Nobody saw its process; what became of its attempt.
     Unseen { attempt: Attempt, standing: Standing },
     /// A loader, that waits for what it runs.
@@ -76,7 +78,7 @@ impl Detection {
     pub(super) fn hold(&mut self, id: FileId, exec: Unjudged) {
         let refused = match (self.reading.get(&id), &exec) {
             (None, _) => Some(exec),
-            (Some(_), Unjudged::Seen { nested, .. }) => {
+            (Some(_), Unjudged::Seen { nested, .. } | Unjudged::Script { nested, .. }) => {
                 let payer = Payer::new(&nested.0, nested.1.as_ref());
                 self.held.put(id, payer, exec)
             }
@@ -90,10 +92,13 @@ impl Detection {
     pub(super) fn release(&mut self, id: FileId, says: ContentSays) {
         for exec in self.held.take(id) {
             match (says, exec) {
+                (_, Unjudged::Script { script, sighting, reading, nested }) => {
+                    self.exec_of_script(says, &script, *sighting, reading, nested);
+                }
                 (
                     ContentSays::Toolchain | ContentSays::ByArguments | ContentSays::Loader,
-                    Unjudged::Seen { sighting, reading, attempt, nested },
-                ) => self.admit(*sighting, reading, attempt.is_some(), nested),
+                    Unjudged::Seen { sighting, reading, attempted, nested },
+                ) => self.admit(*sighting, reading, attempted, nested),
                 (ContentSays::Toolchain, Unjudged::Unseen { attempt, standing }) => {
                     self.merge.recognise(attempt.pid, id);
                     self.exec_unseen(attempt, standing);
@@ -104,9 +109,7 @@ impl Detection {
                     self.pending.insert(number, *pending);
                     self.settle(number);
                 }
-                (_, Unjudged::Seen { sighting, reading, attempt, nested }) => {
-                    self.leave_interpreter(sighting, reading, attempt, nested);
-                }
+                (_, Unjudged::Seen { reading, .. }) => self.leave(reading),
                 (_, Unjudged::Unseen { .. }) => {}
             }
         }
@@ -129,7 +132,7 @@ impl Detection {
     pub(super) fn drop_unjudged(&mut self, execs: impl IntoIterator<Item = Unjudged>) {
         for exec in execs {
             self.counters.add_unexamined(1, clock::now());
-            if let Unjudged::Seen { reading, .. } = exec {
+            if let Unjudged::Seen { reading, .. } | Unjudged::Script { reading, .. } = exec {
                 self.leave(reading);
             }
         }

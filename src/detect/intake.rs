@@ -164,7 +164,7 @@ impl Detection {
             self.exec_nowhere(&sighting);
             return self.leave(reading);
         }
-        let attempt = self.attempt_of(&sighting, candidate != Candidate::No).map(Box::new);
+        let attempt = self.attempt_of(&sighting, candidate == Candidate::ByName).map(Box::new);
         let Home::Container { inner, outer, .. } = home else { return self.leave(reading) };
         if self.is_known(&sighting) {
             return self.leave(reading);
@@ -177,56 +177,77 @@ impl Detection {
         let by_mount = attempt.as_ref().and_then(|a| self.screen.owner(a.mounted?));
         let knows_more = |inner: &ContainerKey| inner.id != nested.0.id && !inner.gives_way_to(&nested.0);
         let nested = by_mount.filter(|(inner, _)| knows_more(inner)).unwrap_or(nested);
-        if candidate == Candidate::No {
-            self.exec_by_content(Box::new(sighting), reading, attempt, nested);
-        } else {
-            self.admit(sighting, reading, attempt.is_some(), nested);
+        let attempted = attempt.is_some();
+        let is_interpreted =
+            |attempt: &Attempt| attempt.script && sighting.look.file().is_none_or(|file| !attempt.is_on(&file));
+        // What env executes next is counted under the script's name.
+        let is_counted_next = candidate == Candidate::ByName
+            && sighting.look.exe.as_ref().is_ok_and(|exe| self.database.load().is_followed(&exe.path));
+        match attempt.filter(|attempt| is_interpreted(attempt) && !is_counted_next) {
+            Some(script) => self.exec_by_script(script, sighting, reading, nested),
+            None => self.exec_of_image(sighting, reading, attempted, nested),
         }
     }
 
-    /// An exec whose names say nothing.
-    fn exec_by_content(
+    /// What was attempted is a script: its text goes before what is known of its interpreter.
+    fn exec_by_script(
         &mut self,
-        sighting: Box<Sighting>,
+        mut script: Box<Attempt>,
+        sighting: Sighting,
         reading: Option<Reading>,
-        attempt: Option<Box<Attempt>>,
         nested: Nested,
     ) {
+        let says = self.judged.says(script.file);
+        match (says, script.open.take()) {
+            (None, Some(file)) => {
+                let payer = Payer::new(&nested.0, nested.1.as_ref());
+                self.read_content((script.file, script.mount), &file, payer, None);
+                let (id, sighting) = (script.file, Box::new(sighting));
+                self.hold(id, Unjudged::Script { script, sighting, reading, nested });
+            }
+            (says, _) => self.exec_of_script(says.unwrap_or(ContentSays::Innocent), &script, sighting, reading, nested),
+        }
+    }
+
+    /// An exec of a script of which this is known, or that nobody can read any more.
+    pub(super) fn exec_of_script(
+        &mut self,
+        says: ContentSays,
+        script: &Attempt,
+        mut sighting: Sighting,
+        reading: Option<Reading>,
+        nested: Nested,
+    ) {
+        if says != ContentSays::Toolchain {
+            return self.exec_of_image(sighting, reading, true, nested);
+        }
+        sighting.look.exe = Ok(script.exe());
+        self.admit(sighting, reading, true, nested);
+    }
+
+    /// An exec of what runs.
+    fn exec_of_image(&mut self, sighting: Sighting, reading: Option<Reading>, attempted: bool, nested: Nested) {
+        if self.database.load().candidate(&triage::invocation(&sighting.look)) != Candidate::No {
+            return self.admit(sighting, reading, attempted, nested);
+        }
         let Some(id) = sighting.look.file() else { return self.leave(reading) };
+        let sighting = Box::new(sighting);
         match self.judged.says(id) {
             Some(ContentSays::Toolchain | ContentSays::ByArguments | ContentSays::Loader) => {
-                self.admit(*sighting, reading, attempt.is_some(), nested);
+                self.admit(*sighting, reading, attempted, nested);
             }
-            Some(ContentSays::Innocent) => self.leave_interpreter(sighting, reading, attempt, nested),
+            Some(ContentSays::Innocent) => self.leave(reading),
             Some(ContentSays::Unknown) => {
-                self.drop_unjudged([Unjudged::Seen { sighting, reading, attempt, nested }]);
+                self.drop_unjudged([Unjudged::Seen { sighting, reading, attempted, nested }]);
             }
             None => {
                 if let Ok(Exe { file: Ok(file), mount, .. }) = &sighting.look.exe {
                     let payer = Payer::new(&nested.0, nested.1.as_ref());
                     self.read_content((id, *mount), file, payer, image_of(&sighting.look));
                 }
-                self.hold(id, Unjudged::Seen { sighting, reading, attempt, nested });
+                self.hold(id, Unjudged::Seen { sighting, reading, attempted, nested });
             }
         }
-    }
-
-    /// What runs is innocent. What was attempted may be a script, which it interprets: then that is what was executed.
-    pub(super) fn leave_interpreter(
-        &mut self,
-        mut sighting: Box<Sighting>,
-        reading: Option<Reading>,
-        attempt: Option<Box<Attempt>>,
-        nested: Nested,
-    ) {
-        let runs = |attempt: &Attempt| {
-            sighting.look.file().is_none_or(|file| file == attempt.file || file.is_layer_of(&attempt.file))
-        };
-        let Some(script) = attempt.filter(|attempt| !runs(attempt)) else {
-            return self.leave(reading);
-        };
-        sighting.look.exe = Ok(script.exe());
-        self.exec_by_content(sighting, reading, Some(script), nested);
     }
 
     /// Nobody waits for what is being read of an exec; if it hangs, it must not keep its thread.

@@ -37,15 +37,14 @@ pub struct Looked {
     pub file: Option<FileId>,
     /// Its name for itself: of a script, the script's.
     pub comm: Comm,
-    /// That name, or the image's, is a compiler's.
+    /// That name, or the image's, is a compiler's: it is a finding by itself.
     pub is_named: bool,
 }
 
 impl Looked {
     /// Whether it shows the interpreter of an attempted script, of which it tells nothing.
     fn is_silent_about(&self, attempt: &Attempt) -> bool {
-        let is_other = |file: FileId| file.inode() != attempt.file.inode() && !file.is_layer_of(&attempt.file);
-        !self.is_named && self.file.is_some_and(is_other)
+        attempt.script && !self.is_named && self.file.is_some_and(|file| !attempt.is_on(&file))
     }
 }
 
@@ -95,8 +94,11 @@ struct Lane {
 struct Success {
     /// What was attempted before this moment may be part of it.
     until: Monotonic,
-    /// What was attempted.
+    /// What was attempted, and whether that is a script.
     file: FileId,
+    script: bool,
+    /// It was counted for its name.
+    named: bool,
     /// It was not known yet what it is.
     unjudged: bool,
     /// What runs, where that was seen.
@@ -105,7 +107,27 @@ struct Success {
 
 impl Success {
     fn new(attempt: &Attempt, seen: Monotonic, image: Option<Inode>) -> Option<Self> {
-        Some(Self { until: attempt.at.max(seen), file: attempt.file, unjudged: attempt.unjudged, image })
+        let (until, file) = (attempt.at.max(seen), attempt.file);
+        let (script, unjudged) = (attempt.script, attempt.unjudged);
+        Some(Self { until, file, script, named: false, unjudged, image })
+    }
+
+    fn seen_by(look: &Looked, attempt: &Attempt) -> Option<Self> {
+        let success = Self::new(attempt, look.at, look.file.map(|file| file.inode()))?;
+        Some(Self { named: look.is_named, ..success })
+    }
+
+    /// Whether the kernel tells of this attempt beside that which succeeded, as both are of one file: an overlay's and its
+    /// layer's.
+    fn is_twin_of(&self, attempt: &Attempt) -> bool {
+        self.script == attempt.script && self.file.is_layer_of(&attempt.file)
+    }
+
+    /// Whether the attempt is on another part of this exec, of which nothing is counted yet: a script or program, and what
+    /// interprets it.
+    fn leaves(&self, attempt: &Attempt) -> bool {
+        let is_other = self.file.inode() != attempt.file.inode() && self.image != Some(attempt.file.inode());
+        self.unjudged && is_other && !attempt.by_open && !(self.named && attempt.script)
     }
 }
 
@@ -198,7 +220,7 @@ impl Merge {
         let same = |look: &Looked| look.at > attempt.after && is_of(&attempt, look);
         if let Some(index) = lane.looks.iter().position(same) {
             let look = take(&mut lane.looks, index)?;
-            lane.succeeded = Success::new(&attempt, look.at, look.file.map(|file| file.inode()));
+            lane.succeeded = Success::seen_by(&look, &attempt);
             return look.is_silent_about(&attempt).then_some(Merged::Confirmed(attempt));
         }
         let confirms = |exec: &Counted| names.fits(&attempt, exec) == Fits::Yes;
@@ -257,7 +279,7 @@ impl Merge {
         if let Some(index) = lane.attempts.iter().position(|w| w.attempt.after < look.at && is_of(&w.attempt, &look))
             && let Some(Waiting { attempt, told, .. }) = take(&mut lane.attempts, index)
         {
-            lane.succeeded = Success::new(&attempt, look.at, look.file.map(|file| file.inode()));
+            lane.succeeded = Success::seen_by(&look, &attempt);
             *waiting -= usize::from(!told);
             return Some(attempt);
         }
@@ -305,16 +327,15 @@ impl Merge {
                     continue;
                 }
                 // Two files of one exec, an overlay's and its layer's, however long after the one the other was read.
-                if lane.succeeded.as_ref().is_some_and(|exec| exec.file.is_layer_of(&waiting.attempt.file)) {
+                if lane.succeeded.as_ref().is_some_and(|exec| exec.is_twin_of(&waiting.attempt)) {
                     waiting.done = true;
                     continue;
                 }
                 let exec = lane.succeeded.as_ref().filter(|exec| exec.until > waiting.attempt.after);
                 match exec {
                     None if !by_open => told.push(Merged::Unconfirmed(waiting.attempt.clone())),
-                    // Two files of one exec, a script or program and what interprets it: the other may be innocent. What
-                    // was seen to run was counted.
-                    Some(exec) if exec.unjudged && !by_open && exec.image != Some(waiting.attempt.file.inode()) => {
+                    // The other may be innocent. What was seen to run was counted.
+                    Some(exec) if exec.leaves(&waiting.attempt) => {
                         waiting.done = true;
                         told.push(Merged::Confirmed(waiting.attempt.clone()));
                     }
@@ -398,9 +419,13 @@ impl Names {
         if exec.at <= attempt.after {
             return Fits::No;
         }
-        let in_time = !attempt.by_open || exec.at <= attempt.at.plus(AT_ONCE);
+        let at_once = exec.at <= attempt.at.plus(AT_ONCE);
+        let in_time = !attempt.by_open || at_once;
         match exec.image {
-            Image::File(inode, comm) if inode == attempt.file.inode() || comm.is_of(&attempt.path) => Fits::Yes,
+            Image::File(inode, _) if inode == attempt.file.inode() => Fits::Yes,
+            Image::File(_, comm) if attempt.script && at_once && comm.is_of(&attempt.path) => Fits::Yes,
+            // A script may be called by a link, or interpret another.
+            Image::File(..) if attempt.script && at_once && !attempt.by_open => Fits::Perhaps,
             Image::Ended(name) if !attempt.by_open || name.comm.is_of(&attempt.path) => Fits::Yes,
             Image::File(..) | Image::Canary => Fits::No,
             Image::Ended(name) if in_time && (self.0)(name.comm) != NameIs::Others => Fits::Perhaps,

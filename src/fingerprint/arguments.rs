@@ -48,7 +48,7 @@ pub(super) struct Grammar {
     /// Subcommands that compile nothing, of one word or two.
     information_commands: Vec<String>,
     /// Subcommands whose arguments follow another grammar, and that grammar's index.
-    delegates: Vec<(Box<[u8]>, usize)>,
+    delegates: Vec<(Box<str>, usize)>,
     /// Any argument but an information option makes it a compile.
     strict: bool,
     /// Without arguments it prints a usage text or `no input files`, and ends.
@@ -102,7 +102,7 @@ impl Grammar {
             .into_iter()
             .map(|(command, to)| {
                 let index = names.iter().position(|n| *n == to).ok_or_else(|| format!("no queries {to:?}"))?;
-                Ok((command.into_bytes().into(), index))
+                Ok((command.into(), index))
             })
             .collect::<Result<_, String>>()?;
         Ok(Self {
@@ -157,18 +157,20 @@ impl Grammar {
 
     /// An operand: a subcommand, or something to compile.
     fn command(&self, operand: &[u8], rest: &[Vec<u8>], all: &[Self]) -> Request {
-        if let Some((_, grammar)) = self.delegates.iter().find(|(command, _)| **command == *operand) {
+        let second = rest.first().map_or(&[] as &[u8], Vec::as_slice);
+        let is_it = |command: &str| match command.split_once(' ') {
+            Some((first, then)) => first.as_bytes() == operand && then.as_bytes() == second,
+            None => command.as_bytes() == operand,
+        };
+        if let Some((command, grammar)) = self.delegates.iter().find(|(command, _)| is_it(command)) {
+            let rest = rest.get(usize::from(command.contains(' '))..).unwrap_or_default();
             // A delegate's own delegates are not followed: two commands deep is as deep as it goes.
             return match all.get(*grammar) {
                 Some(to) if to.delegates.is_empty() => to.request(rest, all),
                 _ => Request::Compile,
             };
         }
-        let second = rest.first().map_or(&[] as &[u8], Vec::as_slice);
-        let informs = self.information_commands.iter().any(|command| match command.split_once(' ') {
-            Some((first, then)) => first.as_bytes() == operand && then.as_bytes() == second,
-            None => command.as_bytes() == operand,
-        });
+        let informs = self.information_commands.iter().any(|command| is_it(command));
         if informs && !rest.iter().any(|argument| self.inputs.contain(argument)) {
             Request::Query
         } else {

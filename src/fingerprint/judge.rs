@@ -252,6 +252,11 @@ impl Database {
         }
     }
 
+    /// Whether a program of this path executes another in its process, as env does: of that the arguments will tell.
+    pub fn is_followed(&self, path: &[u8]) -> bool {
+        self.find(path, Source::File).is_some_and(|hit| hit.family.runs == Some(Launcher::Env))
+    }
+
     /// Whether what env executes next is an interpreter whose arguments will tell what it runs: then the script is
     /// counted there. `#!/usr/bin/env -S node` comes as one argument.
     fn env_is_followed(&self, arguments: &[Vec<u8>]) -> bool {

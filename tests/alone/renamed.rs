@@ -55,28 +55,39 @@ fn a_renamed_compiler_on_every_filesystem() {
     }
 }
 
-/// While it runs, its interpreter has its name; afterwards nobody tells what that was.
+/// While it runs, its interpreter has its name, or that of a link; afterwards nobody tells what that was.
 #[test]
 fn a_renamed_compiler_that_is_a_script() {
     let _turn = alone();
-    let script =
+    let of_shell =
         |first: &str| format!("#!/bin/sh\n{first}\nrun_java org.eclipse.jdt.internal.compiler.batch.Main \"$@\"\n");
-    for fanotify in ["auto", "open"] {
+    let of_python = "#!/usr/bin/python3\nprint('ready', flush=True)\ninput()\nfrom Cython.Compiler.Main import main\n";
+    // That an opened file is what runs its name alone can tell.
+    for (fanotify, shorts) in [("auto", &["page", "link"][..]), ("open", &["page"])] {
         let container = container();
-        container.put("report", script("echo ready; read line; exit 0"));
-        container.put("page", script("exit"));
+        container.put("report", of_shell("echo ready; read line; exit 0"));
+        container.put("sheet", of_python);
+        container.put("page", of_shell("exit"));
+        container.exec(&["ln", "-s", "page", "link"]);
         let watcher = Setup::new().brief().set("sensors", "fanotify", fanotify).start();
-        let held = container.hold(&["/work/report", "A.java"]);
-        held.await_line("ready");
-        let alert = await_family(&watcher, &container, "ecj");
-        assert_masquerade(&alert, "/work/report");
-        assert_eq!(alert.at("ccwatch.confirmed"), true, "{alert}");
-        assert!(held.release());
-        watcher.await_closed(&container.id).assert_counts(&[("report", 1)]);
-        container.exec(&["/work/page", "A.java"]);
-        let is_second = |a: &Alert| a.is_of(&container.id) && a.state() == "closed" && a.execs_of("page") > 0;
-        watcher.await_alert("the second", is_second).assert_counts(&[("page", 1)]);
-        watcher.stop();
+        for (script, family) in [("report", "ecj"), ("sheet", "cython")] {
+            let held = container.hold(&[&format!("/work/{script}"), "a"]);
+            held.await_line("ready");
+            let alert = await_family(&watcher, &container, family);
+            assert_masquerade(&alert, &format!("/work/{script}"));
+            assert_eq!(alert.at("ccwatch.confirmed"), true, "{alert}");
+            drop(held);
+            let is_its = |a: &Alert| a.is_of(&container.id) && a.state() == "closed" && a.execs_of(script) > 0;
+            watcher.await_alert(script, is_its).assert_counts(&[(script, 1)]);
+        }
+        for short in shorts {
+            container.exec(&[&format!("/work/{short}"), "A.java"]);
+        }
+        let is_its = |a: &Alert| a.is_of(&container.id) && a.state() == "closed" && a.execs_of("page") > 0;
+        watcher.await_alert("the short ones", is_its);
+        let alerts = watcher.stop();
+        let counted: u64 = alerts.iter().filter(|a| is_its(a)).map(|a| a.number("ccwatch.session.execs")).sum();
+        assert_eq!(counted, shorts.len() as u64, "{alerts:#?}");
     }
 }
 

@@ -76,10 +76,17 @@ fn another_image_refutes() {
 #[test]
 fn an_interpreter_under_a_scripts_name_confirms_the_script() {
     let under = |comm: &[u8]| exec(1, 1, Image::File(file(8).inode(), Comm::new(comm)));
+    for (script, told) in [(true, Some(7)), (false, None)] {
+        let mut merge = merge();
+        merge.attempt(Attempt { script, ..attempt(1, 7, 0, 2) });
+        assert!(merge.exec(under(b"a-link")).is_none());
+        assert_eq!(confirmed(merge.exec(under(b"prog-7"))), told);
+    }
     let mut merge = merge();
-    merge.attempt(attempt(1, 7, 0, 2));
-    assert!(merge.exec(under(b"prog-9")).is_none());
-    assert_eq!(confirmed(merge.exec(under(b"prog-7"))), Some(7));
+    merge.exec(under(b"a-link"));
+    merge.attempt(Attempt { script: true, ..attempt(1, 7, 0, 2) });
+    let told: Vec<_> = merge.due(Monotonic(20 * MS)).into_iter().map(|merged| confirmed(Some(merged))).collect();
+    assert_eq!(told, [Some(7)], "by a link's name");
 }
 
 #[test]
@@ -87,7 +94,7 @@ fn a_look_at_an_interpreter_that_is_no_finding_leaves_the_script() {
     for (is_named, told) in [(false, Some(7)), (true, None)] {
         let mut merge = merge();
         assert!(merge.look(Looked { is_named, ..look(1, 4, Some(8), "prog-7") }).is_none());
-        assert_eq!(confirmed(merge.attempt(attempt(1, 7, 0, 2))), told);
+        assert_eq!(confirmed(merge.attempt(Attempt { script: true, ..attempt(1, 7, 0, 2) })), told);
         assert!(!merge.is_waiting());
     }
 }

@@ -239,9 +239,25 @@ impl Reader {
                 if on_host && !unjudged {
                     return None;
                 }
+                let script = head(&file).starts_with(b"#!");
                 let open = (unjudged || self.handing.is_to_be_read(id, at)).then(|| Arc::new(file));
                 let (after, by_open, path) = (self.handing.empty, self.group.way == Way::Open, path.into());
-                Some(Attempt { pid, after, at, file: id, path, open, unjudged, by_open, on_host, mount, mounted, look })
+                let file = id;
+                Some(Attempt {
+                    pid,
+                    after,
+                    at,
+                    file,
+                    path,
+                    open,
+                    unjudged,
+                    script,
+                    by_open,
+                    on_host,
+                    mount,
+                    mounted,
+                    look,
+                })
             }
         }
     }
@@ -285,10 +301,17 @@ impl Reader {
     }
 }
 
-/// Whether a file begins as a program or a script does. It was opened just now, so that its first bytes are in memory.
+/// Whether a file begins as a program or a script does.
 fn may_be_program(file: &OwnedFd) -> bool {
+    let head = head(file);
+    head == *b"\x7fELF" || head.starts_with(b"#!")
+}
+
+/// The first bytes of a file, zeros where there are none. It was opened just now, so that they are in memory.
+fn head(file: &OwnedFd) -> [u8; 4] {
     let mut head = [0; 4];
-    let read = nix::sys::uio::pread(file, &mut head, 0).unwrap_or(0);
-    let head = head.get(..read).unwrap_or_default();
-    head.starts_with(b"\x7fELF") || head.starts_with(b"#!")
+    match nix::sys::uio::pread(file, &mut head, 0) {
+        Ok(_) => head,
+        Err(_) => [0; 4],
+    }
 }

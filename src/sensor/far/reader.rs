@@ -218,8 +218,11 @@ impl Reader {
             Arc::new(look)
         });
         let open = (unjudged || self.handing.is_to_be_read(id, at)).then(|| Arc::new(file));
-        let (after, by_open, on_host, path) = (self.handing.empty, false, false, path.into());
-        Some(Attempt { pid, after, at, file: id, path, open, unjudged, by_open, on_host, mount, mounted, look })
+        let (after, path) = (self.handing.empty, path.into());
+        // What it begins with only its server knows.
+        let (script, by_open, on_host) = (false, false, false);
+        let file = id;
+        Some(Attempt { pid, after, at, file, path, open, unjudged, script, by_open, on_host, mount, mounted, look })
     }
 
     /// Tells when somebody is held, and when nobody is any more.
