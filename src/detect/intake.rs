@@ -155,7 +155,7 @@ impl Detection {
     /// One sighting: where it belongs, whether it is new, and which reads it waits for.
     pub(super) fn exec(&mut self, mut sighting: Sighting) {
         let reading = self.screen.take(sighting.begun);
-        let candidate = self.database.load().candidate(&triage::invocation(&sighting.look));
+        let candidate = self.candidate(&sighting);
         let parent = sighting.parent.as_ref().and_then(|p| p.look.as_deref());
         let home = self.registry.place(&sighting.look, parent);
         // Of one that ended while it was looked at, an attempt tells more: it is not to be taken for part of this.
@@ -205,11 +205,12 @@ impl Detection {
                 let (id, sighting) = (script.file, Box::new(sighting));
                 self.hold(id, Unjudged::Script { script, sighting, reading, nested });
             }
+            // One that is known by its name is not always handed over open: then that tells.
             (says, _) => self.exec_of_script(says.unwrap_or(ContentSays::Innocent), &script, sighting, reading, nested),
         }
     }
 
-    /// An exec of a script of which this is known, or that nobody can read any more.
+    /// An exec of a script of which this is known.
     pub(super) fn exec_of_script(
         &mut self,
         says: ContentSays,
@@ -218,16 +219,27 @@ impl Detection {
         reading: Option<Reading>,
         nested: Nested,
     ) {
-        if says != ContentSays::Toolchain {
-            return self.exec_of_image(sighting, reading, true, nested);
+        match says {
+            ContentSays::Toolchain => {
+                sighting.look.exe = Ok(script.exe());
+                self.admit(sighting, reading, true, nested);
+            }
+            // What it is nobody can say, unless what interprets it does.
+            ContentSays::Unknown if self.candidate(&sighting) == Candidate::No => {
+                let sighting = Box::new(sighting);
+                self.drop_unjudged([Unjudged::Seen { sighting, reading, attempted: true, nested }]);
+            }
+            _ => self.exec_of_image(sighting, reading, true, nested),
         }
-        sighting.look.exe = Ok(script.exe());
-        self.admit(sighting, reading, true, nested);
+    }
+
+    fn candidate(&self, sighting: &Sighting) -> Candidate {
+        self.database.load().candidate(&triage::invocation(&sighting.look))
     }
 
     /// An exec of what runs.
     fn exec_of_image(&mut self, sighting: Sighting, reading: Option<Reading>, attempted: bool, nested: Nested) {
-        if self.database.load().candidate(&triage::invocation(&sighting.look)) != Candidate::No {
+        if self.candidate(&sighting) != Candidate::No {
             return self.admit(sighting, reading, attempted, nested);
         }
         let Some(id) = sighting.look.file() else { return self.leave(reading) };
