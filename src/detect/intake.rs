@@ -164,7 +164,7 @@ impl Detection {
             self.exec_nowhere(&sighting);
             return self.leave(reading);
         }
-        let attempt = self.attempt_of(&sighting, candidate == Candidate::ByName).map(Box::new);
+        let attempt = self.attempt_of(&sighting, candidate == Candidate::ByName);
         let Home::Container { inner, outer, .. } = home else { return self.leave(reading) };
         if self.is_known(&sighting) {
             return self.leave(reading);
@@ -182,27 +182,21 @@ impl Detection {
             |attempt: &Attempt| attempt.script && sighting.look.file().is_none_or(|file| !attempt.is_on(&file));
         // What env executes next is counted under the script's name.
         let is_counted_next = candidate == Candidate::ByName
-            && sighting.look.exe.as_ref().is_ok_and(|exe| self.database.load().is_followed(&exe.path));
+            && sighting.look.exe.as_ref().is_ok_and(|exe| self.database.load().is_env(&exe.path));
         match attempt.filter(|attempt| is_interpreted(attempt) && !is_counted_next) {
             Some(script) => self.exec_by_script(script, sighting, reading, nested),
-            None => self.exec_of_image(sighting, reading, attempted, nested),
+            None => self.exec_of_image(sighting, candidate, reading, attempted, nested),
         }
     }
 
     /// What was attempted is a script: its text goes before what is known of its interpreter.
-    fn exec_by_script(
-        &mut self,
-        mut script: Box<Attempt>,
-        sighting: Sighting,
-        reading: Option<Reading>,
-        nested: Nested,
-    ) {
+    fn exec_by_script(&mut self, mut script: Attempt, sighting: Sighting, reading: Option<Reading>, nested: Nested) {
         let says = self.judged.says(script.file);
         match (says, script.open.take()) {
             (None, Some(file)) => {
                 let payer = Payer::new(&nested.0, nested.1.as_ref());
                 self.read_content((script.file, script.mount), &file, payer, None);
-                let (id, sighting) = (script.file, Box::new(sighting));
+                let (id, script, sighting) = (script.file, Box::new(script), Box::new(sighting));
                 self.hold(id, Unjudged::Script { script, sighting, reading, nested });
             }
             // One that is known by its name is not always handed over open: then that tells.
@@ -219,18 +213,16 @@ impl Detection {
         reading: Option<Reading>,
         nested: Nested,
     ) {
-        match says {
-            ContentSays::Toolchain => {
-                sighting.look.exe = Ok(script.exe());
-                self.admit(sighting, reading, true, nested);
-            }
-            // What it is nobody can say, unless what interprets it does.
-            ContentSays::Unknown if self.candidate(&sighting) == Candidate::No => {
-                let sighting = Box::new(sighting);
-                self.drop_unjudged([Unjudged::Seen { sighting, reading, attempted: true, nested }]);
-            }
-            _ => self.exec_of_image(sighting, reading, true, nested),
+        if says == ContentSays::Toolchain {
+            sighting.look.exe = Ok(script.exe());
+            return self.admit(sighting, reading, true, nested);
         }
+        let candidate = self.candidate(&sighting);
+        // What it is nobody can say, unless what interprets it does.
+        if says == ContentSays::Unknown && candidate == Candidate::No {
+            return self.leave_unexamined(reading);
+        }
+        self.exec_of_image(sighting, candidate, reading, true, nested);
     }
 
     fn candidate(&self, sighting: &Sighting) -> Candidate {
@@ -238,28 +230,39 @@ impl Detection {
     }
 
     /// An exec of what runs.
-    fn exec_of_image(&mut self, sighting: Sighting, reading: Option<Reading>, attempted: bool, nested: Nested) {
-        if self.candidate(&sighting) != Candidate::No {
+    fn exec_of_image(
+        &mut self,
+        sighting: Sighting,
+        candidate: Candidate,
+        reading: Option<Reading>,
+        attempted: bool,
+        nested: Nested,
+    ) {
+        if candidate != Candidate::No {
             return self.admit(sighting, reading, attempted, nested);
         }
         let Some(id) = sighting.look.file() else { return self.leave(reading) };
-        let sighting = Box::new(sighting);
         match self.judged.says(id) {
             Some(ContentSays::Toolchain | ContentSays::ByArguments | ContentSays::Loader) => {
-                self.admit(*sighting, reading, attempted, nested);
+                self.admit(sighting, reading, attempted, nested);
             }
             Some(ContentSays::Innocent) => self.leave(reading),
-            Some(ContentSays::Unknown) => {
-                self.drop_unjudged([Unjudged::Seen { sighting, reading, attempted, nested }]);
-            }
+            Some(ContentSays::Unknown) => self.leave_unexamined(reading),
             None => {
                 if let Ok(Exe { file: Ok(file), mount, .. }) = &sighting.look.exe {
                     let payer = Payer::new(&nested.0, nested.1.as_ref());
                     self.read_content((id, *mount), file, payer, image_of(&sighting.look));
                 }
+                let sighting = Box::new(sighting);
                 self.hold(id, Unjudged::Seen { sighting, reading, attempted, nested });
             }
         }
+    }
+
+    /// Nobody can say what was executed.
+    fn leave_unexamined(&mut self, reading: Option<Reading>) {
+        self.counters.add_unexamined(1, clock::now());
+        self.leave(reading);
     }
 
     /// Nobody waits for what is being read of an exec; if it hangs, it must not keep its thread.

@@ -106,15 +106,15 @@ struct Success {
 }
 
 impl Success {
-    fn new(attempt: &Attempt, seen: Monotonic, image: Option<Inode>) -> Option<Self> {
+    fn new(attempt: &Attempt, seen: Monotonic, image: Option<Inode>) -> Self {
         let (until, file) = (attempt.at.max(seen), attempt.file);
         let (script, unjudged) = (attempt.script, attempt.unjudged);
-        Some(Self { until, file, script, named: false, unjudged, image })
+        Self { until, file, script, named: false, unjudged, image }
     }
 
-    fn seen_by(look: &Looked, attempt: &Attempt) -> Option<Self> {
-        let success = Self::new(attempt, look.at, look.file.map(|file| file.inode()))?;
-        Some(Self { named: look.is_named, ..success })
+    fn seen_by(look: &Looked, attempt: &Attempt) -> Self {
+        let image = look.file.map(|file| file.inode());
+        Self { named: look.is_named, ..Self::new(attempt, look.at, image) }
     }
 
     /// Whether the kernel tells of this attempt beside that which succeeded, as both are of one file: an overlay's and its
@@ -220,14 +220,14 @@ impl Merge {
         let same = |look: &Looked| look.at > attempt.after && is_of(&attempt, look);
         if let Some(index) = lane.looks.iter().position(same) {
             let look = take(&mut lane.looks, index)?;
-            lane.succeeded = Success::seen_by(&look, &attempt);
+            lane.succeeded = Some(Success::seen_by(&look, &attempt));
             return look.is_silent_about(&attempt).then_some(Merged::Confirmed(attempt));
         }
         let confirms = |exec: &Counted| names.fits(&attempt, exec) == Fits::Yes;
         if let Some(index) = lane.execs.iter().position(confirms)
             && let Some(exec) = take(&mut lane.execs, index)
         {
-            lane.succeeded = Success::new(&attempt, exec.at, exec.image.file());
+            lane.succeeded = Some(Success::new(&attempt, exec.at, exec.image.file()));
             return Some(names.succeeded(attempt, exec.image));
         }
         let pushed_out = if lane.attempts.len() >= DEPTH { lane.attempts.pop_front() } else { None };
@@ -260,7 +260,7 @@ impl Merge {
         if let Some(index) = lane.attempts.iter().position(confirmed)
             && let Some(Waiting { attempt, told, .. }) = take(&mut lane.attempts, index)
         {
-            lane.succeeded = Success::new(&attempt, exec.at, exec.image.file());
+            lane.succeeded = Some(Success::new(&attempt, exec.at, exec.image.file()));
             *waiting -= usize::from(!told);
             return Some(names.succeeded(attempt, exec.image));
         }
@@ -279,7 +279,7 @@ impl Merge {
         if let Some(index) = lane.attempts.iter().position(|w| w.attempt.after < look.at && is_of(&w.attempt, &look))
             && let Some(Waiting { attempt, told, .. }) = take(&mut lane.attempts, index)
         {
-            lane.succeeded = Success::seen_by(&look, &attempt);
+            lane.succeeded = Some(Success::seen_by(&look, &attempt));
             *waiting -= usize::from(!told);
             return Some(attempt);
         }
@@ -323,7 +323,7 @@ impl Merge {
                 if let Some(exec) = perhaps {
                     waiting.done = true;
                     told.push(self.names.succeeded(waiting.attempt.clone(), exec.image));
-                    lane.succeeded = Success::new(&waiting.attempt, exec.at, None);
+                    lane.succeeded = Some(Success::new(&waiting.attempt, exec.at, None));
                     continue;
                 }
                 // Two files of one exec, an overlay's and its layer's, however long after the one the other was read.

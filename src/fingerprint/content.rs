@@ -144,7 +144,7 @@ fn contents(mut source: Source<'_>, size: u64, limit: u64, database: &Database) 
     let script = layout.is_none() && part(source.read, 0, 2).map_err(os)? == b"#!";
     let (loaded, executable, code) = match &layout {
         Some(layout) => (layout.loaded(size, page()), layout.executable(size, page()), layout.code(size)),
-        None => (whole_of(if script { size } else { 0 }), Vec::new(), Vec::new()),
+        None => (Vec::from_iter(script.then_some(0..size)), Vec::new(), Vec::new()),
     };
     let mut pass = Pass {
         hash: Sha256::new(),
@@ -156,11 +156,12 @@ fn contents(mut source: Source<'_>, size: u64, limit: u64, database: &Database) 
         code: &code,
     };
     let mut content = Content { truncated: size > limit, script, ..Content::default() };
-    let (whole, mut is_code_read) = (whole_of(size), true);
+    let (whole, mut is_code_read) = (0..size, true);
+    let whole = std::slice::from_ref(&whole);
     let mut sha256 = Sha256::new();
     let in_one_pass = size <= limit.min(ONE_PASS);
     if in_one_pass {
-        content.unsearched = !source.each(&whole, |part, offset| {
+        content.unsearched = !source.each(whole, |part, offset| {
             sha256.update(part);
             pass.take(part, offset);
         })?;
@@ -181,7 +182,7 @@ fn contents(mut source: Source<'_>, size: u64, limit: u64, database: &Database) 
     let has_hash = if in_one_pass || content.truncated || content.unsearched {
         in_one_pass && !content.unsearched
     } else {
-        source.each(&whole, |part, _| sha256.update(part))?
+        source.each(whole, |part, _| sha256.update(part))?
     };
     content.sha256 = has_hash.then(|| sha256.finalize().into());
     content.truncated |= !has_hash;
@@ -205,11 +206,6 @@ fn contents(mut source: Source<'_>, size: u64, limit: u64, database: &Database) 
         content.structure = content.elf && content.recognised.is_none() && database.contents.structure.fits(&found);
     }
     Ok(content)
-}
-
-/// All bytes of a file of that size, as the ranges of which others have several.
-fn whole_of(size: u64) -> Vec<Range<u64>> {
-    Some(0..size).filter(|all| !all.is_empty()).into_iter().collect()
 }
 
 /// Bytes of a page that this machine maps.

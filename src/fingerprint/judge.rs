@@ -252,8 +252,8 @@ impl Database {
         }
     }
 
-    /// Whether a program of this path executes another in its process, as env does: of that the arguments will tell.
-    pub fn is_followed(&self, path: &[u8]) -> bool {
+    /// Whether a program of this path is env, which executes another in its process: of that the arguments will tell.
+    pub fn is_env(&self, path: &[u8]) -> bool {
         self.find(path, Source::File).is_some_and(|hit| hit.family.runs == Some(Launcher::Env))
     }
 

@@ -69,6 +69,7 @@ fn a_renamed_compiler_that_is_a_script() {
         container.put("sheet", of_python);
         container.put("page", of_shell("exit"));
         container.exec(&["ln", "-s", "page", "link"]);
+        let closes = |a: &Alert, name| a.is_of(&container.id) && a.state() == "closed" && a.execs_of(name) > 0;
         let watcher = Setup::new().brief().set("sensors", "fanotify", fanotify).start();
         for (script, family) in [("report", "ecj"), ("sheet", "cython")] {
             let held = container.hold(&[&format!("/work/{script}"), "a"]);
@@ -77,16 +78,14 @@ fn a_renamed_compiler_that_is_a_script() {
             assert_masquerade(&alert, &format!("/work/{script}"));
             assert_eq!(alert.at("ccwatch.confirmed"), true, "{alert}");
             drop(held);
-            let is_its = |a: &Alert| a.is_of(&container.id) && a.state() == "closed" && a.execs_of(script) > 0;
-            watcher.await_alert(script, is_its).assert_counts(&[(script, 1)]);
+            watcher.await_alert(script, |a| closes(a, script)).assert_counts(&[(script, 1)]);
         }
         for short in shorts {
             container.exec(&[&format!("/work/{short}"), "A.java"]);
         }
-        let is_its = |a: &Alert| a.is_of(&container.id) && a.state() == "closed" && a.execs_of("page") > 0;
-        watcher.await_alert("the short ones", is_its);
+        watcher.await_alert("the short ones", |a| closes(a, "page"));
         let alerts = watcher.stop();
-        let counted: u64 = alerts.iter().filter(|a| is_its(a)).map(|a| a.number("ccwatch.session.execs")).sum();
+        let counted: u64 = alerts.iter().filter(|a| closes(a, "page")).map(|a| a.number("ccwatch.session.execs")).sum();
         assert_eq!(counted, shorts.len() as u64, "{alerts:#?}");
     }
 }

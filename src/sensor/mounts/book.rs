@@ -43,24 +43,26 @@ impl Book {
         &*self.triage
     }
 
+    fn next_id(&mut self) -> MountedId {
+        self.next += 1;
+        MountedId(self.next - 1)
+    }
+
     /// Something new, under a name that nothing had before.
     pub fn make(&mut self, layers: Option<Arc<Layers>>, trust: Trust) -> Arc<Mounted> {
-        let id = MountedId(self.next);
-        self.next += 1;
+        let id = self.next_id();
         Arc::new(Mounted::new(id, layers, trust))
     }
 
     /// A mount of the host's own.
     pub fn make_of_host(&mut self, trust: Trust) -> Arc<Mounted> {
-        let id = MountedId(self.next);
-        self.next += 1;
+        let id = self.next_id();
         Arc::new(Mounted { of_host: true, ..Mounted::new(id, None, trust) })
     }
 
     /// A far mount.
     pub fn make_far(&mut self) -> Arc<Mounted> {
-        let id = MountedId(self.next);
-        self.next += 1;
+        let id = self.next_id();
         let far = Some(Arc::clone(&self.mounts.far));
         Arc::new(Mounted { far, ..Mounted::new(id, None, Trust::State) })
     }
