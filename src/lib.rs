@@ -21,7 +21,7 @@
 //!    name, the file's hash. A read that hangs is left behind; the alert goes without it and says so.
 //! 4. [`fingerprint`] judges, [`detect::policy`] weighs, and [`detect::sessions`] counts the exec into its build
 //!    session: a thousand execs of a build are two alerts.
-//! 5. [`sink::dispatch`] numbers the [`alert::Alert`], renders it once ([`alert::ecs`], [`alert::text`]), and gives it
+//! 5. [`sink::dispatch`] numbers the [`alert::Alert`], renders it once ([`alert::document`], [`alert::text`]), and gives it
 //!    to each sink's own queue and thread.
 //!
 //! Facts flow right. One typed channel flows left, [`sensor::Control`]; nobody else calls a sensor.
@@ -43,6 +43,8 @@ pub mod event;
 pub mod fingerprint;
 pub mod host;
 pub mod logging;
+#[cfg(test)]
+mod noise;
 pub mod sensor;
 pub mod sink;
 pub mod sys;

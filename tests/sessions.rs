@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ccwatch::alert::{Ancestor, ContainerFacts, ExecFacts, Origin, ProcessFacts, SessionState, Severity};
 use ccwatch::container::{ContainerKey, Metadata, Runtime};
-use ccwatch::detect::session::Member;
+use ccwatch::detect::member::Member;
 use ccwatch::detect::sessions::{Draft, Effect, SessionNumber, Sessions};
 use ccwatch::event::{FileId, Monotonic, Pid, ProcessId, StartTime};
 use ccwatch::fingerprint::{Confidence, Kind, Verdict};

@@ -4,9 +4,9 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
+use super::document::Document;
 use super::ecs::{
-    self, Container, Document, Event, Hash, Host, Image, ImageHash, Os, Process, Rule, Subtechnique, Technique, Threat,
-    User,
+    self, Container, Event, Hash, Host, Image, ImageHash, Os, Process, Rule, Subtechnique, Technique, Threat, User,
 };
 use super::own::{self, Coverage, Finding, Lost, Namespaces, Own, Provenance, Session, Verdict};
 use super::{Action, Alert, ContainerFacts, ExecFacts, LossFacts, ProcessFacts, SessionFacts, SessionState, Severity};

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::ecs::Document;
+use super::document::Document;
 use super::fields::{containers, each_text};
 use super::json;
 use super::own::Program;

@@ -1,49 +1,11 @@
-//! The JSON contract: Elastic Common Schema's fields as types; ours, under `ccwatch`, are [`own`](super::own)'s. The order
-//! of fields is the order on the line. `compose` fills it in, `fit` makes it small, `text` tells it to a person.
-//!
-//! A field that is not known is absent, never null. Other people's tools count on these names: a change of meaning
-//! needs another [`SCHEMA`](super::own::SCHEMA).
+//! The JSON contract's fields that are the Elastic Common Schema's, as types.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::own::Own;
-
 /// `ecs.version`.
 pub const ECS_VERSION: &str = "8.17.0";
-
-/// One alert, as it leaves the machine.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-pub struct Document {
-    /// When the alert was made: RFC 3339 with microseconds, UTC.
-    #[serde(rename = "@timestamp")]
-    pub timestamp: String,
-    /// `ecs.*`
-    pub ecs: Ecs,
-    /// The sentence that a person reads.
-    pub message: String,
-    /// `event.*`
-    pub event: Event,
-    /// `log.*`
-    pub log: Log,
-    /// `rule.*`, of a finding.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub rule: Option<Rule>,
-    /// `threat.*`, of a finding.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub threat: Option<Threat>,
-    /// `host.*`
-    pub host: Host,
-    /// `process.*`, of a finding.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub process: Option<Process>,
-    /// `container.*`
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub container: Option<Container>,
-    /// `ccwatch.*`
-    pub ccwatch: Own,
-}
 
 /// `ecs.*`
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]

@@ -1,7 +1,8 @@
 //! A walk over the document's strings by the names of their fields, so that a bound holds for every one of them.
 //! What the bounds are is `fit`'s affair; its test meets each field and fails for one that was forgotten here.
 
-use super::ecs::{Container, Document, Process};
+use super::document::Document;
+use super::ecs::{Container, Process};
 use super::own::{Own, Session};
 
 /// Told of a field's name and its text.

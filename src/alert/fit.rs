@@ -2,7 +2,8 @@
 //! document, never on its JSON: what comes out is always whole. The cuts themselves are `cut`'s.
 
 use super::cut::{arguments, bounded_args, bounded_labels, labels, lists, note, programs, remediation, texts};
-use super::ecs::{Container, Document, Process};
+use super::document::Document;
+use super::ecs::{Container, Process};
 use super::fields::containers;
 use super::json;
 use super::own::{Own, Session};

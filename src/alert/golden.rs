@@ -10,7 +10,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::compose::{self, Stamp};
-use super::ecs::Document;
+use super::document::Document;
 use super::{json, samples, text};
 
 fn stamp(sequence: u64) -> Stamp {

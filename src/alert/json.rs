@@ -1,5 +1,5 @@
 //! JSON on one line and in ASCII alone: syslog daemons, terminals and old parsers pass that on unharmed.
-//! What stands in it is `ecs`'s affair.
+//! What stands in it is `document`'s affair.
 
 use std::io::{self, Write};
 

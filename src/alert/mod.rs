@@ -1,8 +1,9 @@
 //! What leaves the machine: a finding about a build session, or about the watcher's own health. Plain facts here;
-//! how they are written is `ecs`'s and `text`'s affair.
+//! how they are written is `document`'s and `text`'s affair.
 
 pub mod compose;
 mod cut;
+pub mod document;
 pub mod ecs;
 pub mod escape;
 mod fields;

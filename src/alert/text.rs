@@ -4,7 +4,8 @@
 //! All text from outside is escaped, bounded, and quoted where it is not one plain word: no name can end the sentence
 //! and begin another.
 
-use super::ecs::{Container, Document, User};
+use super::document::Document;
+use super::ecs::{Container, User};
 use super::own::{Program, Session};
 use super::{Escalation, escape};
 

@@ -10,6 +10,7 @@ mod held;
 mod intake;
 pub mod judged;
 pub mod limits;
+pub mod member;
 pub mod merge;
 pub mod pending;
 pub mod policy;

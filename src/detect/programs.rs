@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::alert::Program;
-use crate::detect::session::Member;
+use crate::detect::member::Member;
 use crate::event::Inode;
 use crate::fingerprint::Kind;
 

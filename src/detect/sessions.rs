@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use crate::alert::{SessionFacts, SessionState, Severity};
 use crate::container::ContainerKey;
-use crate::detect::session::{Change, Member, Session};
+use crate::detect::member::Member;
+use crate::detect::session::{Change, Session};
 use crate::event::{Monotonic, Pid, ProcessId};
 use crate::sensor::counters::Unexamined;
 

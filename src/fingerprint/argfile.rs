@@ -135,8 +135,8 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
     use super::*;
-    use crate::fingerprint::noise::Random;
     use crate::fingerprint::{Evidence, Kind};
+    use crate::noise::Random;
 
     fn split(text: &str) -> Vec<Vec<u8>> {
         text.split(' ').map(|word| word.as_bytes().to_vec()).collect()

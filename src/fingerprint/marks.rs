@@ -276,7 +276,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
-    use crate::fingerprint::noise::Random;
+    use crate::noise::Random;
 
     fn marks(strings: &[&[u8]]) -> Marks {
         let mut marks = Marks::default();

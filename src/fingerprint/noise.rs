@@ -1,33 +1,10 @@
 //! Noise against everything that takes names and arguments from outside. Test only.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+#![allow(clippy::indexing_slicing)]
 
 use super::name_table::database;
 use super::{Candidate, Invocation};
-
-/// xorshift64: noise that is the same in each run.
-pub(super) struct Random(u64);
-
-impl Random {
-    pub(super) fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    pub(super) fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    pub(super) fn byte(&mut self) -> u8 {
-        self.next().to_le_bytes()[0]
-    }
-
-    pub(super) fn below(&mut self, limit: usize) -> usize {
-        usize::try_from(self.next() % limit as u64).unwrap()
-    }
-}
+use crate::noise::Random;
 
 /// Noise, and noise made of what the parsers look for: no panic, and a candidate by name is always judged a
 /// toolchain's.

@@ -92,7 +92,7 @@ mod tests {
     use super::*;
     use crate::fingerprint::content::tests::{demo, of};
     use crate::fingerprint::elf::sample::{Sample, Segment};
-    use crate::fingerprint::noise::Random;
+    use crate::noise::Random;
 
     /// Bytes that compress no further.
     fn compressed(length: usize) -> Vec<u8> {

@@ -18,7 +18,7 @@ use super::stdout::Stdout;
 use super::syslog::Syslog;
 use super::watched::Last;
 use crate::alert::compose::{self, Stamp};
-use crate::alert::ecs::Document;
+use crate::alert::document::Document;
 use crate::alert::id::IdSource;
 use crate::alert::own::Lost;
 use crate::alert::{Action, Alert, Severity, escape, time};

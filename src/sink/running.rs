@@ -9,7 +9,7 @@ use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
 
 use super::queue::{Queue, Report};
 use super::{Form, Sink};
-use crate::alert::ecs::Document;
+use crate::alert::document::Document;
 use crate::alert::{escape, fit, text};
 use crate::error::{Error, Result};
 

@@ -17,7 +17,7 @@ use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
 use super::watched::{Last, Watched};
-use crate::alert::ecs::Document;
+use crate::alert::document::Document;
 use crate::alert::json;
 use crate::error::{Error, Result};
 

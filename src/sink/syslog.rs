@@ -19,7 +19,7 @@ use super::queue::{Message, Next, Queue};
 use super::socket::{Outcome, Socket};
 use super::watch::Watch;
 use super::{Form, Sink};
-use crate::alert::ecs::Document;
+use crate::alert::document::Document;
 use crate::alert::{Severity, escape, fit};
 use crate::config::{self, Invalid, Message as Body};
 use crate::error::{Error, Result};

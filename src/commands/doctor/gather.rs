@@ -1,8 +1,6 @@
 //! Collects what `ccwatch doctor` reports: opens, reads and connects, changes nothing, judges nothing.
 
 use std::collections::BTreeSet;
-use std::fs::File;
-use std::io::Read as _;
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::Path;
 
@@ -13,6 +11,7 @@ use crate::config::{FanotifySwitch, Loaded, Switch};
 use crate::container::runtimes::{RuntimeFound, Runtimes};
 use crate::container::{ContainerKey, cgroup};
 use crate::fingerprint::files::Files;
+use crate::host::bounded;
 use crate::host::kernel::{Capabilities, Kernel};
 use crate::sensor::fanotify::group::{self, Way};
 use crate::sensor::proc_connector;
@@ -20,7 +19,7 @@ use crate::sensor::status;
 use crate::sys::privilege::has_call_filters;
 
 /// Bounds what is read of one process' cgroup file.
-const MAX_CGROUP: u64 = 64 << 10;
+const MAX_CGROUP: usize = 64 << 10;
 
 /// What the report takes from the sensors and from the container registry.
 pub trait Probes {
@@ -125,17 +124,10 @@ pub fn gather(roots: Roots<'_>, loaded: &Loaded, probes: &impl Probes) -> Report
     }
 }
 
-/// The beginning of a file; `None` where it cannot be read.
-pub(super) fn bounded(path: &Path, limit: u64) -> Option<Vec<u8>> {
-    let mut bytes = Vec::new();
-    File::open(path).ok()?.take(limit).read_to_end(&mut bytes).ok()?;
-    Some(bytes)
-}
-
 /// The containers in which some process lives, and our own. Zombies and processes that vanish meanwhile are nobody's.
 fn containers(proc: &Path, probes: &impl Probes) -> (BTreeSet<ContainerKey>, Option<ContainerKey>) {
     let of = |process: &str| {
-        let cgroup = bounded(&proc.join(process).join("cgroup"), MAX_CGROUP)?;
+        let cgroup = bounded::read(None, &proc.join(process).join("cgroup"), MAX_CGROUP).ok()?;
         probes.container(&cgroup)
     };
     let entries = std::fs::read_dir(proc).into_iter().flatten().flatten();

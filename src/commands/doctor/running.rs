@@ -5,10 +5,11 @@ use std::os::linux::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::event::Pid;
+use crate::host::bounded;
 use crate::host::kernel::{Capabilities, NEEDED};
 
 /// Bounds what is read of /proc/locks: a host has hundreds of locks, a line has 60 bytes.
-const MAX_LOCKS: u64 = 1 << 20;
+const MAX_LOCKS: usize = 1 << 20;
 
 /// A watcher at work.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,15 +46,15 @@ impl Running {
     /// Whoever holds the lock in the state directory and is called ccwatch.
     pub(super) fn find(proc: &Path, state: &Path) -> Option<Self> {
         let inode = std::fs::metadata(state.join("sequence")).ok()?.st_ino();
-        let locks = super::gather::bounded(&proc.join("locks"), MAX_LOCKS)?;
+        let locks = bounded::read(None, &proc.join("locks"), MAX_LOCKS).ok()?;
         let is_watcher = |pid: &Pid| {
-            let comm = super::gather::bounded(&proc.join(pid.0.to_string()).join("comm"), 64);
-            comm.is_some_and(|comm| comm.trim_ascii() == b"ccwatch")
+            let comm = bounded::read(None, &proc.join(pid.0.to_string()).join("comm"), 64);
+            comm.is_ok_and(|comm| comm.trim_ascii() == b"ccwatch")
         };
         let pid = holders(&locks, inode).find(is_watcher)?;
-        let status = super::gather::bounded(&proc.join(pid.0.to_string()).join("status"), MAX_LOCKS);
+        let status = bounded::read(None, &proc.join(pid.0.to_string()).join("status"), MAX_LOCKS);
         let sensors = Sensing::find(&proc.join(pid.0.to_string()).join("task"));
-        Some(Self { pid, privileges: status.and_then(|status| Privileges::parse(&status)), sensors })
+        Some(Self { pid, privileges: status.ok().and_then(|status| Privileges::parse(&status)), sensors })
     }
 
     /// The root directory as it sees it.
@@ -84,9 +85,9 @@ impl Sensing {
     fn find(tasks: &Path) -> Option<Self> {
         let mut found = Self::default();
         for task in std::fs::read_dir(tasks).ok()?.flatten() {
-            match super::gather::bounded(&task.path().join("comm"), 64).as_deref().map(<[u8]>::trim_ascii) {
-                Some(b"connector") => found.connector = true,
-                Some(b"fanotify") => found.fanotify = true,
+            match bounded::read(None, &task.path().join("comm"), 64).as_deref().map(<[u8]>::trim_ascii) {
+                Ok(b"connector") => found.connector = true,
+                Ok(b"fanotify") => found.fanotify = true,
                 _ => {}
             }
         }

@@ -7,8 +7,8 @@ use std::io::Write;
 use super::*;
 use crate::alert::hex;
 use crate::fingerprint::elf::sample::{Sample, Segment, reader};
-use crate::fingerprint::noise::Random;
 use crate::fingerprint::{Confidence, Evidence, Kind};
+use crate::noise::Random;
 
 mod changing;
 mod go;

@@ -68,7 +68,7 @@ mod tests {
 
     use super::super::sample::{Sample, Segment, reader};
     use super::*;
-    use crate::fingerprint::noise::Random;
+    use crate::noise::Random;
 
     const BASE: u64 = 0x1000;
 

@@ -52,7 +52,7 @@ mod tests {
     use super::super::sample::{Sample, Segment, reader};
     use super::super::{HEADER_BYTES, MAX_PROGRAM_HEADERS};
     use super::*;
-    use crate::fingerprint::noise::Random;
+    use crate::noise::Random;
 
     fn of(bytes: &[u8]) -> Option<Vec<u8>> {
         let mut read = reader(bytes);

@@ -1,18 +1,7 @@
 //! Any interleaving of what the two sensors say, with losses and events made one: the counts stay right. Test only.
 
 use super::*;
-
-/// xorshift64*.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) % limit
-    }
-}
+use crate::noise::Random;
 
 enum Report {
     Attempt(Attempt),
@@ -35,6 +24,10 @@ impl Report {
     }
 }
 
+fn any_pid(random: &mut Random) -> i32 {
+    i32::try_from(random.below(4)).unwrap()
+}
+
 /// Tells in any order what the two sensors say within a millisecond, the connector in drains of any size: how many execs
 /// were counted, by a look or by an attempt, and how many attempts were told as unconfirmed.
 fn tell(
@@ -46,7 +39,7 @@ fn tell(
     // Within a drain looks come first.
     let mut start = 0;
     while start < by_connector.len() {
-        let end = (start + 1 + usize::try_from(random.below(4)).unwrap()).min(by_connector.len());
+        let end = (start + 1 + random.below(4)).min(by_connector.len());
         by_connector[start..end].sort_by_key(|report| !matches!(report, Report::Look(_)));
         start = end;
     }
@@ -76,13 +69,13 @@ fn tell(
 #[test]
 fn any_interleaving_counts_each_exec_once() {
     for seed in 1..3000 {
-        let mut random = Random(seed * 0x9E37_79B9);
+        let mut random = Random::new(seed * 0x9E37_79B9);
         let (mut by_fanotify, mut by_connector) = (Vec::new(), Vec::new());
         let (mut execs, mut failed, mut innocent) = (0, 0, 0);
-        for n in 0..random.below(12) {
+        for n in 0..random.below(12) as u64 {
             // A pid of its own for what fails: there no EXEC is to be mistaken for its success.
             let fails = random.below(5) == 0;
-            let pid = i32::try_from(if fails { 100 + n } else { random.below(4) }).unwrap();
+            let pid = if fails { 100 + i32::try_from(n).unwrap() } else { any_pid(&mut random) };
             let at = Monotonic(MS + n * 10_000);
             let tool = !fails && random.below(4) == 0;
             by_fanotify.extend((!tool).then(|| Report::attempted(pid, n)));
@@ -110,12 +103,12 @@ fn any_interleaving_counts_each_exec_once() {
 fn attempts_that_are_lost_or_made_one_leave_the_sum_right() {
     let mut all = 0;
     for seed in 1..3000 {
-        let mut random = Random(seed * 0x9E37_79B9);
+        let mut random = Random::new(seed * 0x9E37_79B9);
         let (mut by_fanotify, mut by_connector) = (Vec::new(), Vec::new());
         let (mut execs, mut last) = (0, (0, 0));
-        for n in 0..random.below(12) {
+        for n in 0..random.below(12) as u64 {
             let again = n > 0 && random.below(4) == 0;
-            let (pid, file) = if again { last } else { (i32::try_from(random.below(4)).unwrap(), n) };
+            let (pid, file) = if again { last } else { (any_pid(&mut random), n) };
             last = (pid, file);
             let at = Monotonic(MS + n * 10_000);
             let is_lost = again || random.below(4) == 0;
@@ -141,10 +134,10 @@ fn attempts_that_are_lost_or_made_one_leave_the_sum_right() {
 #[test]
 fn execs_that_are_lost_leave_their_attempts_unconfirmed() {
     for seed in 1..3000 {
-        let mut random = Random(seed * 0x9E37_79B9);
+        let mut random = Random::new(seed * 0x9E37_79B9);
         let (mut by_fanotify, mut by_connector) = (Vec::new(), Vec::new());
         let (mut arrived, mut lost) = (0, 0);
-        for n in 0..random.below(12) {
+        for n in 0..random.below(12) as u64 {
             let (pid, at) = (i32::try_from(n).unwrap(), Monotonic(MS + n * 10_000));
             by_fanotify.push(Report::attempted(pid, n));
             if random.below(4) == 0 {
