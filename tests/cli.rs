@@ -301,7 +301,17 @@ fn a_database_that_would_match_everything_is_refused() {
         ("[[content]]\nfamily = 'tcc'\nmarks = ['a mark']\nalso-named = ['*']", "fewer than three"),
         ("[[content]]\nfamily = 'tcc'\nmarks = ['GLIBC_']", "it makes /bin/sh a compiler, tcc"),
         ("[[content]]\nfamily = 'tcc'\nmarks = ['abcdefgh', '/lib64/ld-linux-x86-64.so.2']\nat-least = 1", "/bin/sh"),
+        (
+            "[[content]]\nfamily = 'tcc'\nscript = true\nmarks = ['#!/bin/']",
+            "it makes a script of two words a compiler, tcc",
+        ),
+        (
+            "[[family]]\nfamily = 'x'\nkind = 'not-compiler'\n[[content]]\nfamily = 'x'\nmarks = ['GLIBC_2']",
+            "its marks make /bin/sh one of x",
+        ),
         ("[[family]]\nfamily = 'x'\nkind = 'compiler'\nnames = ['*']", "fewer than three"),
+        ("[[family]]\nfamily = \"x\\n\"\nkind = 'compiler'\nnames = ['xcc']", "is no name"),
+        ("[[family]]\nfamily = ''\nkind = 'compiler'\nnames = ['xcc']", "is no name"),
         ("[[family]]\nfamily = 'x'\nkind = 'compiler'\nnames = ['']", "matches everything"),
     ] {
         fs::write(&file, format!("schema = 1\n{entry}\n")).unwrap();

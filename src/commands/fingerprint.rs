@@ -1,11 +1,11 @@
 //! `ccwatch fingerprint`: what files are, and why.
 
 use std::collections::HashSet;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
 use std::io;
-use std::os::fd::AsFd;
-use std::os::unix::ffi::OsStrExt;
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -41,8 +41,10 @@ pub fn run(options: &FingerprintOptions) -> Result<ExitCode> {
     let (mut code, mut entered) = (ExitCode::SUCCESS, HashSet::new());
     for path in &options.files {
         match judge(path, options, loaded.config.limits.read_bytes, &database) {
-            Ok(judged) if options.entry => {
+            Ok(mut judged) if options.entry => {
                 let is_new = judged.content.sha256.is_none_or(|hash| entered.insert(hash));
+                // Two programs may differ in their data alone; a hash is that of one family.
+                judged.content.code_hash.take_if(|hash| !entered.insert(*hash));
                 print(&if is_new { judged.entry(path) } else { judged.remark("the same content as a file above") })?;
             }
             Ok(judged) if options.json => print(&judged.json()?)?,
@@ -90,10 +92,12 @@ fn judge(path: &Path, options: &FingerprintOptions, limit: u64, database: &Datab
 
 /// A file's real path, and its content.
 fn read(path: &Path, limit: u64, database: &Database) -> Result<(PathBuf, Content)> {
-    // The kernel executes what the links lead to, and that is what a sensor sees.
-    let real = std::fs::canonicalize(path).map_err(|e| Error::file("read", path, e))?;
-    let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    let place = nix::fcntl::open(&real, flags, Mode::empty()).map_err(|e| Error::file("open", path, e))?;
+    // The kernel executes what the links lead to, and that is what a sensor sees; /proc/PID/exe leads to what no path may.
+    let place = nix::fcntl::open(path, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())
+        .map_err(|e| Error::file("read", path, e))?;
+    let link = format!("/proc/self/fd/{}", place.as_raw_fd());
+    let real = nix::fcntl::readlink(link.as_str()).map_err(|e| Error::file("read", path, e))?.into_vec();
+    let real = PathBuf::from(OsString::from_vec(real.strip_suffix(b" (deleted)").unwrap_or(&real).to_vec()));
     let unreadable = |why: Missing| {
         let reason = match why {
             Missing::Denied => io::Error::from(io::ErrorKind::PermissionDenied),

@@ -1,165 +1,31 @@
-//! The workers' jobs: everything about an exec that needs a file to be read. A job writes what it learns to a
-//! [`Slate`] as it goes, so that whoever cannot wait for its end takes what is there.
+//! The workers' jobs: everything about an exec that needs a file to be read. What a job learns of a process it writes to a
+//! [`Slate`].
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crossbeam_channel::Sender;
 
 use crate::container::runtimes::Runtimes;
 use crate::container::{ContainerKey, Metadata, Payer, cgroup, passwd};
-use crate::detect::judged::Judged;
+use crate::detect::judged::{Finding, Judged};
 use crate::detect::sessions::SessionNumber;
-use crate::detect::triage::invocation;
+use crate::detect::slate::{Program, Slate};
 use crate::detect::user_names::UserNames;
-use crate::event::{Field, FileId, Look, Missing, MountNumber, Pid, ProcessId};
+use crate::event::{Field, FileId, Look, Missing, Pid, ProcessId};
 use crate::fingerprint::content::{self, Limit};
 use crate::fingerprint::{
     Content, ContentSays, Database, Invocation, Recognition, SharedDatabase, argfile, loaded, memory,
 };
 use crate::host::ancestry::{Kin, climb};
 use crate::host::file::{file_id, file_status, mount_number};
-use crate::host::process::memory::Arguments;
 use crate::host::process::{Proc, ProcessDir};
 use crate::host::rooted::Resolver;
-use crate::host::stat::Status;
 use crate::host::worker::Ticket;
 use crate::host::{bounded, clock};
 use crate::sensor::far::files::FarFiles;
-
-/// What was read of a process without touching its memory.
-#[derive(Debug, Clone)]
-pub struct Facts {
-    /// uid of the host and innermost pid.
-    pub status: Field<Status>,
-    /// The uid as the container sees it.
-    pub uid: Field<u32>,
-    /// Working directory.
-    pub cwd: Field<Vec<u8>>,
-    /// The parent, be it within the container or who entered it; without its command line.
-    pub parent: Option<Kin>,
-    /// Ancestors within the container, nearest first, without their command lines.
-    pub kin: Vec<Kin>,
-}
-
-/// What lies in memory that the container controls, or in its files.
-#[derive(Debug, Clone)]
-pub struct Memory {
-    /// Its arguments.
-    pub args: Field<Arguments>,
-    /// Its arguments as a Java launcher reads them, with those that files and the environment hold; `None` where these hold
-    /// none.
-    pub expanded: Option<Vec<Vec<u8>>>,
-    /// Ancestors with their command lines.
-    pub kin: Vec<Kin>,
-    /// The user's name in the container's /etc/passwd.
-    pub user_name: Field<String>,
-}
-
-impl Memory {
-    fn size(&self) -> usize {
-        let args = self.args.as_ref().map(|args| args.kept.as_slice()).unwrap_or_default();
-        let each = args.iter().chain(self.expanded.iter().flatten()).map(|arg| arg.len() + ARGUMENT);
-        each.sum::<usize>() + self.kin.iter().flat_map(|kin| &kin.command_line).map(Vec::len).sum::<usize>()
-    }
-}
-
-/// What the jobs about one exec have learned so far.
-#[derive(Debug)]
-pub struct Slate {
-    facts: Mutex<Facts>,
-    memory: Mutex<Memory>,
-    /// The program that its arguments name, should it be a loader.
-    program: Mutex<Named>,
-    /// The job that was begun with the look has ended.
-    done: AtomicBool,
-}
-
-/// A program that arguments name, as it was found in the container.
-#[derive(Debug)]
-pub struct Program {
-    /// Its identity.
-    pub id: FileId,
-    /// The mount through which it was found, where that is known.
-    pub mount: Option<MountNumber>,
-    /// An `O_PATH` descriptor on it.
-    pub file: Arc<OwnedFd>,
-}
-
-/// Whether a program was looked for: one that is found after nobody asks any more must keep no mount alive.
-#[derive(Debug, Default)]
-enum Named {
-    #[default]
-    Unknown,
-    Found(Program),
-    Taken,
-}
-
-impl Default for Slate {
-    fn default() -> Self {
-        let why = Missing::Deadline;
-        let facts = Facts { status: Err(why), uid: Err(why), cwd: Err(why), parent: None, kin: Vec::new() };
-        let memory = Memory { args: Err(why), expanded: None, kin: Vec::new(), user_name: Err(why) };
-        let program = Mutex::default();
-        Self { facts: Mutex::new(facts), memory: Mutex::new(memory), program, done: AtomicBool::new(false) }
-    }
-}
-
-impl Slate {
-    /// What was learned by now; the locks are held for no read.
-    pub fn facts(&self) -> MutexGuard<'_, Facts> {
-        self.facts.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The same of memory.
-    pub fn memory(&self) -> MutexGuard<'_, Memory> {
-        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn named(&self) -> MutexGuard<'_, Named> {
-        self.program.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The program that the arguments name, where it was found. Asked for once.
-    pub fn take_program(&self) -> Option<Program> {
-        match std::mem::replace(&mut *self.named(), Named::Taken) {
-            Named::Found(program) => Some(program),
-            Named::Unknown | Named::Taken => None,
-        }
-    }
-
-    fn found(&self, program: Program) {
-        let mut named = self.named();
-        if matches!(*named, Named::Unknown) {
-            *named = Named::Found(program);
-        }
-    }
-
-    /// Bytes that it holds of what containers decide the size of, about.
-    pub fn size(&self) -> usize {
-        self.memory().size()
-    }
-
-    /// Whether the job that was begun with the look has ended.
-    pub fn is_done(&self) -> bool {
-        self.done.load(Ordering::Acquire)
-    }
-
-    /// Marks a part that could not be read at all.
-    pub fn refuse_facts(&self, why: Missing) {
-        let mut facts = self.facts();
-        (facts.status, facts.uid, facts.cwd) = (Err(why), Err(why), Err(why));
-    }
-
-    /// The same of memory.
-    pub fn refuse_memory(&self, why: Missing) {
-        let mut memory = self.memory();
-        (memory.args, memory.user_name) = (Err(why), Err(why));
-    }
-}
 
 /// Work for a thread that may wait.
 pub enum Job {
@@ -190,20 +56,6 @@ pub struct Executable {
 /// A process that executes a file: its directory below /proc, and the file's path as it sees it.
 pub type Image = (Arc<OwnedFd>, Vec<u8>);
 
-/// What was read of a file.
-pub struct Finding {
-    /// Its content.
-    pub content: Field<Content>,
-    /// What that says.
-    pub says: ContentSays,
-    /// When reading began.
-    pub began: SystemTime,
-    /// Another process that executes it may tell more.
-    pub open: bool,
-    /// The database that judged it.
-    pub database: Arc<Database>,
-}
-
 /// What a worker has to say.
 pub enum Outcome {
     /// The job with this ticket has written all it could.
@@ -227,8 +79,6 @@ pub struct Reads {
     far: FarFiles,
 }
 
-/// What an argument takes beyond its own bytes: its place in a list, and what the allocator needs.
-const ARGUMENT: usize = 48;
 /// CPU time for one file: hashing 256 MiB takes less, but on the slowest of machines.
 const READ_TIME: Duration = Duration::from_secs(1);
 /// How often a packed program is looked at while it unpacks itself: at once, after 10, 30, 70, 150 and 310 ms. Others wait
@@ -237,6 +87,8 @@ const UNPACKING: u32 = 6;
 const UNPACKS: Duration = Duration::from_millis(10);
 /// From this look on one that sleeps is left: it waits for something else.
 const UNPACKED: u32 = 4;
+/// Bytes of code in memory alone that are more than what unpacks: UPX takes two pages.
+const UNPACKED_CODE: u64 = 16 << 10;
 
 impl Reads {
     /// Reads processes from `proc` and containers from `runtimes`, and judges files by `database`; `judged` is what was
@@ -261,11 +113,11 @@ impl Reads {
             Job::Process(look, slate) => {
                 self.read_facts(&look, &slate);
                 self.read_memory(&look, &slate);
-                slate.done.store(true, Ordering::Release);
+                slate.finish();
             }
             Job::Facts(look, slate) => {
                 self.read_facts(&look, &slate);
-                slate.done.store(true, Ordering::Release);
+                slate.finish();
             }
             Job::Kin(look, slate) => {
                 // First what cannot hang.
@@ -388,7 +240,7 @@ impl Reads {
     /// loader under another name.
     fn program(&self, look: &Look, dir: &ProcessDir, root: BorrowedFd<'_>, args: &[Vec<u8>]) -> Option<Program> {
         let id = look.file()?;
-        let call = Invocation { args: Some(args), ..invocation(look) };
+        let call = Invocation { args: Some(args), ..Invocation::of(look) };
         let database = self.database.load();
         let arguments = match self.judged.says(id) {
             None | Some(ContentSays::Unknown) => database.perhaps_loaded(&call),
@@ -405,7 +257,7 @@ impl Reads {
     /// A file that was not read yet may be a Java launcher under another name.
     fn may_be_java(&self, look: &Look, args: &[Vec<u8>]) -> bool {
         let Some(id) = look.file() else { return false };
-        let call = Invocation { args: Some(args), ..invocation(look) };
+        let call = Invocation { args: Some(args), ..Invocation::of(look) };
         match self.judged.says(id) {
             None | Some(ContentSays::Unknown) => true,
             Some(_) => self.database.load().is_java(&call, self.judged.content(id).as_deref()),
@@ -432,22 +284,28 @@ fn expanded(dir: &ProcessDir, root: Option<BorrowedFd<'_>>, args: &[Vec<u8>]) ->
     Some(argfile::expand(args, read))
 }
 
-/// What a packed program turns out to be, asked for again while it unpacks itself; an error where it ended before.
+/// What a packed program turns out to be, asked for again while it unpacks itself; an error where nobody saw it unpacked.
 fn unpacked((dir, exe): &Image, limit: u64, database: &Database) -> Field<Option<Recognition>> {
     let dir = ProcessDir(Arc::clone(dir));
+    let mut is_unpacked = false;
     for round in 0..UNPACKING {
         if round > 0 {
             std::thread::sleep(UNPACKS * 2u32.pow(round - 1));
         }
         // Asked first: what it does until then is seen.
         let sleeps = dir.stat()?.state == b'S';
-        let (file, ranges) = dir.memory(exe)?;
-        let recognition = memory::recognise(&file, &ranges, limit, database);
-        if recognition.is_some() || sleeps && round >= UNPACKED {
+        let (file, image) = dir.memory(exe)?;
+        is_unpacked = image.written_code >= UNPACKED_CODE;
+        let recognition = memory::recognise(&file, image, limit, database);
+        if recognition.is_some() {
             return Ok(recognition);
         }
+        if is_unpacked && sleeps && round >= UNPACKED {
+            break;
+        }
     }
-    Ok(None)
+    // Stopped, or kept waiting, it has shown nothing yet.
+    if is_unpacked { Ok(None) } else { Err(Missing::Deadline) }
 }
 
 /// Reopens the inode that the sensor pinned; no name is looked up. A device or a FIFO in its place must not block.

@@ -10,9 +10,9 @@ use crate::detect::held::Unjudged;
 use crate::detect::merge::{Looked, Merged};
 use crate::detect::pending::{Nested, Pending, Standing};
 use crate::detect::triage::Reading;
-use crate::detect::{BeingRead, CONTENT_HANGS, DEADLINE, Detection, LARGE, LARGE_DEADLINE, PENDING, Share, triage};
+use crate::detect::{BeingRead, CONTENT_HANGS, DEADLINE, Detection, LARGE, LARGE_DEADLINE, PENDING, Share};
 use crate::event::{Attempt, Comm, Exe, FileId, Look, Monotonic, MountNumber, SensorKind, Sighting};
-use crate::fingerprint::{Candidate, Content, ContentSays};
+use crate::fingerprint::{Candidate, Content, ContentSays, Invocation};
 use crate::host::clock;
 use crate::sensor::Control;
 use crate::sensor::ledger::{self, Counted, LastName};
@@ -226,7 +226,7 @@ impl Detection {
     }
 
     fn candidate(&self, sighting: &Sighting) -> Candidate {
-        self.database.load().candidate(&triage::invocation(&sighting.look))
+        self.database.load().candidate(&Invocation::of(&sighting.look))
     }
 
     /// An exec of what runs.

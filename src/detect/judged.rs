@@ -5,13 +5,13 @@
 use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 
 use lru::LruCache;
 
 use crate::container::{ContainerKey, Payer};
-use crate::detect::enrich::Finding;
-use crate::event::FileId;
-use crate::fingerprint::{Content, ContentSays};
+use crate::event::{Field, FileId};
+use crate::fingerprint::{Content, ContentSays, Database};
 use crate::host::file::is_settled;
 
 const FILES: NonZeroUsize = NonZeroUsize::new(8192).unwrap();
@@ -21,6 +21,20 @@ const FILES_OF_ONE: usize = 1024;
 const FILES_WITHIN: usize = FILES.get() / 2;
 /// Files of image layers that are being read.
 const LAYERS: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
+
+/// What was read of a file.
+pub struct Finding {
+    /// Its content.
+    pub content: Field<Content>,
+    /// What that says.
+    pub says: ContentSays,
+    /// When reading began.
+    pub began: SystemTime,
+    /// Another process that executes it may tell more.
+    pub open: bool,
+    /// The database that judged it.
+    pub database: Arc<Database>,
+}
 
 /// Files by their identity.
 #[derive(Debug)]
@@ -35,6 +49,8 @@ struct Table {
     files: LruCache<FileId, Known>,
     /// The files of each share that has one here, in the order in which they came.
     shares: HashMap<Share, VecDeque<FileId>>,
+    /// What judges now, once it has changed.
+    database: Option<Arc<Database>>,
 }
 
 impl Share {
@@ -73,7 +89,7 @@ impl Known {
 
 impl Default for Table {
     fn default() -> Self {
-        Self { files: LruCache::new(FILES), shares: HashMap::new() }
+        Self { files: LruCache::new(FILES), shares: HashMap::new(), database: None }
     }
 }
 
@@ -140,6 +156,9 @@ impl Judged {
         let known = Known { says: finding.says, content, settled, share: Share::Container(payer.container), within };
         let layer = self.layers.lock().unwrap_or_else(PoisonError::into_inner).pop(&id);
         let mut table = self.table();
+        if table.database.as_ref().is_some_and(|database| !Arc::ptr_eq(database, &finding.database)) {
+            return;
+        }
         // That it cannot be read may be one container's matter.
         if let Some(layer) = layer.filter(|_| known.content.is_some()) {
             table.put(layer, known.clone());
@@ -168,9 +187,9 @@ impl Judged {
         }
     }
 
-    /// Forgets all: the database has changed.
-    pub fn forget(&self) {
-        *self.table() = Table::default();
+    /// Forgets all: the database has changed to this one, and what another has said of a file is taken in no more.
+    pub fn forget(&self, database: Arc<Database>) {
+        *self.table() = Table { database: Some(database), ..Table::default() };
     }
 }
 
@@ -218,7 +237,7 @@ mod tests {
         assert_eq!(judged.says(other), None);
         assert!(judged.adopt(other, layer));
         assert_eq!(judged.says(other), Some(ContentSays::Innocent));
-        judged.forget();
+        judged.forget(Arc::clone(&database));
         assert!(!judged.adopt(of(4), layer));
     }
 
@@ -233,8 +252,13 @@ mod tests {
         assert_eq!(judged.says(old), Some(ContentSays::Innocent));
         assert_eq!(judged.says(fresh), None);
         assert!(judged.content(fresh).is_some());
-        judged.forget();
+        let other = Arc::new(Database::builtin().unwrap());
+        judged.forget(Arc::clone(&other));
         assert_eq!(judged.says(old), None);
+        judged.learn(old, container("a"), Finding { began: now, ..innocent(&database) });
+        assert_eq!(judged.says(old), None, "another database says so no more");
+        judged.learn(old, container("a"), Finding { began: now, ..innocent(&other) });
+        assert_eq!(judged.says(old), Some(ContentSays::Innocent));
     }
 
     #[test]

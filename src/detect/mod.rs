@@ -19,6 +19,7 @@ pub mod root_command;
 pub mod session;
 pub mod sessions;
 mod settle;
+pub mod slate;
 pub mod telling;
 pub mod triage;
 mod user_names;
@@ -385,10 +386,7 @@ impl Detection {
             Outcome::Content(id, payer, finding) => {
                 self.reading.remove(&id);
                 let (says, unreadable) = (finding.says, finding.content.is_err());
-                // What another database has said meanwhile is asked for again.
-                if Arc::ptr_eq(&finding.database, &self.database.load()) {
-                    self.judged.learn(id, payer, *finding);
-                }
+                self.judged.learn(id, payer, *finding);
                 if unreadable {
                     self.give_up(id)
                 } else {

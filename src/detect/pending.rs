@@ -7,8 +7,8 @@ use std::sync::Arc;
 use crate::alert::fit::ARGS_LIMIT;
 use crate::alert::{Ancestor, ContainerFacts, ExecFacts, Origin, ProcessFacts, Relative, hex};
 use crate::container::{ContainerKey, Metadata, Payer};
-use crate::detect::enrich::{Facts, Memory, Slate};
 use crate::detect::root_command;
+use crate::detect::slate::{Facts, Memory, Slate};
 use crate::event::{
     Attempt, FileId, Look, Missing, Monotonic, MountNumber, Pid, SensorKind, Sighting, StartTime, basename,
 };
@@ -166,7 +166,7 @@ impl Pending {
     /// Calls `judge` with all that is known.
     pub fn invocation<R>(&self, judge: impl FnOnce(&Invocation<'_>) -> R) -> R {
         let memory = self.slate.memory();
-        let mut invocation = super::triage::invocation(&self.look);
+        let mut invocation = Invocation::of(&self.look);
         invocation.args = memory.args.as_ref().ok().map(|a| a.kept.as_slice());
         judge(&invocation)
     }

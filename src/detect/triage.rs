@@ -14,10 +14,11 @@ use crate::container::mounted::MountOwners;
 use crate::container::registry::{HostIdentity, is_host, nested_of};
 use crate::container::{ContainerKey, Payer, cgroup};
 use crate::detect::Share;
-use crate::detect::enrich::{Job, Slate};
+use crate::detect::enrich::Job;
 use crate::detect::judged::Judged;
 use crate::detect::merge::NameIs;
 use crate::detect::pending::Nested;
+use crate::detect::slate::Slate;
 use crate::event::{BegunReads, Comm, FileId, Look, Missing, Monotonic, MountedId};
 use crate::fingerprint::{Candidate, ContentSays, Database, Invocation, SharedDatabase};
 use crate::host::worker::{Pool, Ticket};
@@ -106,15 +107,6 @@ struct Tally {
     began: Monotonic,
     now: HashMap<ContainerKey, u64>,
     before: HashMap<ContainerKey, u64>,
-}
-
-/// What a look tells of an exec before its arguments are known.
-pub fn invocation(look: &Look) -> Invocation<'_> {
-    Invocation {
-        path: look.exe.as_ref().map_or(&[][..], |exe| &exe.path),
-        comm: look.stat.as_ref().map_or(&[][..], |stat| &stat.comm),
-        args: None,
-    }
 }
 
 fn named(database: &Database, comm: Comm) -> Candidate {
@@ -231,7 +223,7 @@ impl Triage for Screen {
 
     fn is_innocent(&self, look: &Look) -> bool {
         let database = self.database.load();
-        if database.candidate(&invocation(look)) != Candidate::No {
+        if database.candidate(&Invocation::of(look)) != Candidate::No {
             return false;
         }
         // Whose file cannot be named cannot be read either.
@@ -250,7 +242,7 @@ impl Triage for Screen {
     fn may_be_entering(&self, look: &Look) -> bool {
         let on_host = self.host.root.is_some_and(|root| look.root == Ok(root));
         let unknown = || look.file().is_none_or(|id| self.judged.says(id).is_none());
-        on_host && self.database.load().candidate(&invocation(look)) == Candidate::No && unknown()
+        on_host && self.database.load().candidate(&Invocation::of(look)) == Candidate::No && unknown()
     }
 
     fn begin(&self, look: &Look) -> BegunReads {

@@ -72,7 +72,8 @@ clang       c /usr/lib/llvm-14/bin/clang  clang -cc1 -v
 clang       c /usr/lib/llvm-14/bin/clang  clang -v a.c
 clang       c /usr/lib/llvm-14/bin/clang  clang -v --config a.cfg
 clang       c /usr/lib/llvm-14/bin/clang  clang -v --config=a.cfg
-clang       q /usr/lib/llvm-14/bin/clang  clang -v --config-user-dir=/x --config-system-dir=/x
+clang       c /usr/lib/llvm-14/bin/clang  clang -v --config-user-dir=/x
+clang       c /usr/lib/llvm-14/bin/clang  clang -v --config-system-dir=/x
 zig         c /usr/bin/zig                zig cc -v --config a.cfg
 musl-gcc    c /bin/dash         /bin/sh /usr/bin/musl-gcc a.c
 musl-gcc    q /bin/dash         /bin/sh /usr/bin/musl-gcc --version
@@ -239,6 +240,13 @@ dotnet      c /usr/bin/dotnet   dotnet build
 dotnet      c /usr/bin/dotnet   dotnet publish -c Release
 dotnet      c /usr/bin/dotnet   dotnet run
 dotnet      c /usr/bin/dotnet   dotnet msbuild a.csproj
+dotnet      c /usr/bin/dotnet   dotnet /usr/share/dotnet/sdk/8.0.100/MSBuild.dll /nologo /nodemode:1
+dotnet      c /usr/bin/dotnet   dotnet exec /usr/share/dotnet/sdk/8.0.100/MSBuild.dll a.csproj
+dotnet      c /usr/bin/dotnet   dotnet /usr/share/dotnet/sdk/8.0.100/dotnet.dll build
+dotnet      c /usr/bin/dotnet   dotnet app.cs
+-           - /usr/bin/dotnet   dotnet /usr/share/dotnet/sdk/8.0.100/dotnet.dll nuget list
+-           - /usr/bin/dotnet   dotnet /srv/build
+mono        c /usr/bin/mono-sgen mono /usr/lib/mono/msbuild/15.0/bin/MSBuild.dll a.csproj
 csc         c /usr/bin/dotnet   dotnet exec --runtimeconfig x /sdk/Roslyn/bincore/csc.dll a.cs
 csc         c /usr/bin/dotnet   dotnet /sdk/Roslyn/bincore/csc.dll @a.rsp
 csc         q /usr/bin/dotnet   dotnet csc.dll -version
@@ -253,6 +261,11 @@ dart        c /usr/lib/dart/bin/dart  dart compile exe a.dart
 -           - /usr/lib/dart/bin/dart  dart a.dart
 deno        c /usr/bin/deno     deno compile a.ts
 -           - /usr/bin/deno     deno run a.ts
+tsc         c /usr/bin/deno     deno run -A npm:typescript/tsc a.ts
+tsc         c /usr/bin/bun      bun run ./node_modules/typescript/bin/tsc
+tsc         c /usr/bin/bun      bun x tsc a.ts
+bun         c /usr/bin/bun      bun build a.ts
+-           - /usr/bin/bun      bun run build
 ocaml       c /usr/bin/ocamlrun ocamlrun /usr/bin/ocamlc.byte a.ml
 ocaml       c /usr/bin/ocamlrun ocamlrun -b -I /x /usr/bin/ocamlc.byte a.ml
 -           - /usr/bin/ocamlrun ocamlrun -I /usr/bin/ocamlc.byte x

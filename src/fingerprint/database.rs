@@ -17,6 +17,7 @@ use super::structure::Structure;
 use super::{Content, Kind, Recognition};
 use crate::alert::escape;
 use crate::error::{Error, Result};
+use crate::event::basename;
 
 /// The database that is compiled in.
 const TEXT: &[u8; include_bytes!("../../config/fingerprints.toml").len()] =
@@ -65,8 +66,29 @@ pub(super) struct Family {
     pub(super) wrapper: bool,
     /// Its subcommands that compile.
     pub(super) compile_commands: Vec<Box<[u8]>>,
+    /// Its subcommands after which follows what it runs.
+    pub(super) run_commands: Vec<Box<[u8]>>,
     /// Names that claim nothing, and under which its content is usual.
     pub(super) also_named: Vec<NamePattern>,
+}
+
+impl Family {
+    /// Whether what its command line names as a script is one of its subcommands that compile, or a file that does.
+    pub(super) fn compiles(&self, script: &[u8]) -> bool {
+        self.compile_commands.iter().any(|command| is_command(command, script))
+    }
+
+    /// Whether it is one after which follows what it runs.
+    pub(super) fn goes_on(&self, script: &[u8]) -> bool {
+        self.run_commands.iter().any(|command| is_command(command, script))
+    }
+}
+
+fn is_command(command: &[u8], script: &[u8]) -> bool {
+    match command.strip_prefix(b"*") {
+        Some(ending) => script.len() > ending.len() && script.ends_with(ending),
+        None => *command == *(if command.contains(&b'.') { basename(script) } else { script }),
+    }
 }
 
 /// A pattern and the family that it stands for.
@@ -204,6 +226,12 @@ impl Database {
 
     fn add(&mut self, raw: &RawFamily) -> std::result::Result<(), String> {
         let family = self.families.len();
+        for word in std::iter::once(&raw.family).chain(&raw.toolchain) {
+            let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"._+-".contains(&b);
+            if word.is_empty() || !word.bytes().all(is_plain) {
+                return Err(format!("{word:?} is no name: letters, digits, '.', '_', '+' and '-'"));
+            }
+        }
         if let Some(other) = self.family(&raw.family)
             && raw.family != UNKNOWN
             && (other.kind, &other.toolchain) != (raw.kind, &raw.toolchain)
@@ -248,6 +276,7 @@ impl Database {
             runs: raw.runs,
             wrapper: raw.wrapper,
             compile_commands: raw.compile_commands.iter().map(|c| c.as_bytes().into()).collect(),
+            run_commands: raw.run_commands.iter().map(|c| c.as_bytes().into()).collect(),
             also_named: Vec::new(),
         });
         Ok(())

@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 
 use super::database::UNKNOWN;
-use super::{Content, Evidence, Verdict};
+use super::{Content, Evidence, Kind, Verdict};
 use crate::alert::{escape, hex};
 use crate::event::basename;
 
@@ -38,7 +38,12 @@ pub fn entry(path: &[u8], content: &Content, verdict: &Verdict) -> Option<String
     let build_id = build_id.filter(|_| !known || verdict.kind.is_toolchain());
     if !known {
         text.push_str("# It is of no known family: name it, and its kind, as they are.\n");
-        let _ = writeln!(text, "[[family]]\nfamily = \"{family}\"\nkind = \"compiler\"\ntoolchain = \"{family}\"\n");
+        let kind = if verdict.kind.is_toolchain() { verdict.kind } else { Kind::Compiler };
+        let _ = writeln!(
+            text,
+            "[[family]]\nfamily = \"{family}\"\nkind = \"{}\"\ntoolchain = \"{family}\"\n",
+            kind.as_str()
+        );
     }
     let _ = writeln!(text, "[[content]]\nfamily = \"{family}\"");
     for (key, hash) in [
@@ -65,9 +70,9 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::panic)]
 
     use super::*;
+    use crate::fingerprint::Confidence;
     use crate::fingerprint::database::Database;
     use crate::fingerprint::raw::RawDatabase;
-    use crate::fingerprint::{Confidence, Kind};
 
     fn content() -> Content {
         Content {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::content::{self, Limit};
 use super::raw::RawDatabase;
-use super::{ContentSays, Database};
+use super::{Content, ContentSays, Database, Evidence};
 use crate::config::read_trusted;
 use crate::error::{Error, Result};
 
@@ -14,6 +14,7 @@ const MAX_FILE: u64 = 16 << 20;
 const MAX_FILES: usize = 256;
 /// One that is everywhere and compiles nothing.
 const ANY_PROGRAM: &str = "/bin/sh";
+const ANY_SCRIPT: &[u8] = b"#!/bin/sh\nexec true\n";
 
 /// An operator's files, as they were read.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -56,7 +57,7 @@ impl Files {
     /// families.
     ///
     /// # Errors
-    /// The first file that is wrong, and why: also one by which `/bin/sh` would be a compiler.
+    /// The first file that is wrong, and why: also one by which `/bin/sh`, or any script, would be a compiler.
     pub fn compile(&self) -> Result<Database> {
         let Some((last, before)) = self.files.split_last() else { return Database::builtin() };
         let mut all = Database::builtin_entries().map_err(|reason| wrong(Path::new("fingerprints.toml"), reason))?;
@@ -81,13 +82,42 @@ fn add(all: &mut RawDatabase, text: &str) -> std::result::Result<Database, Strin
     Ok(database)
 }
 
-/// A mark such as `GLIBC_` is long enough, and stands in all that is linked.
+/// A mark such as `GLIBC_` is long enough, and stands in all that is linked: refused is what makes a compiler of a program
+/// or script that is none, or by marks anything that is known, which would be known of all others too.
 fn refuse_what_any_program_is(database: &Database) -> std::result::Result<(), String> {
+    let known = Database::builtin().map_err(|error| error.to_string())?;
+    for (what, read) in [(ANY_PROGRAM, any_program as fn(&Database) -> _), ("a script of two words", any_script)] {
+        let Some(content) = read(database) else { continue };
+        let family = content.recognised.as_ref().map(|recognition| recognition.family.as_str());
+        if database.content_says(&content) == ContentSays::Toolchain {
+            let family = family.unwrap_or("one by its structure");
+            return Err(format!("it makes {what} a compiler, {family}: so it would any program"));
+        }
+        let by_marks = content.recognised.as_ref().is_some_and(|r| r.evidence.contains(&Evidence::Marker));
+        let before = read(&known).and_then(|content| content.recognised);
+        if let Some(family) = family
+            && by_marks
+            && before.is_none_or(|before| before.family != family)
+        {
+            return Err(format!("its marks make {what} one of {family}: so they would any program"));
+        }
+    }
+    Ok(())
+}
+
+fn any_program(database: &Database) -> Option<Content> {
     let limit = Limit { bytes: MAX_FILE, time: None };
-    let content = File::open(ANY_PROGRAM).ok().and_then(|file| content::read(&file, limit, database).ok());
-    let called = content.filter(|content| database.content_says(content) == ContentSays::Toolchain);
-    let family = called.and_then(|content| content.recognised).map(|recognition| recognition.family);
-    family.map_or(Ok(()), |family| Err(format!("it makes {ANY_PROGRAM} a compiler, {family}: so it would any program")))
+    File::open(ANY_PROGRAM).ok().and_then(|file| content::read(&file, limit, database).ok())
+}
+
+fn any_script(database: &Database) -> Option<Content> {
+    let read = |buffer: &mut [u8], offset: u64| {
+        let rest = usize::try_from(offset).ok().and_then(|at| ANY_SCRIPT.get(at..)).unwrap_or_default();
+        let both = buffer.iter_mut().zip(rest);
+        Ok(both.map(|(to, from)| *to = *from).count())
+    };
+    let limit = Limit { bytes: MAX_FILE, time: None };
+    content::read_by(read, ANY_SCRIPT.len() as u64, limit, database).ok()
 }
 
 fn wrong(path: &Path, reason: String) -> Error {

@@ -238,8 +238,15 @@ impl Database {
                 by_arguments(family, self.request(family, Some(rest)))
             }
             Target::Script(run) => {
-                let (script, rest) = run.split_first()?;
-                if launcher.compile_commands.iter().any(|command| **command == **script) {
+                let (mut script, mut rest) = run.split_first()?;
+                // `run build` runs a script of that name.
+                let mut may_be_command = true;
+                if launcher.goes_on(script) {
+                    may_be_command = script.contains(&b'.');
+                    let Target::Script(run) = launcher.runs?.target(rest) else { return None };
+                    (script, rest) = run.split_first()?;
+                }
+                if may_be_command && launcher.compiles(script) {
                     let evidence = vec![Evidence::Name, Evidence::Arguments];
                     return Some(Found { family: launcher, version: None, evidence, request: Request::Compile });
                 }

@@ -3,21 +3,21 @@
 
 use std::fs::File;
 use std::io;
-use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
 use super::pages::Sample;
 use super::{Content, Database, Recognition};
+use crate::host::maps::Image;
 
 const BUFFER: usize = 64 * 1024;
 
-/// Searches at most `limit` bytes of these ranges of /proc/PID/mem; what cannot be read is passed over, as a process
+/// Searches at most `limit` bytes of what of /proc/PID/mem is the program; what cannot be read is passed over, as a process
 /// unmaps what it likes. `None` where nothing is recognised.
-pub fn recognise(memory: &File, ranges: &[Range<u64>], limit: u64, database: &Database) -> Option<Recognition> {
+pub fn recognise(memory: &File, image: Image, limit: u64, database: &Database) -> Option<Recognition> {
     let mut search = database.contents.marks.search();
     let mut buffer = vec![0; BUFFER];
     let mut left = limit;
-    for range in ranges {
+    for range in image.ranges {
         let mut at = range.start;
         while at < range.end && left > 0 {
             let want = usize::try_from((range.end - at).min(left)).unwrap_or(BUFFER).min(BUFFER);
@@ -35,7 +35,7 @@ pub fn recognise(memory: &File, ranges: &[Range<u64>], limit: u64, database: &Da
         Err(e) if e.raw_os_error() == Some(libc::EIO) => Ok(0),
         other => other,
     };
-    let found: io::Result<_> =
-        database.recognise_content(&Content::default(), &search.finish(), &Sample::default(), &mut read);
+    let content = Content { needed: image.libraries, ..Content::default() };
+    let found: io::Result<_> = database.recognise_content(&content, &search.finish(), &Sample::default(), &mut read);
     found.ok().flatten()
 }

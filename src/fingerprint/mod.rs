@@ -50,6 +50,8 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use serde::Deserialize;
 
+use crate::event::Look;
+
 pub use database::Database;
 pub use name::plain_name;
 
@@ -229,6 +231,17 @@ pub struct Invocation<'a> {
     pub comm: &'a [u8],
     /// The arguments, `argv[0]` first; `None` where they are not known.
     pub args: Option<&'a [Vec<u8>]>,
+}
+
+impl<'a> Invocation<'a> {
+    /// What a look tells of it, before its arguments are known.
+    pub fn of(look: &'a Look) -> Self {
+        Self {
+            path: look.exe.as_ref().map_or(&[][..], |exe| &exe.path),
+            comm: look.stat.as_ref().map_or(&[][..], |stat| &stat.comm),
+            args: None,
+        }
+    }
 }
 
 /// What a worker read of a file's content, and what the database recognised in it.

@@ -113,6 +113,8 @@ pub(super) struct RawFamily {
     pub(super) wrapper: bool,
     #[serde(default)]
     pub(super) compile_commands: Vec<String>,
+    #[serde(default)]
+    pub(super) run_commands: Vec<String>,
 }
 
 impl RawDatabase {
@@ -170,6 +172,7 @@ impl RawNamesakes {
                     runs: None,
                     wrapper: false,
                     compile_commands: Vec::new(),
+                    run_commands: Vec::new(),
                 })
             })
             .collect()

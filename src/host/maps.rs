@@ -2,26 +2,65 @@
 
 use std::ops::Range;
 
-/// Mappings beyond this are not looked at: a program has some dozens.
-const MAPPINGS: usize = 1024;
+use crate::event::basename;
 
-/// The readable ranges of memory that belong to the program `exe` or to no file, in order: a packed program writes itself
-/// there. Libraries and what is not memory (`[vvar]`, `[vsyscall]`) are left out. A malformed line ends the list.
-pub fn own_ranges(maps: &[u8], exe: &[u8]) -> Vec<Range<u64>> {
-    maps.split(|b| *b == b'\n').map_while(line).filter(|m| m.is_own(exe)).map(|m| m.range).take(MAPPINGS).collect()
+/// A program in the memory of its process.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Image {
+    /// The readable ranges that belong to its file or to none, in order: a packed program writes itself there. What is not
+    /// memory (`[vvar]`, `[vsyscall]`) is left out.
+    pub ranges: Vec<Range<u64>>,
+    /// Bytes of these that are executed and not as they lie in its file.
+    pub written_code: u64,
+    /// The names of the other files that are mapped, once each: its libraries.
+    pub libraries: Vec<String>,
+}
+
+impl Image {
+    /// Of the program `exe`, from the bytes of /proc/PID/maps; a malformed line ends them.
+    pub fn parse(maps: &[u8], exe: &[u8]) -> Self {
+        let mut image = Self::default();
+        for mapping in maps.split(|b| *b == b'\n').map_while(line) {
+            if mapping.is_own(exe) {
+                let is_written = mapping.writable || mapping.name() != exe;
+                image.written_code += if mapping.executable && is_written { mapping.bytes() } else { 0 };
+                image.ranges.push(mapping.range);
+            } else if let Some(name) = mapping.file() {
+                let name = String::from_utf8_lossy(name).into_owned();
+                if !image.libraries.contains(&name) {
+                    image.libraries.push(name);
+                }
+            }
+        }
+        image
+    }
 }
 
 struct Mapping<'m> {
     range: Range<u64>,
     readable: bool,
+    writable: bool,
+    executable: bool,
     path: &'m [u8],
 }
 
 impl Mapping<'_> {
+    fn bytes(&self) -> u64 {
+        self.range.end - self.range.start
+    }
+
+    fn name(&self) -> &[u8] {
+        self.path.strip_suffix(b" (deleted)").unwrap_or(self.path)
+    }
+
     fn is_own(&self, exe: &[u8]) -> bool {
-        let name = self.path.strip_suffix(b" (deleted)").unwrap_or(self.path);
+        let name = self.name();
         let nameless = name.is_empty() || name == b"[heap]" || name.starts_with(b"/memfd:");
         self.readable && (nameless || name == exe)
+    }
+
+    fn file(&self) -> Option<&[u8]> {
+        self.path.starts_with(b"/").then(|| basename(self.name()))
     }
 }
 
@@ -33,7 +72,9 @@ fn line(text: &[u8]) -> Option<Mapping<'_>> {
     let number = |digits| u64::from_str_radix(digits, 16).ok();
     let range = number(start)?..number(end)?;
     let path = fields.nth(3).unwrap_or_default().trim_ascii_start();
-    (range.start < range.end).then_some(Mapping { range, readable: permissions.first() == Some(&b'r'), path })
+    let is = |at: usize, letter: u8| permissions.get(at) == Some(&letter);
+    let (readable, writable, executable) = (is(0, b'r'), is(1, b'w'), is(2, b'x'));
+    (range.start < range.end).then_some(Mapping { range, readable, writable, executable, path })
 }
 
 #[cfg(test)]
@@ -53,11 +94,14 @@ mod tests {
 7fffb2c0d000-7fffb2c2e000 r--p 00000000 00:00 0   [vvar]\n\
 nonsense\n\
 7fffb2d48000-7fffb2d49000 r-xp 00000000 00:00 0 \n";
-        let own = own_ranges(maps, b"/usr/bin/a b");
+        let image = Image::parse(maps, b"/usr/bin/a b");
         assert_eq!(
-            own.iter().map(|r| r.start).collect::<Vec<_>>(),
+            image.ranges.iter().map(|r| r.start).collect::<Vec<_>>(),
             [0x0040_0000, 0x0065_1000, 0x00e0_3000, 0x7f00_0000_0000, 0x7f00_0000_4000]
         );
-        assert!(own_ranges(b"9-8 r--p 0 0 0 \n", b"").is_empty(), "backwards");
+        assert_eq!((image.written_code, image.libraries), (0x2000, vec!["libc.so.6".to_owned()]));
+        assert_eq!(Image::parse(b"9-8 r--p 0 0 0 \n", b""), Image::default(), "backwards");
+        let in_place = Image::parse(b"1000-5000 rwxp 0 08:02 7 /a\n5000-6000 r-xp 4000 08:02 7 /a\n", b"/a");
+        assert_eq!(in_place.written_code, 0x4000);
     }
 }

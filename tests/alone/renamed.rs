@@ -338,6 +338,28 @@ fn a_packed_program_that_ends_at_once_is_a_finding_of_its_own() {
     watcher.stop();
 }
 
+/// It waits for longer than anybody looks, and nothing has shown what it is: each exec of it is a finding, also when it was
+/// read before.
+#[test]
+fn a_packed_program_that_waits_before_it_unpacks_is_a_finding_of_its_own() {
+    let _turn = alone();
+    let container = container();
+    container.put("report", std::fs::read(program::packed()).unwrap());
+    container.exec(&["mkfifo", "/work/fifo"]);
+    let watcher = watch();
+    let waits = "/work/report /work/fifo & echo ready; read end; : >/work/fifo; wait; exit 0";
+    for _ in 0..2 {
+        let held = container.hold(&["/bin/sh", "-c", waits]);
+        held.await_line("ready");
+        let opened = watcher.await_opened(&container.id);
+        assert_eq!(opened.text("ccwatch.verdict.family"), "unknown", "{opened}");
+        assert_eq!(opened.list("ccwatch.verdict.evidence"), ["packed"], "{opened}");
+        assert!(held.release());
+        watcher.await_closed(&container.id).assert_counts(&[("report", 1)]);
+    }
+    watcher.stop();
+}
+
 /// The executed file is the loader's, under its own name or another; what it loads is in the arguments.
 #[test]
 fn a_renamed_compiler_that_the_loader_runs() {

@@ -11,8 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use ccwatch::container::{ContainerKey, Payer, Runtime};
-use ccwatch::detect::enrich::Finding;
-use ccwatch::detect::judged::Judged;
+use ccwatch::detect::judged::{Finding, Judged};
 use ccwatch::event::FileId;
 use ccwatch::fingerprint::content::{self, Limit};
 use ccwatch::fingerprint::{Content, ContentSays, Database};

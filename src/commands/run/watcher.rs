@@ -247,8 +247,9 @@ impl Watcher {
 
     /// Takes over another database: what was judged by the old one is judged anew.
     pub(super) fn replace_database(&self, database: Database) {
-        self.database.store(Arc::new(database));
-        self.judged.forget();
+        let database = Arc::new(database);
+        self.database.store(Arc::clone(&database));
+        self.judged.forget(database);
         for (orders, _) in &self.sensors {
             orders.send(Control::Forget);
         }

@@ -2,11 +2,10 @@
 //! answers, so it is for workers with a deadline alone.
 
 use std::io::{self, BufRead, BufReader, Read};
-use std::ops::Range;
 
 use super::ProcessDir;
 use crate::event::{Field, Missing};
-use crate::host::maps;
+use crate::host::maps::Image;
 
 /// Arguments are counted up to here; the kernel allows a quarter of the stack limit, 2 MiB by default.
 const ARGUMENTS_COUNTED: usize = 4 << 20;
@@ -30,14 +29,14 @@ pub struct Arguments {
 }
 
 impl ProcessDir {
-    /// The memory, open for reading, and the ranges of it that are the program's own. For workers: it may be served by
-    /// somebody who never answers.
+    /// The memory, open for reading, and what of it is the program `exe`. For workers: it may be served by somebody who
+    /// never answers.
     ///
     /// # Errors
     /// `Gone`, `Denied`, or `TooLarge` for maps beyond 64 KiB.
-    pub fn memory(&self, exe: &[u8]) -> Field<(std::fs::File, Vec<Range<u64>>)> {
-        let ranges = maps::own_ranges(&self.small_file(c"maps")?, exe);
-        Ok((self.open_file(c"mem")?, ranges))
+    pub fn memory(&self, exe: &[u8]) -> Field<(std::fs::File, Image)> {
+        let image = Image::parse(&self.small_file(c"maps")?, exe);
+        Ok((self.open_file(c"mem")?, image))
     }
 
     /// The arguments. They lie in the process' memory, which may be mapped from a file server that never answers:
