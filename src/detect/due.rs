@@ -28,6 +28,7 @@ impl Detection {
     }
 
     pub(super) fn due(&mut self, now: Monotonic) {
+        self.merge.set_behind(self.ledger.behind(now));
         let merged = self.merge.due(now);
         self.merged(merged);
         self.give_up_doubted(now);

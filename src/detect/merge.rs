@@ -147,6 +147,8 @@ pub struct Merge {
     lossy: VecDeque<(Monotonic, Monotonic)>,
     /// Of the unexamined those whose attempt may have been lost.
     lost: u64,
+    /// Up to when all attempts were taken in, where there are later ones.
+    behind: Option<Monotonic>,
 }
 
 impl Merge {
@@ -161,6 +163,7 @@ impl Merge {
             unexamined: 0,
             lossy: VecDeque::new(),
             lost: 0,
+            behind: None,
         }
     }
 
@@ -172,6 +175,11 @@ impl Merge {
     /// EXECs that nobody saw and no attempt explains, since the last call.
     pub fn take_unexamined(&mut self) -> u64 {
         std::mem::take(&mut self.unexamined)
+    }
+
+    /// All attempts up to this moment were taken in, and there are later ones; `None`: all that there are.
+    pub fn set_behind(&mut self, since: Option<Monotonic>) {
+        self.behind = since;
     }
 
     /// Attempts were lost between these moments.
@@ -192,7 +200,8 @@ impl Merge {
     /// they are old. Those that are not yet are left for the next call, and [`Merge::is_lossy`] says so.
     pub fn take_lost(&mut self, now: Monotonic) -> u64 {
         // A lane is asked once in `OLD`, and this is not to wait for it.
-        let is_old = |exec: &Counted| now.since(exec.at) > OLD;
+        let read_until = self.read_until(now);
+        let is_old = |exec: &Counted| read_until.since(exec.at) > OLD;
         let mut old = Vec::new();
         for lane in self.lanes.values_mut().filter(|lane| lane.execs.iter().any(is_old)) {
             let (gone, kept): (VecDeque<_>, VecDeque<_>) =
@@ -201,7 +210,7 @@ impl Merge {
             old.extend(gone);
         }
         self.leave_unexamined(old);
-        self.lossy.retain(|(_, until)| now.since(*until) <= OLD);
+        self.lossy.retain(|(_, until)| read_until.since(*until) <= OLD);
         std::mem::take(&mut self.lost)
     }
 
@@ -351,7 +360,12 @@ impl Merge {
         told
     }
 
+    fn read_until(&self, now: Monotonic) -> Monotonic {
+        self.behind.map_or(now, |behind| now.min(behind))
+    }
+
     fn forget(&mut self, now: Monotonic) {
+        let read_until = self.read_until(now);
         if self.lanes.is_empty() {
             (self.lanes, self.ages, self.waits) = (HashMap::new(), VecDeque::new(), VecDeque::new());
             return;
@@ -364,10 +378,12 @@ impl Merge {
             self.ages.pop_front();
             let Some(lane) = self.lanes.get_mut(&pid) else { continue };
             let keep = |at: Monotonic, age: Duration| !crowded && now.since(at) <= age;
+            let may_be_explained = |at: Monotonic| !crowded && read_until.since(at) <= OLD;
             let execs = std::mem::take(&mut lane.execs);
-            let (kept, old): (VecDeque<Counted>, VecDeque<Counted>) = execs.into_iter().partition(|e| keep(e.at, OLD));
+            let (kept, old): (VecDeque<Counted>, VecDeque<Counted>) =
+                execs.into_iter().partition(|e| may_be_explained(e.at));
             lane.execs = kept;
-            lane.looks.retain(|l| keep(l.at, OLD));
+            lane.looks.retain(|l| may_be_explained(l.at));
             lane.attempts.retain(|w| !w.told || keep(w.attempt.at, LATE));
             let is_empty = lane.attempts.is_empty() && lane.execs.is_empty() && lane.looks.is_empty();
             self.leave_unexamined(old);

@@ -313,6 +313,7 @@ impl Detection {
     fn stop(mut self, inlets: &Inlets) {
         self.take_in(None, inlets);
         // No EXEC will come any more.
+        self.merge.set_behind(None);
         let merged = self.merge.due(Monotonic(u64::MAX));
         self.merged(merged);
         self.give_up_doubted(Monotonic(u64::MAX));

@@ -136,6 +136,14 @@ impl Screen {
         self.begun.lock().unwrap_or_else(PoisonError::into_inner).pop(&begun)
     }
 
+    fn drop_reading(&self, reading: Reading) {
+        // An open file keeps its mount; one that is found after this is closed at once.
+        drop(reading.slate.take_program());
+        if let Some(ticket) = reading.ticket {
+            self.reads.abandon(ticket);
+        }
+    }
+
     /// The container with most execs lately.
     pub fn busiest(&self) -> Option<ContainerKey> {
         let tally = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
@@ -261,10 +269,16 @@ impl Triage for Screen {
         }
         let reading = Reading { slate, ticket };
         let pushed_out = self.begun.lock().unwrap_or_else(PoisonError::into_inner).push(begun, reading);
-        if let Some(ticket) = pushed_out.and_then(|(_, reading)| reading.ticket) {
-            self.reads.abandon(ticket);
+        if let Some((_, reading)) = pushed_out {
+            self.drop_reading(reading);
         }
         begun
+    }
+
+    fn leave(&self, begun: BegunReads) {
+        if let Some(reading) = self.take(begun) {
+            self.drop_reading(reading);
+        }
     }
 }
 

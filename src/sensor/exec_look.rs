@@ -8,7 +8,8 @@ use std::time::Duration;
 use nix::sys::stat::major;
 
 use crate::event::{
-    Comm, Exe, FileId, Inode, Look, Missing, Monotonic, MountNumber, MountedId, Pid, RootId, SensorKind, Sighting, Stat,
+    BegunReads, Comm, Exe, FileId, Inode, Look, Missing, Monotonic, MountNumber, MountedId, Pid, RootId, SensorKind,
+    Sighting, Stat,
 };
 use crate::host::clock::{self, Ticks};
 use crate::host::file::{file_id, mount_number, mount_of_descriptor};
@@ -76,6 +77,11 @@ impl ExecLook {
     /// Looks since the last call that found an exec of a container on a filesystem that is not marked.
     pub fn take_uncovered(&mut self) -> u32 {
         std::mem::take(&mut self.uncovered)
+    }
+
+    /// What was begun for an exec of which detection will not hear.
+    pub fn leave(&self, begun: BegunReads) {
+        self.triage.leave(begun);
     }
 
     /// The procfs that is looked through.
@@ -344,6 +350,7 @@ mod tests {
     use nix::sys::wait::{Id, WaitPidFlag, waitid};
 
     use super::*;
+    use crate::sensor::mounts::mountinfo::Device;
     use crate::sensor::mounts::{Mounted, Trust};
     use crate::sensor::tests::everything;
 
@@ -384,11 +391,12 @@ mod tests {
         let mut look = looker.proc().look(pid, clock::now());
         look.exe.as_mut().unwrap().mount = None;
         assert_eq!(looker.covered_file(&look), None);
-        let mounted = Arc::new(Mounted::new(MountedId(1), None, Trust::State));
+        let file = look.file().unwrap();
+        let device = Device { number: file.dev, is_files: false };
+        let mounted = Arc::new(Mounted::new(MountedId(1), device, None, Trust::State));
         mounted.set_marked(true);
         let number = mount_of_program(&looker.proc().process(pid).unwrap()).unwrap();
         looker.mounts.change(|table| table.mounts.insert(number, mounted));
-        let file = look.file().unwrap();
         assert_eq!(looker.covered_file(&look), Some(file.inode()));
         let asks = |major, mount| {
             let file = FileId { dev: nix::sys::stat::makedev(major, 7), ..file };

@@ -3,16 +3,18 @@
 //! unexamined. So a storm of innocent programs costs no message.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::event::{Comm, Inode, Monotonic, Pid, SensorKind};
 use crate::sensor::counters::Counters;
 
-/// An EXEC older than this has no attempt that is still on its way: the kernel's queue, the reader's patience and
-/// detection's channel hold less.
+/// An EXEC older than this has no attempt that is still on its way, once all that the kernel's queue had then was read:
+/// the reader's patience and detection's channel hold less.
 pub const OLD: Duration = Duration::from_secs(1);
+/// A reader that is behind for longer has hung.
+const BEHIND: Duration = Duration::from_secs(10);
 /// A storm of 20,000 execs a second for so long.
 const ROOM: usize = 20_000;
 
@@ -76,6 +78,8 @@ pub struct Ledger {
     kept: AtomicBool,
     /// The connector runs: without it nothing is ever confirmed.
     connected: AtomicBool,
+    /// The moment up to which attempts were read, where there are later ones; else 0.
+    behind: AtomicU64,
 }
 
 impl Ledger {
@@ -104,6 +108,17 @@ impl Ledger {
         self.connected.load(Ordering::Acquire)
     }
 
+    /// All attempts up to this moment were read, and there are later ones; `None`: all that there are.
+    pub fn set_behind(&self, since: Option<Monotonic>) {
+        self.behind.store(since.map_or(0, |since| since.0), Ordering::Release);
+    }
+
+    /// Up to when all attempts were read, where there are later ones.
+    pub fn behind(&self, now: Monotonic) -> Option<Monotonic> {
+        let since = Some(self.behind.load(Ordering::Acquire)).filter(|since| *since > 0)?;
+        Some(Monotonic(since).max(now.minus(BEHIND)))
+    }
+
     /// Whether entries are kept.
     pub fn is_kept(&self) -> bool {
         self.kept.load(Ordering::Acquire)
@@ -117,7 +132,8 @@ impl Ledger {
     }
 
     fn make_room(&self, entries: &mut VecDeque<Counted>, room: usize, now: Monotonic, counters: &Counters) {
-        let old = entries.iter().take_while(|e| now.since(e.at) > OLD).count();
+        let until = self.behind(now).unwrap_or(now);
+        let old = entries.iter().take_while(|e| until.since(e.at) > OLD).count();
         let beyond = (entries.len() + room).saturating_sub(ROOM).min(entries.len());
         let gone = unexamined(entries.range(..old.max(beyond)));
         entries.drain(..old.max(beyond));
@@ -203,9 +219,17 @@ mod tests {
         ledger.add(&[at(0, Image::Unknown), at(1, Image::Canary)], at(2, Image::Canary).at, &counters);
         ledger.age(at(900, Image::Canary).at, &counters);
         assert_eq!(counters.unexamined(Monotonic(0)).total, 0);
+        ledger.set_behind(Some(Monotonic(1)));
+        ledger.age(at(1002, Image::Canary).at, &counters);
+        assert_eq!(counters.unexamined(Monotonic(0)).total, 0, "its attempt may be among those that are not read yet");
+        ledger.set_behind(None);
         ledger.age(at(1002, Image::Canary).at, &counters);
         assert_eq!(counters.unexamined(Monotonic(0)).total, 1);
         assert!(ledger.take().is_empty());
+        ledger.add(&[at(2000, Image::Unknown)], at(2000, Image::Canary).at, &counters);
+        ledger.set_behind(Some(Monotonic(1)));
+        ledger.age(at(14_000, Image::Canary).at, &counters);
+        assert_eq!(counters.unexamined(Monotonic(0)).total, 2, "who is behind for so long has hung");
     }
 
     #[test]

@@ -64,6 +64,8 @@ pub trait Triage: Send + Sync {
     fn may_be_entering(&self, look: &Look) -> bool;
     /// Detection wants this exec: what else dies with the process is being read from now on.
     fn begin(&self, look: &Look) -> BegunReads;
+    /// Detection will not hear of it: what was begun is left, and what was opened for it is closed.
+    fn leave(&self, begun: BegunReads);
 }
 
 /// Whether a whole look shows a runtime on its way into a container. Whoever began it is still outside, other than the
@@ -327,5 +329,7 @@ pub(crate) mod tests {
         fn begin(&self, _: &Look) -> BegunReads {
             BegunReads(0)
         }
+
+        fn leave(&self, _: BegunReads) {}
     }
 }

@@ -341,10 +341,11 @@ impl Reader {
     fn send(&mut self, sighting: Sighting) -> Option<Counted> {
         let (pid, at) = (sighting.pid, sighting.at);
         let file = self.looker.covered_file(&sighting.look).filter(|_| self.ledger.is_kept());
-        let comm = sighting.look.comm();
+        let (comm, begun) = (sighting.look.comm(), sighting.begun);
         if self.outlet.exec(sighting) {
             return None;
         }
+        self.looker.leave(begun);
         if file.is_none() {
             self.lose(1, "the channel to detection");
         }

@@ -209,11 +209,21 @@ impl Walker {
             self.known.insert(pid, now);
         }
         self.dropped += match self.look(pid) {
-            Ok(Some(sighting)) => u64::from(!self.outlet.exec(sighting)),
+            Ok(Some(sighting)) => self.send(sighting),
             Ok(None) | Err(Missing::Gone) => 0,
             Err(_) => 1,
         };
         true
+    }
+
+    /// How many were dropped by it.
+    fn send(&self, sighting: Sighting) -> u64 {
+        let begun = sighting.begun;
+        if self.outlet.exec(sighting) {
+            return 0;
+        }
+        self.triage.leave(begun);
+        1
     }
 
     /// Says it once when /proc cannot be walked, and once when it can again.

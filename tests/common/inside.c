@@ -206,6 +206,18 @@ int main(int argc, char **argv) {
         else if (!strcmp(act, "unshare-mounts")) {
             check(unshare(CLONE_NEWNS) == 0, "unshare");
             check(mount("none", "/", 0, MS_REC | MS_PRIVATE, 0) == 0, "keep the mounts to ourselves");
+        } else if (!strcmp(act, "stay")) {
+            /* A child goes on here, and who called it leaves for a mount namespace of its own. */
+            int there[2], status;
+            char byte = 0;
+            check(pipe(there) == 0, "pipe");
+            pid_t pid = fork();
+            if (pid > 0) {
+                check(unshare(CLONE_NEWNS) == 0 && write(there[1], &byte, 1) == 1, "unshare");
+                waitpid(pid, &status, 0);
+                return WEXITSTATUS(status);
+            }
+            check(read(there[0], &byte, 1) == 1, "wait for the other to leave");
         } else if (!strcmp(act, "chroot")) check(chroot(first) == 0 && chdir("/") == 0, first), at++;
         else if (!strcmp(act, "overwrite")) overwrite(first, second), at += 2;
         else if (!strcmp(act, "map")) keep_mapped(first), at++;

@@ -52,14 +52,18 @@ fn is_held(watcher: &Watcher, pid: &str) -> bool {
     fds.filter_map(|fd| fs::read_link(fd.path()).ok()).any(|link| link == std::path::Path::new(&table))
 }
 
-/// The process of this name in a container; there is one.
-fn pid_of(name: &str, container: &Container) -> String {
+/// The processes of this name in a container.
+fn pids_of(name: &str, container: &Container) -> Vec<String> {
     let pids = fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| entry.file_name().into_string().ok());
     let read = |pid: &String, file: &str| fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
-    let is_it = |pid: &String| read(pid, "comm").trim() == name && read(pid, "cgroup").contains(&container.id);
-    let found: Vec<String> = pids.filter(is_it).collect();
-    assert_eq!(found.len(), 1, "{name}");
-    found[0].clone()
+    pids.filter(|pid| read(pid, "comm").trim() == name && read(pid, "cgroup").contains(&container.id)).collect()
+}
+
+/// The same; there is one.
+fn pid_of(name: &str, container: &Container) -> String {
+    let found = pids_of(name, container);
+    assert_eq!(found.len(), 1, "{name}: {found:?}");
+    found.into_iter().next().unwrap()
 }
 
 #[test]
@@ -137,6 +141,36 @@ fn a_cloned_namespace_with_a_tmpfs_of_its_own() {
         container.exec(&["./storm", "10", "/usr/bin/tool"]);
         is_held(&watcher, &pid).then_some(())
     });
+    held.write(b"x");
+    assert!(held.release());
+    watcher.await_counted(&container.id, STORM);
+    assert_eq!(alert::closed_execs(&watcher.stop(), &container.id), STORM);
+}
+
+/// The process through which the namespace is watched leaves it, and tells nobody.
+#[test]
+fn a_namespace_whose_eldest_leaves() {
+    let _turn = one_storm();
+    let container = container(PRIVILEGES);
+    let watcher = Watcher::start();
+    let acts = "load gcc unshare say there wait stay say left wait tmpfs /tmp put /tmp/gcc say mounted wait";
+    let storm = "-- /work/storm 2000 /tmp/gcc";
+    let words: Vec<&str> = ["./inside"].into_iter().chain(acts.split(' ')).chain(storm.split(' ')).collect();
+    let mut held = container.hold(&words);
+    let await_watched = |is_it: &dyn Fn(&String) -> bool| {
+        common::eventually("its mounts are watched", || {
+            container.exec(&["./storm", "10", "/usr/bin/tool"]);
+            pids_of("inside", &container).iter().any(|pid| is_it(pid) && is_held(&watcher, pid)).then_some(())
+        });
+    };
+    held.await_line("there");
+    let eldest = pid_of("inside", &container);
+    await_watched(&|_| true);
+    held.write(b"x");
+    held.await_line("left");
+    held.write(b"x");
+    held.await_line("mounted");
+    await_watched(&|pid| *pid != eldest);
     held.write(b"x");
     assert!(held.release());
     watcher.await_counted(&container.id, STORM);

@@ -135,8 +135,8 @@ impl Watcher {
         let (mounts, triage, proc) = (Arc::clone(&shared.mounts), Arc::clone(&shared.screen), Arc::clone(&shared.proc));
         let (reader_group, reader_mounts) = (Arc::clone(&group), Arc::clone(&mounts));
         let proc_of_reader = Arc::clone(&proc);
-        let mut reader =
-            FanotifyReader::new(reader_group, reader_mounts, proc_of_reader, triage, shared.outlet.clone(), inlet);
+        let telling = (shared.outlet.clone(), Arc::clone(&shared.ledger));
+        let mut reader = FanotifyReader::new(reader_group, reader_mounts, proc_of_reader, triage, telling, inlet);
         reader.prove()?;
         shared.ledger.keep();
         let triage = Arc::clone(&shared.screen);

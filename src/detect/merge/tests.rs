@@ -71,6 +71,22 @@ fn an_exec_before_the_attempt_confirms_nothing() {
     assert_eq!(confirmed(merge.exec(exec(1, 30, Image::Unknown))), Some(7), "a slow exec");
 }
 
+/// A queue that is read slower than it fills holds attempts for longer than an EXEC waits otherwise.
+#[test]
+fn an_exec_waits_as_long_as_attempts_are_behind() {
+    let mut merge = merge();
+    for pid in [1, 2] {
+        merge.exec(exec(pid, 10, Image::Unknown));
+    }
+    merge.set_behind(Some(Monotonic(5 * MS)));
+    merge.due(Monotonic(3000 * MS));
+    assert_eq!(merge.take_unexamined(), 0);
+    assert_eq!(confirmed(merge.attempt(attempt(1, 7, 5, 3000))), Some(7));
+    merge.lose(Monotonic(5 * MS), Monotonic(3000 * MS));
+    merge.set_behind(None);
+    assert_eq!((merge.take_lost(Monotonic(3001 * MS)), merge.take_unexamined()), (1, 1));
+}
+
 #[test]
 fn another_image_refutes() {
     let mut merge = merge();

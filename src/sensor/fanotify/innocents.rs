@@ -16,7 +16,7 @@ use super::bounds::Bounds;
 use super::group::{Group, Way};
 use crate::event::{FileId, Inode, Monotonic};
 use crate::host::clock;
-use crate::host::file::is_settled;
+use crate::host::file::{file_id, file_status, is_settled};
 use crate::sensor::mounts::{Mounted, Trust};
 use crate::sensor::without::{Part, without};
 use crate::sys::process::writers_block_exec;
@@ -86,7 +86,8 @@ impl Innocents {
         }
         let done = group.watch_writes(*file, false).and_then(|()| {
             // Asked again: it may have been written to before that mark stood.
-            let hides_nothing = self.hides_nothing(innocent);
+            let is_same = file_status(*file, c"").is_ok_and(|status| file_id(status) == *id);
+            let hides_nothing = is_same && self.hides_nothing(innocent);
             if hides_nothing { group.ignore(*file).map(|()| true) } else { Ok(false) }
         });
         done.unwrap_or_else(|e| {
@@ -110,7 +111,7 @@ impl Innocents {
         if self.quiet.get(&inode) == Some(id) || without(Part::Layers) {
             return false;
         }
-        if !self.refused.contains(id) && layers.are_original(path, id.ino) {
+        if !self.refused.contains(id) && layers.are_original(path, *id) {
             return false;
         }
         {
@@ -136,7 +137,7 @@ impl Innocents {
     /// Whether nobody can change the file without its mark going.
     fn hides_nothing(&self, innocent: &Innocent<'_>) -> bool {
         match &innocent.on.layers {
-            Some(layers) => without(Part::Layers) || layers.are_original(innocent.path, innocent.id.ino),
+            Some(layers) => without(Part::Layers) || layers.are_original(innocent.path, innocent.id),
             None => match innocent.on.trust {
                 Trust::Marks => self.writers_block_exec,
                 Trust::Memory => self.ignores_memory && self.writers_block_exec,

@@ -23,6 +23,7 @@ use crate::event::{Attempt, FileId, Missing, Monotonic, MountNumber, Pid};
 use crate::host::clock;
 use crate::host::file::{file_id, file_status, mount_number, mount_of_descriptor};
 use crate::host::process::Proc;
+use crate::sensor::ledger::Ledger;
 use crate::sensor::mounts::Mounts;
 use crate::sensor::pace::{Mode, Pace};
 use crate::sensor::{Control, ControlInlet, FileIs, FileTriage, Outlet, canary};
@@ -42,6 +43,7 @@ pub struct Reader {
     proc: Arc<Proc>,
     triage: Arc<dyn FileTriage>,
     handing: Handing,
+    ledger: Arc<Ledger>,
     control: ControlInlet,
     innocents: Innocents,
     breaker: Breaker,
@@ -49,6 +51,8 @@ pub struct Reader {
     pace: Pace,
     /// The canary's pid, while it is awaited.
     canary: Option<Pid>,
+    /// An event was lost: it may have told that somebody wrote to a file whose execs are ignored.
+    lost: bool,
     own: Pid,
 }
 
@@ -59,7 +63,7 @@ impl Reader {
         mounts: Arc<Mounts>,
         proc: Arc<Proc>,
         triage: Arc<dyn FileTriage>,
-        outlet: Outlet,
+        (outlet, ledger): (Outlet, Arc<Ledger>),
         control: ControlInlet,
     ) -> Self {
         let innocents = Innocents::new(group.way);
@@ -69,12 +73,14 @@ impl Reader {
             proc,
             triage,
             handing: Handing::new(outlet),
+            ledger,
             control,
             innocents,
             breaker: Breaker::default(),
             events: Vec::new(),
             pace: Pace::new(Mode::Lazy, clock::now()),
             canary: None,
+            lost: false,
             own: Pid(nix::unistd::getpid().as_raw()),
         }
     }
@@ -96,6 +102,7 @@ impl Reader {
         }
         let _ = child.kill();
         let _ = child.wait();
+        self.group.end_proof();
         if self.canary.take().is_some() { Err("the marks are set, but no exec is reported".into()) } else { Ok(()) }
     }
 
@@ -130,7 +137,7 @@ impl Reader {
             }
         }
         let count = self.drain();
-        if self.innocents.are_to_begin_anew(clock::now()) {
+        if std::mem::take(&mut self.lost) || self.innocents.are_to_begin_anew(clock::now()) {
             self.regard_all();
         }
         self.handing.losses.tell(&self.handing.outlet);
@@ -145,6 +152,7 @@ impl Reader {
     fn drain(&mut self) -> usize {
         let mut count = 0;
         let mut attempts = Vec::new();
+        let mut behind = Some(self.handing.empty);
         while count < DRAIN {
             let began = clock::now();
             let mut events = std::mem::take(&mut self.events);
@@ -152,7 +160,7 @@ impl Reader {
                 && e.kind() != std::io::ErrorKind::Interrupted
             {
                 log::debug!("read fanotify events: {e}");
-                self.handing.lose(1, "an event whose file could not be opened");
+                self.lose(1, "an event whose file could not be opened");
                 self.events = events;
                 break;
             }
@@ -160,7 +168,11 @@ impl Reader {
             if read == 0 {
                 self.events = events;
                 self.handing.empty = began;
+                behind = None;
                 break;
+            }
+            if count == 0 {
+                self.ledger.set_behind(behind);
             }
             count += read;
             let at = clock::now();
@@ -173,19 +185,27 @@ impl Reader {
             }
         }
         self.handing.hand_over(attempts);
+        if count > 0 {
+            self.ledger.set_behind(behind);
+        }
         count
+    }
+
+    fn lose(&mut self, count: u64, what: &'static str) {
+        self.lost = true;
+        self.handing.lose(count, what);
     }
 
     fn event(&mut self, event: Event, at: Monotonic) -> Option<Attempt> {
         let mask = MaskFlags::from_bits_retain(event.mask);
         if mask.contains(MaskFlags::FAN_Q_OVERFLOW) {
             // One event stands for all that found no room; how many is told by the EXECs that they leave alone.
-            self.handing.lose(0, "the kernel's queue");
+            self.lose(0, "the kernel's queue");
             return None;
         }
         let pid = Pid(event.pid);
         let Some(file) = event.file else {
-            self.handing.lose(1, "an event whose file could not be opened");
+            self.lose(1, "an event whose file could not be opened");
             return None;
         };
         if pid == self.own {
@@ -195,7 +215,7 @@ impl Reader {
             self.canary = None;
         }
         let Ok(status) = file_status(file.as_fd(), c"") else {
-            self.handing.lose(1, "an event whose file does not tell what it is");
+            self.lose(1, "an event whose file does not tell what it is");
             return None;
         };
         let (id, links) = (file_id(status), status.nlink);

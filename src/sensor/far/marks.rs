@@ -15,7 +15,7 @@ use crate::event::{Monotonic, MountNumber, Namespace};
 use crate::host::clock;
 use crate::host::process::ProcessDir;
 use crate::sensor::fanotify::group::Group;
-use crate::sensor::mounts::marking::Place;
+use crate::sensor::mounts::mountinfo::Place;
 
 /// A server that has not answered by then does not.
 const PATIENCE: Duration = Duration::from_secs(5);

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::layers::Layers;
+use super::mountinfo::Device;
 use super::{GRACE, Mounted, Mounts, Trust};
 use crate::event::{Monotonic, MountNumber, MountedId, Namespace};
 use crate::sensor::FileTriage;
@@ -49,22 +50,22 @@ impl Book {
     }
 
     /// Something new, under a name that nothing had before.
-    pub fn make(&mut self, layers: Option<Arc<Layers>>, trust: Trust) -> Arc<Mounted> {
+    pub fn make(&mut self, device: Device, layers: Option<Arc<Layers>>, trust: Trust) -> Arc<Mounted> {
         let id = self.next_id();
-        Arc::new(Mounted::new(id, layers, trust))
+        Arc::new(Mounted::new(id, device, layers, trust))
     }
 
     /// A mount of the host's own.
-    pub fn make_of_host(&mut self, trust: Trust) -> Arc<Mounted> {
+    pub fn make_of_host(&mut self, device: Device, trust: Trust) -> Arc<Mounted> {
         let id = self.next_id();
-        Arc::new(Mounted { of_host: true, ..Mounted::new(id, None, trust) })
+        Arc::new(Mounted { of_host: true, ..Mounted::new(id, device, None, trust) })
     }
 
     /// A far mount.
-    pub fn make_far(&mut self) -> Arc<Mounted> {
+    pub fn make_far(&mut self, device: Device) -> Arc<Mounted> {
         let id = self.next_id();
         let far = Some(Arc::clone(&self.mounts.far));
-        Arc::new(Mounted { far, ..Mounted::new(id, None, Trust::State) })
+        Arc::new(Mounted { far, ..Mounted::new(id, device, None, Trust::State) })
     }
 
     /// Enters it; what was known under the key is forgotten.

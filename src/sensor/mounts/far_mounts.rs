@@ -6,8 +6,8 @@ use std::sync::Arc;
 use nix::errno::Errno;
 
 use super::book::Book;
-use super::marking::{self, Marked, Owner, Place};
-use super::mountinfo::Mount;
+use super::marking::{self, Marked, Owner};
+use super::mountinfo::{Device, Mount, Place};
 use crate::event::MountNumber;
 use crate::sensor::far::marks::Outcome;
 use crate::sensor::status::Uncovered;
@@ -15,6 +15,7 @@ use crate::sensor::status::Uncovered;
 /// One of them.
 #[derive(Debug)]
 pub struct FarMount {
+    device: Device,
     fs_type: Vec<u8>,
     /// What stands in the table, once its number is known.
     entered: Option<Marked>,
@@ -55,9 +56,9 @@ impl FarMounts {
 
     /// This one is there; `before` is what was known before.
     pub fn see(&mut self, mount: &Mount, before: &mut Self) {
-        let place = marking::place(mount);
+        let place = mount.place();
         let known = before.known.remove(&place);
-        let new = || FarMount { fs_type: mount.fs_type.clone(), entered: None, refused: None };
+        let new = || FarMount { device: mount.device(), fs_type: mount.fs_type.clone(), entered: None, refused: None };
         self.known.insert(place, known.unwrap_or_else(new));
     }
 
@@ -120,7 +121,7 @@ impl FarMount {
         if let Some(other) = self.entered.take() {
             marking::forget(other, book);
         }
-        let mounted = book.make_far();
+        let mounted = book.make_far(self.device);
         // Whose it is has to be known before its first exec is reported.
         book.triage().mounted_within(mounted.id, owner.root, owner.look);
         self.entered = Some(Marked::enter(number, Arc::clone(&mounted), book));

@@ -11,8 +11,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use super::book::{Book, Key};
 use super::layers::Layers;
 use super::listing::Listing;
-use super::marking::{self, Place};
-use super::mountinfo::{self, Mount};
+use super::mountinfo::{self, Mount, Place};
 use super::{Mounted, Trust, reach};
 use crate::error::{Error, Result};
 use crate::event::{Monotonic, MountNumber};
@@ -127,7 +126,7 @@ impl HostTable {
                 own.push(mount);
                 continue;
             }
-            let place = marking::place(&mount);
+            let place = mount.place();
             if let Some(known) = self.known.remove(&place) {
                 if stayed || self.mark(group, &mount) == known.is_covered() {
                     now_known.insert(place, known);
@@ -151,7 +150,7 @@ impl HostTable {
         for (place, mount) in fresh {
             // A look into the layers of one that is not vouched for may take for ever.
             let layers = Layers::of(&mount).filter(|_| self.vouches_for(mount.dev));
-            let mounted = book.make(layers.map(Arc::new), Trust::Nothing);
+            let mounted = book.make(mount.device(), layers.map(Arc::new), Trust::Nothing);
             // Whose it is has to be known before its first exec is reported.
             book.triage().mounted(mounted.id, &mount);
             book.enter(Key::Device(mount.dev), &mounted);
@@ -185,7 +184,7 @@ impl HostTable {
         }
         let mut old = std::mem::take(&mut self.marked);
         for mount in self.own.iter().filter(|_| wanted) {
-            let place = marking::place(mount);
+            let place = mount.place();
             if let Some(known) = old.remove(&place) {
                 self.marked.insert(place, known);
                 continue;
@@ -213,7 +212,7 @@ fn mark_own(root: BorrowedFd<'_>, mount: &Mount, book: &mut Book, group: &Group)
     let key = Key::Mount(mount_number(status).unwrap_or(MountNumber(mount.id)));
     // A host whose root directory is an overlay would have all that it executes read again.
     let trust = if mount.is_overlay() { Trust::State } else { mount.trust() };
-    let mounted = book.make_of_host(trust);
+    let mounted = book.make_of_host(mount.device(), trust);
     book.enter(key, &mounted);
     if let Err(e) = group.mark_mount(place.as_fd()) {
         book.leave(key, mounted, clock::now());

@@ -44,11 +44,12 @@ impl Layers {
         !places.is_empty() && given().filter_map(|path| place(mount, path)).any(|path| below(&path))
     }
 
-    /// Whether the file with this inode number is an image layer's, and has never been copied up. `path` is what
-    /// /proc/self/fd/N shows of it: from the container's root or from ours. False when in doubt: the path may lead through
-    /// a bind mount, or the layers lie on several filesystems, where inode numbers say nothing.
-    pub fn are_original(&self, path: &[u8], ino: u64) -> bool {
-        self.original(path).is_some_and(|layer| layer.ino == ino)
+    /// Whether a file is an image layer's, and has never been copied up. `path` is what /proc/self/fd/N shows of it: from
+    /// the container's root or from ours. False when in doubt: the path may lead through a bind mount, or the layers lie on
+    /// several filesystems, where inode numbers say nothing. A file that was copied up keeps its number, and has times of
+    /// its own.
+    pub fn are_original(&self, path: &[u8], id: FileId) -> bool {
+        self.layer_file(path, id).is_some()
     }
 
     /// The image layer's own file of which this one is made, where the overlay shows it unchanged: all but the device is
@@ -107,7 +108,6 @@ fn status(layer: &Path, inside: &[u8]) -> Result<FileStatus, Missing> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use std::os::unix::fs::MetadataExt;
 
     use super::*;
 
@@ -123,7 +123,7 @@ mod tests {
         let put = |layer: &Path, name: &str| {
             let path = layer.join("usr/bin").join(name);
             std::fs::write(&path, name).unwrap();
-            std::fs::metadata(path).unwrap().ino()
+            file_id(status(layer, Path::new("usr/bin").join(name).as_os_str().as_bytes()).unwrap())
         };
         let layers =
             Layers { point: b"/host/merged".to_vec(), upper: upper.clone(), lowers: vec![one.clone(), two.clone()] };
@@ -131,9 +131,11 @@ mod tests {
         assert!(layers.are_original(b"/usr/bin/tool", tool));
         assert!(layers.are_original(b"/host/merged/usr/bin/tool", tool));
         assert!(!layers.are_original(b"/host/merged2/usr/bin/tool", tool));
-        assert!(!layers.are_original(b"/usr/bin/tool", tool + 1), "another file");
+        assert!(!layers.are_original(b"/usr/bin/tool", FileId { ino: tool.ino + 1, ..tool }), "another file");
         assert!(!layers.are_original(b"/mnt/tool", tool), "through a bind mount");
         assert!(!layers.are_original(b"(deleted)", tool));
+        let copied = FileId { ctime_ns: tool.ctime_ns + 1, ..tool };
+        assert!(!layers.are_original(b"/usr/bin/tool", copied), "copied up, and moved to where its directory hides it");
         put(&upper, "tool");
         assert!(!layers.are_original(b"/usr/bin/tool", tool), "copied up");
         let hidden = put(&two, "hidden");

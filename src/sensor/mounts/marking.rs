@@ -5,7 +5,7 @@ use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
 use super::book::{Book, Key};
-use super::mountinfo::Mount;
+use super::mountinfo::{Mount, Place};
 use super::tools::Tools;
 use super::{Mounted, Trust};
 use crate::event::{Look, MountNumber, MountedId};
@@ -13,14 +13,6 @@ use crate::host::clock;
 use crate::host::file::mount_number;
 use crate::sensor::fanotify::group::Way;
 use crate::sys::file::FileStatus;
-
-/// What tells a mount that stays from one that took its place: numbers are used again.
-pub type Place = (u64, u64, Vec<u8>);
-
-/// Its place.
-pub fn place(mount: &Mount) -> Place {
-    (mount.id, mount.dev, mount.point.clone())
-}
 
 /// A mark, and what it is on.
 #[derive(Debug)]
@@ -92,7 +84,7 @@ pub fn mark(
         // Of a device that the host has not mounted, whoever has it can write to it beside its filesystem.
         let trust = mount.trust();
         let trust = if trust == Trust::Marks && !host.has(mount.dev) { Trust::State } else { trust };
-        let mounted = book.make(layers, trust);
+        let mounted = book.make(mount.device(), layers, trust);
         // Whose it is has to be known before its first exec is reported.
         book.triage().mounted_within(mounted.id, owner.root, owner.look);
         for key in &keys {

@@ -25,6 +25,7 @@ use std::time::Duration;
 use crate::event::{Monotonic, MountNumber, MountedId, Namespace};
 use crate::sensor::far::Far;
 use layers::Layers;
+use mountinfo::Device;
 use requests::Requests;
 
 /// A mount that is gone is remembered so long: execs in it may still be on their way.
@@ -49,6 +50,8 @@ pub enum Trust {
 pub struct Mounted {
     /// Its name for all time.
     pub id: MountedId,
+    /// What its files show.
+    pub device: Device,
     /// Of an overlay whose layers are to be found on this host: where they lie.
     pub layers: Option<Arc<Layers>>,
     /// Whether its files are what was read of them; of an overlay whose layers are known these tell more.
@@ -66,9 +69,9 @@ pub struct Mounted {
 
 impl Mounted {
     /// Not marked yet.
-    pub fn new(id: MountedId, layers: Option<Arc<Layers>>, trust: Trust) -> Self {
+    pub fn new(id: MountedId, device: Device, layers: Option<Arc<Layers>>, trust: Trust) -> Self {
         let (marked, gone, rests) = (AtomicBool::new(false), AtomicBool::new(false), AtomicU64::new(0));
-        Self { id, layers, trust, of_host: false, far: None, ignored: Arc::default(), marked, gone, rests }
+        Self { id, device, layers, trust, of_host: false, far: None, ignored: Arc::default(), marked, gone, rests }
     }
 
     /// All execs on it are reported from now on, or not any more.
@@ -131,6 +134,15 @@ pub struct Mounts {
     pub requests: Requests,
 }
 
+impl Table {
+    /// What has this number, unless a file of this device cannot lie on it: the number may be another's by now.
+    fn by_mount(&self, dev: u64, mount: Option<MountNumber>) -> Option<&Arc<Mounted>> {
+        let mounted = self.mounts.get(&mount?)?;
+        let is_others = || mounted.device.is_files || self.devices.get(&dev).is_some_and(|on| !on.is_gone());
+        (mounted.device.number == dev || !is_others()).then_some(mounted)
+    }
+}
+
 impl Mounts {
     fn read<T>(&self, read: impl FnOnce(&Table) -> T) -> T {
         read(&self.table.read().unwrap_or_else(PoisonError::into_inner))
@@ -140,7 +152,7 @@ impl Mounts {
     /// more, what was.
     pub fn of(&self, dev: u64, mount: Option<MountNumber>) -> Option<Arc<Mounted>> {
         self.read(|t| {
-            let (by_mount, by_device) = (mount.and_then(|number| t.mounts.get(&number)), t.devices.get(&dev));
+            let (by_mount, by_device) = (t.by_mount(dev, mount), t.devices.get(&dev));
             let there = by_mount.filter(|m| !m.is_gone()).or_else(|| by_device.filter(|m| !m.is_gone()));
             there.or(by_mount).or(by_device).cloned()
         })
@@ -164,8 +176,8 @@ impl Mounts {
     /// Whether all execs on this device, or through this mount, are reported by fanotify.
     pub fn covers(&self, dev: u64, mount: Option<MountNumber>) -> bool {
         self.read(|t| {
-            let by_mount = mount.and_then(|number| t.mounts.get(&number)).is_some_and(|m| m.is_covered());
-            by_mount || t.devices.get(&dev).is_some_and(|m| m.is_covered())
+            t.by_mount(dev, mount).is_some_and(|m| m.is_covered())
+                || t.devices.get(&dev).is_some_and(|m| m.is_covered())
         })
     }
 
@@ -206,19 +218,36 @@ mod tests {
 
     #[test]
     fn a_number_that_is_used_again_names_what_is_there() {
-        let made = |id| Arc::new(Mounted::new(MountedId(id), None, Trust::State));
-        let (volume, root, mounts) = (made(1), made(2), Mounts::default());
+        let made = |id, number| {
+            let device = Device { number, is_files: true };
+            Arc::new(Mounted::new(MountedId(id), device, None, Trust::State))
+        };
+        let (volume, root, mounts) = (made(1, 78), made(2, 77), Mounts::default());
         let number = MountNumber(612);
         mounts.change(|table| {
             table.mounts.insert(number, Arc::clone(&volume));
             table.devices.insert(77, Arc::clone(&root));
         });
         let of = |dev, mount| mounts.of(dev, mount).map(|mounted| mounted.id);
-        assert_eq!(of(77, Some(number)), Some(MountedId(1)));
-        volume.set_gone();
+        assert_eq!(of(78, Some(number)), Some(MountedId(1)));
         assert_eq!(of(77, Some(number)), Some(MountedId(2)), "the filesystem is another container's");
+        assert_eq!(of(79, Some(number)), None, "it lies on what is not known yet");
+        volume.set_gone();
+        assert_eq!(of(77, Some(number)), Some(MountedId(2)));
         assert_eq!(of(78, Some(number)), Some(MountedId(1)), "a late exec on what is gone");
         root.set_gone();
         assert_eq!(of(77, None), Some(MountedId(2)));
+    }
+
+    #[test]
+    fn an_overlays_file_may_show_a_device_of_its_layers() {
+        let device = Device { number: 77, is_files: false };
+        let made = |id| Arc::new(Mounted::new(MountedId(id), device, None, Trust::Nothing));
+        let (overlay, mounts, number) = (made(1), Mounts::default(), MountNumber(612));
+        mounts.change(|table| table.mounts.insert(number, overlay));
+        let of = |dev| mounts.of(dev, Some(number)).map(|mounted| mounted.id);
+        assert_eq!((of(77), of(91)), (Some(MountedId(1)), Some(MountedId(1))));
+        mounts.change(|table| table.devices.insert(91, made(2)));
+        assert_eq!(of(91), Some(MountedId(2)), "another's");
     }
 }

@@ -26,7 +26,30 @@ pub struct Mount {
     pub options: Vec<u8>,
 }
 
+/// What tells a mount that stays from one that took its place: numbers are used again.
+pub type Place = (u64, u64, Vec<u8>);
+
+/// The device of a mount's files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Device {
+    /// As the table has it.
+    pub number: u64,
+    /// Whether `st_dev` is the same: btrfs gives one to each subvolume, and overlayfs to what lies on another filesystem.
+    pub is_files: bool,
+}
+
 impl Mount {
+    /// The device of its files.
+    pub fn device(&self) -> Device {
+        let is_files = !matches!(self.fs_type.as_slice(), b"overlay" | b"btrfs" | b"bcachefs");
+        Device { number: self.dev, is_files }
+    }
+
+    /// Its place.
+    pub fn place(&self) -> Place {
+        (self.id, self.dev, self.point.clone())
+    }
+
     /// An option of the super block, unescaped.
     pub fn option(&self, name: &[u8]) -> Option<Vec<u8>> {
         split_options(&self.options)

@@ -11,8 +11,8 @@ use nix::errno::Errno;
 use super::book::Book;
 use super::far_mounts::FarMounts;
 use super::layers::Layers;
-use super::marking::{self, Marked, Owner, Place, is_covered_as_a_whole, is_covered_by_another, mark};
-use super::mountinfo::Mount;
+use super::marking::{self, Marked, Owner, is_covered_as_a_whole, is_covered_by_another, mark};
+use super::mountinfo::{Mount, Place};
 use super::spending::Spending;
 use super::tools::{HostSide, Tools};
 use super::view::{View, Viewer};
@@ -133,9 +133,15 @@ impl Space {
         self.table.as_ref().map(AsFd::as_fd)
     }
 
-    /// Changes are not to be heard of until the next reading.
-    pub fn close_table(&mut self) {
+    /// It has changed, and is not read before its rest is over: what is mounted meanwhile is not covered.
+    pub fn leave_unread(&mut self) {
+        // It would only tell of more changes.
         self.table = None;
+        let why = "its mounts change too often to be read";
+        let of_no_mount = (0, Uncovered { point: "/".to_owned(), fs_type: String::new(), why: why.to_owned() });
+        if !self.uncovered.contains(&of_no_mount) {
+            self.uncovered.push(of_no_mount);
+        }
     }
 
     /// The process' look.
@@ -153,9 +159,14 @@ impl Space {
         &self.outermost
     }
 
-    /// Whether its process still lives.
+    /// Whether its process still lives, in this namespace.
     pub fn is_alive(&self) -> bool {
         self.dir.namespace(c"ns/mnt") == Ok(self.namespace)
+    }
+
+    /// Whether its process lives in another namespace.
+    pub fn has_left(&self) -> bool {
+        self.dir.namespace(c"ns/mnt").is_ok_and(|namespace| namespace != self.namespace)
     }
 
     /// Whether it was last seen with the host's root directory, and now has another.
@@ -182,12 +193,15 @@ impl Space {
     /// Marks what is new, and lets go of what is gone.
     ///
     /// # Errors
-    /// `Gone` where its process has ended.
+    /// `Gone` where its process has ended, or left the namespace.
     pub fn read(&mut self, side: HostSide, tools: &mut Tools<'_>) -> Field<()> {
         self.read_at = clock::now();
         self.again = None;
         // Opened anew each time: what it shows is relative to the root directory of the moment of its opening.
         let mut table = self.dir.mount_table()?;
+        if !self.is_alive() {
+            return Err(Missing::Gone);
+        }
         let root = self.dir.root()?;
         self.root = Some(root);
         self.look.root = Ok(root);
@@ -265,7 +279,7 @@ impl Space {
             // A descriptor from before leads to a directory of another namespace, be it the host's.
             let as_files_tell = mount_number(status).unwrap_or(MountNumber(id));
             let is_hosts = tools.host.has_mount(id) || tools.host.has_mount(as_files_tell.0);
-            if is_hosts || (!is_ours(&marking::place(&mount)) && tools.book.mounts().has_mount(as_files_tell)) {
+            if is_hosts || (!is_ours(&mount.place()) && tools.book.mounts().has_mount(as_files_tell)) {
                 self.miss(&mount, "a mount of another namespace");
                 continue;
             }
@@ -305,7 +319,7 @@ impl Space {
                     self.miss(mount, "too many mounts");
                     continue;
                 }
-                let place = marking::place(mount);
+                let place = mount.place();
                 if is_far {
                     self.far.see(mount, &mut old_far);
                     tools.far.ask(Request { namespace: self.namespace, place, process: view.process.clone() });

@@ -11,7 +11,7 @@ use nix::sys::epoll::{EpollEvent, EpollFlags};
 
 use super::Mounts;
 use super::book::Book;
-use super::marking::Place;
+use super::mountinfo::Place;
 use super::space::Space;
 use super::tools::{HostSide, Tools};
 use crate::event::{Monotonic, Namespace, Pid, RootId};
@@ -303,6 +303,10 @@ impl Spaces {
         let (Some(space), Some(token)) = (self.spaces.get_mut(&namespace), self.tokens.get(&namespace)) else { return };
         let began = thread_cpu_ns().unwrap_or(0);
         if space.read(self.host, tools).is_err() {
+            // Another process may still be in it.
+            if space.has_left() {
+                tools.book.mounts().requests.doubt();
+            }
             return self.close(namespace, tools.book);
         }
         let cost = Duration::from_nanos(thread_cpu_ns().unwrap_or(0).saturating_sub(began));
@@ -333,9 +337,9 @@ impl Spaces {
         }
     }
 
-    /// Closes those whose process has ended without anybody's telling: before 5.3.
+    /// Closes those whose process has ended (before 5.3) or left the namespace, of which nobody tells.
     fn close_ended(&mut self, book: &mut Book) {
-        let ended = self.spaces.values().filter(|space| space.exit().is_none() && !space.is_alive());
+        let ended = self.spaces.values().filter(|space| !space.is_alive());
         for namespace in ended.map(|space| space.namespace).collect::<Vec<_>>() {
             self.close(namespace, book);
         }
@@ -364,8 +368,8 @@ impl Spaces {
             self.close(namespace, tools.book);
         } else if let Some(space) = self.spaces.get_mut(&namespace) {
             if space.spending.rest > clock::now() {
-                // It would only tell of more changes.
-                space.close_table();
+                space.leave_unread();
+                self.uncovered.insert(namespace);
             }
             let at = space.spending.rest;
             self.want(namespace, at);
