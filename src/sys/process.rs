@@ -3,6 +3,8 @@
 use std::io::{self, Write as _};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
+use nix::unistd::{SysconfVar, sysconf};
+
 /// Limits the allocator to `arenas` heaps: by default each thread gets its own, and a small daemon of a dozen
 /// threads shows ten times the memory that it uses (mallopt(3), `M_ARENA_MAX`).
 pub fn limit_malloc_arenas(arenas: i32) {
@@ -17,6 +19,33 @@ pub fn return_free_memory() {
     unsafe {
         libc::malloc_trim(0)
     };
+}
+
+/// Lets go of the pages of our own code that are mapped, nine in ten of which only the start needs: what is needed again
+/// comes back from the file (madvise(2), `MADV_DONTNEED`: nobody has written to it).
+pub fn let_go_of_code() {
+    /// The executed segment of the first object, which is the program itself (dl_iterate_phdr(3)).
+    unsafe extern "C" fn find(object: *mut libc::dl_phdr_info, _: usize, found: *mut libc::c_void) -> libc::c_int {
+        // SAFETY: both live through the call: the one is the C library's, the other is `range` below.
+        let (object, range) = unsafe { (&*object, &mut *found.cast::<(usize, usize)>()) };
+        // SAFETY: the C library says so many headers are there.
+        let headers = unsafe { std::slice::from_raw_parts(object.dlpi_phdr, object.dlpi_phnum.into()) };
+        if let Some(code) = headers.iter().find(|h| h.p_type == libc::PT_LOAD && h.p_flags & libc::PF_X != 0) {
+            let start = object.dlpi_addr.wrapping_add(code.p_vaddr);
+            *range = (start as usize, code.p_memsz as usize);
+        }
+        1
+    }
+    let mut range = (0_usize, 0_usize);
+    // SAFETY: `find` is of the type that is asked for, and `range` lives through the call.
+    unsafe { libc::dl_iterate_phdr(Some(find), (&raw mut range).cast()) };
+    let page =
+        sysconf(SysconfVar::PAGE_SIZE).ok().flatten().and_then(|page| usize::try_from(page).ok()).unwrap_or(4096);
+    let (start, end) = (range.0 & !(page - 1), (range.0 + range.1) & !(page - 1));
+    if end > start {
+        // SAFETY: these are whole pages of a file that is mapped privately and not writable.
+        unsafe { libc::madvise(start as *mut libc::c_void, end - start, libc::MADV_DONTNEED) };
+    }
 }
 
 /// CPU time that the calling thread has used, nanoseconds.

@@ -27,7 +27,7 @@ use crate::host::kernel::Kernel;
 use crate::host::privilege;
 use crate::logging::say;
 use crate::sink::life::Life;
-use crate::sys::process::{limit_malloc_arenas, return_free_memory};
+use crate::sys::process::{let_go_of_code, limit_malloc_arenas, return_free_memory};
 
 /// A second signal ends the process with what the shell shows for SIGINT.
 const INTERRUPTED: i32 = 130;
@@ -66,8 +66,9 @@ pub fn run(options: &RunOptions) -> Result<ExitCode> {
     watcher.tell(Life::Started { sensors: watcher.sensors() });
     let service = Service::start(watcher.vitals(), options.pid_file.as_deref())?;
     say("watching");
-    // What the database took while it was read.
+    // What the database took while it was read, and what has read it.
     return_free_memory();
+    let_go_of_code();
     let demo = if options.demo { play(Demo::start(say)) } else { None };
     for signal in signals.forever() {
         match signal {
