@@ -29,9 +29,9 @@ use crate::sensor::far::files::FarFiles;
 
 /// Work for a thread that may wait.
 pub enum Job {
-    /// Fill [`Facts`] and then [`Memory`], but for the ancestors.
+    /// Fill [`Facts`](super::slate::Facts) and then [`Memory`](super::slate::Memory), but for the ancestors.
     Process(Arc<Look>, Arc<Slate>),
-    /// Fill [`Facts`] alone: for a container that holds a worker already.
+    /// Fill [`Facts`](super::slate::Facts) alone: for a container that holds a worker already.
     Facts(Arc<Look>, Arc<Slate>),
     /// Fill the ancestors of both.
     Kin(Arc<Look>, Arc<Slate>),

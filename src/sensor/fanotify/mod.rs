@@ -237,7 +237,7 @@ impl Reader {
                     && self.breaker.opened(innocent.on.id, id.ino, at)
                 {
                     // Before Linux 5.8 the file's state leads to its filesystem; what bears the mark is its mount.
-                    let number = mount_of_descriptor(file.as_fd()).map(MountNumber);
+                    let number = mount.or_else(|| mount_of_descriptor(file.as_fd()).map(MountNumber));
                     let marked = self.mounts.of(id.dev, number);
                     marked.as_deref().unwrap_or(innocent.on).rest_until(at.plus(breaker::REST));
                     self.mounts.requests.flooded();
@@ -284,6 +284,9 @@ impl Reader {
     /// What a file is. Of what was opened for whatever purpose, most is nothing that could be executed.
     fn judge(&mut self, path: &[u8], id: FileId, file: &OwnedFd, innocent: Option<&Innocent<'_>>) -> FileIs {
         let mut is = self.triage.judge(path, id);
+        if is == FileIs::Unjudged && self.group.way == Way::Open && !may_be_program(file) {
+            return FileIs::Innocent;
+        }
         if is == FileIs::Unjudged
             && let Some(layer) = innocent.and_then(|i| i.on.layers.as_ref()?.layer_file(path, id))
             && self.triage.adopt(id, layer)
@@ -293,9 +296,6 @@ impl Reader {
         if is == FileIs::Innocent && innocent.is_some_and(|i| self.innocents.may_have_changed(&self.group, i)) {
             self.triage.doubt(id);
             return FileIs::Unjudged;
-        }
-        if is == FileIs::Unjudged && self.group.way == Way::Open && !may_be_program(file) {
-            return FileIs::Innocent;
         }
         is
     }

@@ -138,8 +138,9 @@ impl Table {
     /// What has this number, unless a file of this device cannot lie on it: the number may be another's by now.
     fn by_mount(&self, dev: u64, mount: Option<MountNumber>) -> Option<&Arc<Mounted>> {
         let mounted = self.mounts.get(&mount?)?;
-        let is_others = || mounted.device.is_files || self.devices.get(&dev).is_some_and(|on| !on.is_gone());
-        (mounted.device.number == dev || !is_others()).then_some(mounted)
+        let Device { number, is_files } = mounted.device;
+        let is_anothers = || self.devices.get(&dev).is_some_and(|on| !on.is_gone());
+        (number == dev || !is_files && !is_anothers()).then_some(mounted)
     }
 }
 

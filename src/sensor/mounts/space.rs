@@ -138,9 +138,9 @@ impl Space {
         // It would only tell of more changes.
         self.table = None;
         let why = "its mounts change too often to be read";
-        let of_no_mount = (0, Uncovered { point: "/".to_owned(), fs_type: String::new(), why: why.to_owned() });
-        if !self.uncovered.contains(&of_no_mount) {
-            self.uncovered.push(of_no_mount);
+        let new_ones = (0, Uncovered { point: "/".to_owned(), fs_type: "any".to_owned(), why: why.to_owned() });
+        if !self.uncovered.contains(&new_ones) {
+            self.uncovered.push(new_ones);
         }
     }
 
