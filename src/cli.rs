@@ -113,7 +113,7 @@ pub struct RunOptions {
     /// Which configuration.
     #[command(flatten)]
     pub config: ConfigOption,
-    /// Print alerts, as text for people or as ECS JSON; without it, text if stdout is a terminal
+    /// Print alerts, as text for people or as ECS JSON; without it, text if stdout is a terminal, and in the demo
     #[arg(long, value_name = "FORM")]
     pub stdout: Option<Message>,
     /// Once watching, make a throw-away container and compile a C file in it, to show an alert

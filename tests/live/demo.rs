@@ -126,20 +126,52 @@ fn a_demo_whose_container_breaks_leaves_nothing() {
     assert_eq!(traces(std::process::id()), [""; 0]);
 }
 
+/// The program with its state in this directory, and no sink but stdout.
+fn run_with_demo(directory: &Path) -> Command {
+    let config = directory.join("ccwatch.toml");
+    let quiet = "[syslog]\nenabled = false\n[alert-file]\nenabled = false\n";
+    fs::write(&config, format!("{quiet}[state]\ndirectory = {:?}\n", directory.join("state"))).unwrap();
+    fs::set_permissions(&config, fs::Permissions::from_mode(0o644)).unwrap();
+    let mut run = Command::new(PROGRAM);
+    run.args(["run", "--demo", "--config"]).arg(&config);
+    run
+}
+
+/// Also where stdout is no terminal.
+#[test]
+fn the_demos_alert_is_shown() {
+    let _alone = stage();
+    let directory = tempfile::tempdir().unwrap();
+    let mut run = run_with_demo(directory.path())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut stdout = BufReader::new(run.stdout.take().unwrap());
+    let mut line = String::new();
+    while !line.contains("is compiling in sandbox") {
+        line.clear();
+        assert_ne!(stdout.read_line(&mut line).unwrap(), 0, "ended early");
+    }
+    kill(Pid::from_raw(run.id().try_into().unwrap()), Signal::SIGINT).unwrap();
+    assert!(run.wait().unwrap().success());
+}
+
 #[test]
 fn however_run_ends_nothing_of_the_demo_is_left() {
     let _alone = stage();
     let empty = tempfile::tempdir().unwrap();
     for signal in [Signal::SIGKILL, Signal::SIGTERM, Signal::SIGINT] {
         let directory = tempfile::tempdir().unwrap();
-        let config = directory.path().join("ccwatch.toml");
-        let state = directory.path().join("state");
-        let quiet = "[syslog]\nenabled = false\n[alert-file]\nenabled = false\n";
-        fs::write(&config, format!("{quiet}[state]\ndirectory = {state:?}\n")).unwrap();
-        fs::set_permissions(&config, fs::Permissions::from_mode(0o644)).unwrap();
-        let mut run = Command::new(PROGRAM);
-        run.args(["run", "--demo", "--config"]).arg(&config).env("PATH", empty.path());
-        let mut run = run.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut run = run_with_demo(directory.path());
+        let mut run = run
+            .env("PATH", empty.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
         let mut stderr = BufReader::new(run.stderr.take().unwrap());
         let mut line = String::new();
         while !line.contains("demo: in the container") {

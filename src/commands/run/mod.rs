@@ -34,9 +34,10 @@ const INTERRUPTED: i32 = 130;
 /// Descriptors: at most two for each exec under way, and some for channels and sinks.
 const DESCRIPTORS: u64 = 16_384;
 
-/// What stdout shows: what was asked for, or text on a terminal.
+/// What stdout shows: what was asked for, or text on a terminal, and in the demo, which is there to be read.
 fn stdout_form(options: &RunOptions) -> Option<Message> {
-    options.stdout.or_else(|| std::io::stdout().is_terminal().then_some(Message::Text))
+    let is_read = options.demo || std::io::stdout().is_terminal();
+    options.stdout.or_else(|| is_read.then_some(Message::Text))
 }
 
 /// Watches until SIGTERM or SIGINT.
