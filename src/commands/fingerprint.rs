@@ -24,6 +24,7 @@ use crate::fingerprint::entry::{self, entry};
 use crate::fingerprint::files::Files;
 use crate::fingerprint::{Content, Database, Invocation, Request, Verdict, argfile};
 use crate::host::bounded;
+use crate::host::process::DELETED;
 
 /// The family of what nothing is known of.
 const UNKNOWN: &str = "unknown";
@@ -97,7 +98,7 @@ fn read(path: &Path, limit: u64, database: &Database) -> Result<(PathBuf, Conten
         .map_err(|e| Error::file("read", path, e))?;
     let link = format!("/proc/self/fd/{}", place.as_raw_fd());
     let real = nix::fcntl::readlink(link.as_str()).map_err(|e| Error::file("read", path, e))?.into_vec();
-    let real = PathBuf::from(OsString::from_vec(real.strip_suffix(b" (deleted)").unwrap_or(&real).to_vec()));
+    let real = PathBuf::from(OsString::from_vec(real.strip_suffix(DELETED).unwrap_or(&real).to_vec()));
     let unreadable = |why: Missing| {
         let reason = match why {
             Missing::Denied => io::Error::from(io::ErrorKind::PermissionDenied),

@@ -5,6 +5,7 @@ pub(super) mod shape;
 
 use super::{ContainerKey, Payer};
 use crate::event::Look;
+use crate::host::process::DELETED;
 use shape::{Above, Found, is_host_side, namespaced};
 
 /// What the cgroups of a process say of its container.
@@ -97,7 +98,7 @@ impl<'a> Lines<'a> {
         if !path.starts_with(b"/") || id.is_empty() || !id.iter().all(u8::is_ascii_digit) {
             return;
         }
-        let path = path.strip_suffix(b" (deleted)").unwrap_or(path);
+        let path = path.strip_suffix(DELETED).unwrap_or(path);
         self.read += 1;
         let is_v2 = id == b"0" && controllers.is_empty();
         if is_v2 {

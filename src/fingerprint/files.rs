@@ -85,7 +85,6 @@ fn add(all: &mut RawDatabase, text: &str) -> std::result::Result<Database, Strin
 /// A mark such as `GLIBC_` is long enough, and stands in all that is linked: refused is what makes a compiler of a program
 /// or script that is none, or by marks anything that is known, which would be known of all others too.
 fn refuse_what_any_program_is(database: &Database) -> std::result::Result<(), String> {
-    let known = Database::builtin().map_err(|error| error.to_string())?;
     for (what, read) in [(ANY_PROGRAM, any_program as fn(&Database) -> _), ("a script of two words", any_script)] {
         let Some(content) = read(database) else { continue };
         let family = content.recognised.as_ref().map(|recognition| recognition.family.as_str());
@@ -94,11 +93,10 @@ fn refuse_what_any_program_is(database: &Database) -> std::result::Result<(), St
             return Err(format!("it makes {what} a compiler, {family}: so it would any program"));
         }
         let by_marks = content.recognised.as_ref().is_some_and(|r| r.evidence.contains(&Evidence::Marker));
+        let Some(family) = family.filter(|_| by_marks) else { continue };
+        let known = Database::builtin().map_err(|error| error.to_string())?;
         let before = read(&known).and_then(|content| content.recognised);
-        if let Some(family) = family
-            && by_marks
-            && before.is_none_or(|before| before.family != family)
-        {
+        if before.is_none_or(|before| before.family != family) {
             return Err(format!("its marks make {what} one of {family}: so they would any program"));
         }
     }

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use crate::event::basename;
+use crate::host::process::DELETED;
 
 /// A program in the memory of its process.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -50,7 +51,7 @@ impl Mapping<'_> {
     }
 
     fn name(&self) -> &[u8] {
-        self.path.strip_suffix(b" (deleted)").unwrap_or(self.path)
+        self.path.strip_suffix(DELETED).unwrap_or(self.path)
     }
 
     fn is_own(&self, exe: &[u8]) -> bool {

@@ -116,7 +116,8 @@ impl Proc {
     }
 }
 
-pub(super) const DELETED: &[u8] = b" (deleted)";
+/// What the kernel writes behind the path of what has no name any more (fs/d_path.c).
+pub(crate) const DELETED: &[u8] = b" (deleted)";
 
 /// The name of a process' file: its number and `file`.
 pub(super) fn below<'b>(pid: Pid, file: &[u8], buffer: &'b mut [u8; NAME]) -> Field<&'b CStr> {

@@ -110,7 +110,7 @@ impl Group {
 
     /// Takes the mark from our own executable: the sensors execute it again and again, on no container's behalf.
     pub fn end_proof(&self) {
-        let own = File::open("/proc/self/exe").map_err(|e| Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO)));
+        let own = open("/proc/self/exe");
         if let Err(e) = own.and_then(|own| mark(&self.group, MarkFlags::FAN_MARK_REMOVE, self.event, own.as_fd())) {
             log::debug!("take the mark from our own executable: {e}");
         }
@@ -195,9 +195,13 @@ impl Group {
     /// # Errors
     /// The kernel's.
     pub fn regard_all(&self) -> nix::Result<()> {
-        let root = File::open("/").map_err(|e| Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO)))?;
+        let root = open("/")?;
         mark(&self.group, MarkFlags::FAN_MARK_FLUSH, MaskFlags::empty(), root.as_fd())
     }
+}
+
+fn open(path: &str) -> nix::Result<File> {
+    File::open(path).map_err(|e| Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO)))
 }
 
 /// Whether whole filesystems can be marked (4.20).
