@@ -5,14 +5,14 @@
 use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use lru::LruCache;
 
 use crate::container::{ContainerKey, Payer};
 use crate::event::{Field, FileId};
 use crate::fingerprint::{Content, ContentSays, Database};
-use crate::host::file::is_settled;
+use crate::host::file::{SETTLED, age};
 
 const FILES: NonZeroUsize = NonZeroUsize::new(8192).unwrap();
 /// Of one share; an image with all its compilers and tools has some hundreds of programs.
@@ -74,14 +74,18 @@ enum Share {
 struct Known {
     says: ContentSays,
     content: Option<Arc<Content>>,
-    /// Whether a change since it was read would show.
-    settled: bool,
+    /// How long it had lain unchanged when it was read. Within [`SETTLED`] a change since then may not show.
+    rested: Duration,
     share: Share,
     /// One that pays too.
     within: Option<Share>,
 }
 
 impl Known {
+    fn holds(&self) -> bool {
+        self.rested > SETTLED
+    }
+
     fn shares(&self) -> impl Iterator<Item = &Share> {
         [&self.share].into_iter().chain(&self.within)
     }
@@ -139,7 +143,12 @@ impl Judged {
 
     /// What a file is by its content; `None` where it is to be read, for the first time or again.
     pub fn says(&self, id: FileId) -> Option<ContentSays> {
-        self.table().files.get(&id).filter(|known| known.settled).map(|known| known.says)
+        self.table().files.get(&id).filter(|known| known.holds()).map(|known| known.says)
+    }
+
+    /// How long a file had lain unchanged when what is known of it was read; zero where that is nothing.
+    pub fn rested(&self, id: FileId) -> Duration {
+        self.table().files.peek(&id).map_or(Duration::ZERO, |known| known.rested)
     }
 
     /// What was read of a file.
@@ -149,11 +158,11 @@ impl Judged {
 
     /// Takes in what a worker has read for a container, which pays for it. What cannot be read is asked for no more than any other file.
     pub fn learn(&self, id: FileId, payer: Payer, finding: Finding) {
-        let settled = is_settled(id, finding.began) && !finding.open;
+        let rested = if finding.open { Duration::ZERO } else { age(id, finding.began) };
         let content = finding.content.ok().map(Arc::new);
         let is_nested = payer.container != payer.outermost;
         let within = is_nested.then_some(Share::Within(payer.outermost));
-        let known = Known { says: finding.says, content, settled, share: Share::Container(payer.container), within };
+        let known = Known { says: finding.says, content, rested, share: Share::Container(payer.container), within };
         let layer = self.layers.lock().unwrap_or_else(PoisonError::into_inner).pop(&id);
         let mut table = self.table();
         if table.database.as_ref().is_some_and(|database| !Arc::ptr_eq(database, &finding.database)) {
@@ -170,7 +179,7 @@ impl Judged {
     /// next one when this one is read. Whether there was anything.
     pub fn adopt(&self, id: FileId, layer: FileId) -> bool {
         let mut table = self.table();
-        let known = table.files.get(&layer).filter(|known| known.settled).cloned();
+        let known = table.files.get(&layer).filter(|known| known.holds()).cloned();
         let Some(known) = known else {
             drop(table);
             self.layers.lock().unwrap_or_else(PoisonError::into_inner).put(id, layer);
@@ -183,7 +192,7 @@ impl Judged {
     /// A file is to be read again, though nothing shows that it has changed.
     pub fn doubt(&self, id: FileId) {
         if let Some(known) = self.table().files.get_mut(&id) {
-            known.settled = false;
+            known.rested = Duration::ZERO;
         }
     }
 

@@ -302,6 +302,10 @@ impl FileTriage for Screen {
         self.judged.adopt(id, layer)
     }
 
+    fn rested(&self, id: FileId) -> Duration {
+        self.judged.rested(id)
+    }
+
     fn doubt(&self, id: FileId) {
         self.judged.doubt(id);
     }

@@ -37,10 +37,11 @@ pub fn file_status(dir: BorrowedFd<'_>, path: &CStr) -> io::Result<FileStatus> {
 /// Two clock ticks at the slowest clock: a later change within one of them does not show in the times of a file.
 pub const SETTLED: Duration = Duration::from_millis(20);
 
-/// Whether any change to a file after `now` shows in its ctime.
-pub fn is_settled(id: FileId, now: SystemTime) -> bool {
-    let now = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
-    i128::try_from(now).is_ok_and(|now| now - id.ctime_ns > SETTLED.as_nanos().cast_signed())
+/// How long a file has lain unchanged; zero where its ctime lies ahead.
+pub fn age(id: FileId, now: SystemTime) -> Duration {
+    let now = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
+    let age = u128::try_from(now.cast_signed() - id.ctime_ns).unwrap_or(0);
+    Duration::from_nanos(age.try_into().unwrap_or(u64::MAX))
 }
 
 /// The part of a file's state that tells one content from another.

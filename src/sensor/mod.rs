@@ -100,6 +100,8 @@ pub trait FileTriage: Send + Sync {
     /// A file that an overlay shows is this one of an image layer: what was read of it for another container holds. False
     /// where that is nothing yet.
     fn adopt(&self, id: FileId, layer: FileId) -> bool;
+    /// How long a file had lain unchanged when what is known of it was read.
+    fn rested(&self, id: FileId) -> Duration;
     /// What was read of a file may have changed without a trace: it is to be read again.
     fn doubt(&self, id: FileId);
     /// A filesystem was mounted; it is marked when this returns. May read files.

@@ -22,6 +22,8 @@ pub enum Part {
     /// That a file of a writable layer is believed only while nobody can write to it, and one whose state says nothing
     /// never.
     Leases,
+    /// That a file has to lie unchanged for a while before what is read of it is believed.
+    Rest,
     /// That files of several names are not ignored.
     Links,
     /// The marks on the host's files while a container sees the host's processes.
@@ -29,19 +31,20 @@ pub enum Part {
 }
 
 impl Part {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Namespaces,
         Self::Looks,
         Self::WriteMarks,
         Self::Inodes,
         Self::Layers,
         Self::Leases,
+        Self::Rest,
         Self::Links,
         Self::HostMarks,
     ];
 
-    fn bit(self) -> u8 {
-        1 << self as u8
+    fn bit(self) -> u16 {
+        1 << self as u16
     }
 
     fn word(self) -> &'static str {
@@ -52,6 +55,7 @@ impl Part {
             Self::Inodes => "inodes",
             Self::Layers => "layers",
             Self::Leases => "leases",
+            Self::Rest => "rest",
             Self::Links => "links",
             Self::HostMarks => "host-marks",
         }
@@ -60,7 +64,7 @@ impl Part {
 
 /// Whether a test has taken it away.
 pub fn without(part: Part) -> bool {
-    static TAKEN: OnceLock<u8> = OnceLock::new();
+    static TAKEN: OnceLock<u16> = OnceLock::new();
     let read = || {
         let list = std::env::var(VARIABLE).unwrap_or_default();
         if !list.is_empty() {

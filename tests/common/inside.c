@@ -6,11 +6,14 @@
 #include <fcntl.h>
 #include <linux/aio_abi.h>
 #include <linux/io_uring.h>
+#include <linux/userfaultfd.h>
+#include <pthread.h>
 #include <sched.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/personality.h>
@@ -21,7 +24,7 @@
 #include <time.h>
 #include <unistd.h>
 
-static char content[1 << 20];
+static char content[1 << 20] __attribute__((aligned(4096)));
 static size_t size;
 
 static void check(int good, const char *what) {
@@ -135,6 +138,42 @@ static void fill_pinned(void) {
     submit(IORING_OP_READ_FIXED, fd, mapped);
 }
 
+static int faults;
+static char *late;
+static pthread_t filler;
+
+static void *fill(void *unused) {
+    (void)unused;
+    struct iovec from = {late, size}, to = {mapped, size};
+    check(process_vm_writev(getpid(), &from, 1, &to, 1, 0) == (ssize_t)size, "process_vm_writev");
+    return 0;
+}
+
+/* Keeps the pages of a file, and neither a descriptor nor a mapping of it, by a copy into them whose source is not there
+ * yet. */
+static void keep_pinned_for_a_copy(const char *path) {
+    keep_mapped(path);
+    for (size_t page = 0; page < size; page += 4096) *(volatile char *)(mapped + page) = *(volatile char *)(mapped + page);
+    faults = (int)syscall(SYS_userfaultfd, O_CLOEXEC);
+    check(faults >= 0, "userfaultfd");
+    struct uffdio_api api = {.api = UFFD_API};
+    check(ioctl(faults, UFFDIO_API, &api) == 0, "UFFDIO_API");
+    late = mmap(0, sizeof content, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    struct uffdio_register all = {.range = {(uintptr_t)late, sizeof content}, .mode = UFFDIO_REGISTER_MODE_MISSING};
+    check(late != MAP_FAILED && ioctl(faults, UFFDIO_REGISTER, &all) == 0, "UFFDIO_REGISTER");
+    check(pthread_create(&filler, 0, fill, 0) == 0, "pthread_create");
+    struct uffd_msg fault;
+    check(read(faults, &fault, sizeof fault) == sizeof fault, "await the copy");
+    check(mmap(mapped, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == mapped, "unmap");
+}
+
+/* Lets the copy go on with what was loaded. */
+static void go_on(void) {
+    struct uffdio_copy copy = {.dst = (uintptr_t)late, .src = (uintptr_t)content, .len = sizeof content};
+    check(ioctl(faults, UFFDIO_COPY, &copy) == 0, "UFFDIO_COPY");
+    check(pthread_join(filler, 0) == 0, "pthread_join");
+}
+
 /* Writes what was loaded over a file, which keeps its inode. */
 static void overwrite(const char *how, const char *path) {
     int fd = open(path, O_RDWR);
@@ -223,6 +262,8 @@ int main(int argc, char **argv) {
         else if (!strcmp(act, "map")) keep_mapped(first), at++;
         else if (!strcmp(act, "pin")) keep_pinned(first), at++;
         else if (!strcmp(act, "fill")) fill_pinned();
+        else if (!strcmp(act, "pin-for-copy")) keep_pinned_for_a_copy(first), at++;
+        else if (!strcmp(act, "go-on")) go_on();
         else if (!strcmp(act, "mkdir")) check(mkdir(first, 0755) == 0, first), at++;
         else if (!strcmp(act, "touch"))
             for (size_t page = 0; page < size; page += 4096) *(volatile char *)(mapped + page) = *(volatile char *)(mapped + page);

@@ -31,7 +31,12 @@ struct Stage {
 }
 
 impl Stage {
+    /// What was put there just now may be warm.
     fn set(without: &str, options: &[&str]) -> Self {
+        Self::set_wholly_without(&format!("{without},rest"), options)
+    }
+
+    fn set_wholly_without(without: &str, options: &[&str]) -> Self {
         let mut all = vec!["--cap-add", "SYS_ADMIN", "--security-opt", "seccomp=unconfined"];
         all.extend(["--tmpfs", "/memory:exec"]);
         all.extend(options);
@@ -187,6 +192,20 @@ fn overwritten_through_a_page_that_was_pinned() {
         stage.inside(&["load", "tool", "put", "/memory/tool"]);
         stage.store_later("/memory/tool", &["pin", "/memory/tool"], "fill");
     });
+}
+
+/// A copy whose source comes late keeps the pages that it fills, and moves no time stamp either.
+#[test]
+fn overwritten_by_a_copy_that_goes_on_late() {
+    let _turn = alone();
+    for (without, expected) in [("looks", 2 * EXECS), ("looks,rest", 0)] {
+        let stage = Stage::set_wholly_without(without, &["--cap-add", "SYS_PTRACE"]);
+        for path in ["/work/file", "/file"] {
+            stage.inside(&["load", "tool", "put", path]);
+            stage.store_later(path, &["pin-for-copy", path], "go-on");
+        }
+        assert_eq!(stage.seen().0, expected, "without {without}");
+    }
 }
 
 /// The layers of an overlay that a container mounts itself are nothing that anybody vouches for.

@@ -2,13 +2,14 @@
 //! must not hide. A written file loses its mark in the kernel, but not by a store through a shared mapping or by native
 //! AIO; so a mark for writes stands first, and what was ever written to on an overlay is never ignored again. On a local
 //! filesystem on a disk a writer, or a mapping, keeps the file from being executed as long as it lives, and at its end the
-//! file is judged again. In memory a pinned page can be changed by whoever has neither: execs are not ignored there, and no
-//! verdict holds from one to the next.
+//! file is judged again. Who has neither can still change a page that was pinned before: on a disk for as long as some
+//! other I/O takes, so that what is read of a file is believed only when it had lain unchanged for a while; in memory for
+//! ever (io_uring's registered buffers), so that execs are not ignored there, and no verdict holds from one to the next.
 
 use std::num::NonZeroUsize;
 use std::os::fd::BorrowedFd;
 use std::sync::PoisonError;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use lru::LruCache;
 
@@ -16,11 +17,14 @@ use super::bounds::Bounds;
 use super::group::{Group, Way};
 use crate::event::{FileId, Inode, Monotonic};
 use crate::host::clock;
-use crate::host::file::{file_id, file_status, is_settled};
+use crate::host::file::{SETTLED, age, file_id, file_status};
 use crate::sensor::mounts::{Mounted, Trust};
 use crate::sensor::without::{Part, without};
 use crate::sys::process::writers_block_exec;
 
+/// So long a file lies unchanged before it is believed. What fills a pinned page from a disk, or from a process that hardly
+/// ever runs (process_vm_writev(2) pins them too), is done by then.
+const RESTED: Duration = Duration::from_secs(10);
 const WRITTEN: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
 const QUIET: NonZeroUsize = NonZeroUsize::new(8192).unwrap();
 const REFUSED: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
@@ -38,6 +42,8 @@ pub struct Innocents {
     bounds: Bounds,
     /// What is opened in memory is ignored where each open is an event: that is before io_uring, unless it is forced.
     ignores_memory: bool,
+    /// Files have to lie unchanged for a while; not where each open is an event, which what was just unpacked costs.
+    wants_rest: bool,
     /// A file that somebody can write to cannot be executed, unless it lies on an overlay (not so in 6.11 and 6.12).
     writers_block_exec: bool,
 }
@@ -62,13 +68,15 @@ impl Innocents {
         let (written, refused) = (LruCache::new(WRITTEN), LruCache::new(REFUSED));
         let (quiet, bounds) = (LruCache::new(QUIET), Bounds::new(way, clock::now()));
         let ignores_memory = way == Way::Open || without(Part::Leases);
-        Self { written, refused, quiet, bounds, ignores_memory, writers_block_exec: writers_block_exec() }
+        let wants_rest = way != Way::Open && !without(Part::Rest);
+        let writers_block_exec = writers_block_exec();
+        Self { written, refused, quiet, bounds, ignores_memory, wants_rest, writers_block_exec }
     }
 
     /// Has a file ignored that was judged innocent, if nothing can be hidden by that; whether it is.
     pub fn ignore(&mut self, group: &Group, innocent: &Innocent<'_>) -> bool {
         let Innocent { file, id, links, path, on } = innocent;
-        if (*links != 1 && !without(Part::Links)) || !is_settled(*id, SystemTime::now()) || self.refused.contains(id) {
+        if (*links != 1 && !without(Part::Links)) || age(*id, SystemTime::now()) <= SETTLED || self.refused.contains(id) {
             return false;
         }
         if on.layers.is_some() && self.written.contains(&id.inode()) && !without(Part::Layers) {
@@ -96,16 +104,17 @@ impl Innocents {
         })
     }
 
-    /// Whether what was read of a file may have changed without a trace: it lies where its state says nothing of that, or
-    /// in an overlay's writable layer, where a mapping outlives its descriptor, and a second store through it moves no time
-    /// stamp.
-    pub fn may_have_changed(&mut self, group: &Group, innocent: &Innocent<'_>) -> bool {
+    /// Whether what was read of a file may have changed without a trace: it had `rested` too short then, or lies where its
+    /// state says nothing of that, or in an overlay's writable layer, where a mapping outlives its descriptor, and a second
+    /// store through it moves no time stamp.
+    pub fn may_have_changed(&mut self, group: &Group, innocent: &Innocent<'_>, rested: Duration) -> bool {
         let Innocent { file, id, path, on, .. } = innocent;
         if without(Part::Leases) {
             return false;
         }
+        let is_young = self.wants_rest && rested < RESTED;
         let Some(layers) = &on.layers else {
-            return on.trust == Trust::Nothing || on.trust == Trust::Memory && !self.ignores_memory;
+            return is_young || on.trust == Trust::Nothing || on.trust == Trust::Memory && !self.ignores_memory;
         };
         let inode = id.inode();
         if self.quiet.get(&inode) == Some(id) || without(Part::Layers) {
@@ -113,6 +122,9 @@ impl Innocents {
         }
         if !self.refused.contains(id) && layers.are_original(path, *id) {
             return false;
+        }
+        if is_young {
+            return true;
         }
         {
             let mut watched = on.ignored.lock().unwrap_or_else(PoisonError::into_inner);

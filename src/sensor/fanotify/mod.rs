@@ -293,7 +293,10 @@ impl Reader {
         {
             is = self.triage.judge(path, id);
         }
-        if is == FileIs::Innocent && innocent.is_some_and(|i| self.innocents.may_have_changed(&self.group, i)) {
+        if matches!(is, FileIs::Innocent | FileIs::ByArguments)
+            && let Some(innocent) = innocent
+            && self.innocents.may_have_changed(&self.group, innocent, self.triage.rested(id))
+        {
             self.triage.doubt(id);
             return FileIs::Unjudged;
         }
