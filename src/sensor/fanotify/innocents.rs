@@ -76,7 +76,8 @@ impl Innocents {
     /// Has a file ignored that was judged innocent, if nothing can be hidden by that; whether it is.
     pub fn ignore(&mut self, group: &Group, innocent: &Innocent<'_>) -> bool {
         let Innocent { file, id, links, path, on } = innocent;
-        if (*links != 1 && !without(Part::Links)) || age(*id, SystemTime::now()) <= SETTLED || self.refused.contains(id) {
+        if (*links != 1 && !without(Part::Links)) || age(*id, SystemTime::now()) <= SETTLED || self.refused.contains(id)
+        {
             return false;
         }
         if on.layers.is_some() && self.written.contains(&id.inode()) && !without(Part::Layers) {
