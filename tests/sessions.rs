@@ -352,6 +352,46 @@ fn a_liveness_probe_is_one_pair_then_one_line_an_hour() {
 }
 
 #[test]
+fn a_query_worse_than_those_that_it_repeats_is_reported() {
+    let mut w = World::new();
+    let probe = |n: i32, severity| Exec { query: true, posix: Some(1000 + n), severity, ..Exec::default() };
+    for n in 0..5 {
+        let severity = if n == 2 { Severity::High } else { Severity::Low };
+        w.exec(f64::from(n) * 100.0, &probe(n, severity));
+    }
+    w.run_to(450.0);
+    assert_eq!(w.states(), [Opened, Closed, Opened, Closed]);
+    assert_eq!([w.told[2].severity, w.told[3].severity], [Severity::High; 2]);
+    w.run_to(4000.0);
+    assert_eq!((w.told[4].session.repeats, w.told[4].severity), (3, Severity::Low));
+}
+
+#[test]
+fn the_sum_of_repetitions_is_bounded_and_lists_the_most_frequent() {
+    let mut w = World::new();
+    let probe = |n: i32, name: &str| Exec {
+        query: true,
+        posix: Some(n),
+        // Of no family, so that one repeats the other whatever it is called.
+        seen: false,
+        name: name.into(),
+        ..Exec::default()
+    };
+    for n in 0..200 {
+        let seconds = f64::from(n) * 10.0;
+        w.exec(seconds, &probe(1000 + n, &format!("odd-{n}")));
+        w.exec(seconds, &probe(1000 + n, "often"));
+    }
+    w.run_to(4000.0);
+    assert_eq!(w.states(), [Opened, Closed, Closed]);
+    let sum = &w.told[2].session;
+    assert_eq!((sum.repeats, sum.execs), (199, 398));
+    let listed: Vec<(&str, u64)> = sum.programs.iter().map(|p| (&*p.name, p.execs)).collect();
+    assert_eq!((listed[0], listed.len()), (("often", 199), 33));
+    assert_eq!(listed[32], ("other", 398 - 199 - 31));
+}
+
+#[test]
 fn a_compile_like_an_earlier_one_is_reported_again() {
     let mut w = World::new();
     for n in 0..3 {

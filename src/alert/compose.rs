@@ -158,7 +158,7 @@ fn host_of(host: &HostFacts) -> Host {
 }
 
 fn process(facts: &ProcessFacts, host: &HostFacts) -> Process {
-    let args = facts.args.as_deref().map(|args| cut::bounded_args(args, fit::ARGS_LIMIT));
+    let line = facts.args.as_deref().map(|args| cut::bounded_args(args, fit::ARGS_LIMIT).join(" "));
     Process {
         pid: facts.pid,
         vpid: facts.vpid,
@@ -166,8 +166,9 @@ fn process(facts: &ProcessFacts, host: &HostFacts) -> Process {
         name: facts.name.clone(),
         executable: facts.executable.clone(),
         args_count: facts.args_count.or(facts.args.as_ref().map(Vec::len)),
-        command_line: args.as_ref().map(|args| args.join(" ")),
-        args,
+        command_line: line,
+        // What is too much of them `fit` takes away, and says so.
+        args: facts.args.clone(),
         working_directory: facts.working_directory.clone(),
         start: facts.start.map(time::micros),
         interactive: facts.interactive,

@@ -236,6 +236,9 @@ mod tests {
         assert_eq!(bounded_args(&vec![String::new(); 10_000], ARGS_LIMIT).len(), ARGS_LIMIT);
         let mut alert = samples::opened();
         let process = &mut alert.exec.as_mut().unwrap().process;
+        (process.args, process.args_count) = (Some(vec!["gcc".into(), "a".repeat(5000)]), Some(2));
+        assert_eq!(document(&alert).ccwatch.cut, ["process.args"], "of the last one alone");
+        let process = &mut alert.exec.as_mut().unwrap().process;
         (process.args, process.args_count) = (Some(args), None);
         let document = document(&alert);
         assert_eq!(document.ccwatch.cut, ["process.args"]);

@@ -1,9 +1,11 @@
 //! Reads the file: which, whether it can be trusted, and whether it has changed. What its bytes mean is `parse`'s affair.
 
+use std::collections::VecDeque;
+use std::ffi::OsString;
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{ErrorKind, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
@@ -15,6 +17,9 @@ const MAX_BYTES: u64 = 1 << 20;
 
 /// Group and others may write: anybody of them could switch the watcher off.
 const FOREIGN_WRITE: u32 = 0o022;
+
+/// Followed one after another, as the kernel does (path_resolution(7)).
+const LINKS: usize = 40;
 
 /// Beside the configuration file.
 const FINGERPRINTS: &str = "fingerprints.d";
@@ -125,8 +130,14 @@ impl Source {
         options.read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
         let file = match options.open(&self.path) {
             Ok(file) => file,
-            Err(error) if error.kind() == ErrorKind::NotFound && !self.named => return Ok(None),
-            Err(error) if error.kind() == ErrorKind::NotFound => return Err(whole("no such file".into())),
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                let is_link = fs::symlink_metadata(&self.path).is_ok();
+                return match (is_link, self.named) {
+                    (true, _) => Err(whole("a link to no file".into())),
+                    (false, true) => Err(whole("no such file".into())),
+                    (false, false) => Ok(None),
+                };
+            }
             Err(error) => return Err(os(error)),
         };
         let metadata = file.metadata().map_err(os)?;
@@ -169,21 +180,44 @@ fn distrust(metadata: &Metadata, euid: u32) -> Option<String> {
     foreign("it", metadata.uid(), metadata.mode(), euid)
 }
 
-/// Why another file may stand under this name tomorrow: somebody else than root and us can write to a directory above it,
-/// as it is named or where links lead, or owns the link.
+/// Why another file may stand under this name tomorrow: somebody else than root and us can write to a directory on the way
+/// to it, or owns a link.
 fn distrust_way(path: &Path, euid: u32) -> std::io::Result<Option<String>> {
-    let (named, real) = (std::path::absolute(path)?, fs::canonicalize(path)?);
-    if let Some(reason) = foreign("the link", fs::symlink_metadata(path)?.uid(), 0, euid) {
-        return Ok(Some(reason));
-    }
-    for directory in named.ancestors().skip(1).chain(real.ancestors().skip(1)) {
-        let of = fs::metadata(directory)?;
-        let reason = foreign_directory(&format!("the directory {}", directory.display()), of.uid(), of.mode(), euid);
+    let mut links = 0;
+    let mut at = PathBuf::new();
+    let mut rest: VecDeque<OsString> = names(&std::path::absolute(path)?).collect();
+    while let Some(name) = rest.pop_front() {
+        if name == ".." {
+            at.pop();
+            continue;
+        }
+        at.push(name);
+        let of = fs::symlink_metadata(&at)?;
+        let reason = if of.is_symlink() {
+            links += 1;
+            if links > LINKS {
+                return Err(nix::errno::Errno::ELOOP.into());
+            }
+            let link = format!("the link {}", at.display());
+            let target = fs::read_link(&at)?;
+            at.pop();
+            names(&target).rev().for_each(|name| rest.push_front(name));
+            foreign(&link, of.uid(), 0, euid)
+        } else if of.is_dir() {
+            foreign_directory(&format!("the directory {}", at.display()), of.uid(), of.mode(), euid)
+        } else {
+            None
+        };
         if reason.is_some() {
             return Ok(reason);
         }
     }
     Ok(None)
+}
+
+/// The names of a path one after another, the first `/` where it is absolute.
+fn names(path: &Path) -> impl DoubleEndedIterator<Item = OsString> {
+    path.components().filter(|name| *name != Component::CurDir).map(|name| name.as_os_str().to_owned())
 }
 
 /// As [`foreign`]; but in root's /tmp and its like nobody can touch what is another's (sticky, inode(7)).
@@ -211,7 +245,7 @@ fn read_bounded(file: File, max: u64) -> std::io::Result<Option<Vec<u8>>> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
     use std::fs;
     use std::os::unix::fs::PermissionsExt;
@@ -239,6 +273,23 @@ mod tests {
         let optional = Source { path: missing.into(), named: false }.load().unwrap();
         assert_eq!(optional.config, Config::default());
         assert!(!optional.exists());
+    }
+
+    #[test]
+    fn each_link_on_the_way_is_looked_at() {
+        let (directory, path) = file("");
+        let at = |name: &str| directory.path().join(name);
+        fs::create_dir(at("anybodys")).unwrap();
+        std::os::unix::fs::symlink("../ccwatch.toml", at("anybodys/link")).unwrap();
+        std::os::unix::fs::symlink("anybodys/link", at("first")).unwrap();
+        assert!(Config::load(Some(&at("first"))).is_ok());
+        fs::set_permissions(at("anybodys"), fs::Permissions::from_mode(0o777)).unwrap();
+        assert!(message(&at("first")).contains("may write to the directory"));
+        fs::remove_file(&path).unwrap();
+        let dangling = Source { path: at("first"), named: false };
+        assert!(dangling.load().unwrap_err()[0].to_string().ends_with("a link to no file"));
+        std::os::unix::fs::symlink("itself", at("itself")).unwrap();
+        assert!(Config::load(Some(&at("itself"))).is_err());
     }
 
     #[test]

@@ -1,16 +1,33 @@
-//! The limits on `opened` and `escalated` alerts: each container's own, that of all within one outermost container, then
-//! the host's. What they hold back is counted, and told.
+//! The limits on `opened` and `escalated` alerts: each container's own, that of all within one outermost container or of
+//! all sandboxes that no engine made, then the host's. What they hold back is counted, and told.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
 use crate::config;
-use crate::container::ContainerKey;
+use crate::container::{ContainerKey, Runtime};
 use crate::event::Monotonic;
 
-/// Containers whose alerts those of one outermost container may come to; never more than half of the host's.
-const WITHIN: u32 = 16;
+/// Containers whose alerts those of one group may come to; never more than half of the host's.
+const IN_GROUP: u32 = 16;
 const WINDOW: Duration = Duration::from_secs(600);
+
+/// Containers of which there may be any number, as somebody without privileges on the host makes them.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Group {
+    /// Those within an outermost one that is another.
+    Within(ContainerKey),
+    Sandboxes,
+}
+
+impl Group {
+    fn of(container: &ContainerKey, outermost: &ContainerKey) -> Option<Self> {
+        if container != outermost {
+            return Some(Self::Within(outermost.clone()));
+        }
+        (container.runtime == Runtime::Sandbox).then_some(Self::Sandboxes)
+    }
+}
 
 /// Counts alerts in windows of ten minutes.
 #[derive(Debug)]
@@ -19,8 +36,7 @@ pub struct AlertLimits {
     host: u32,
     began: Monotonic,
     sent: HashMap<ContainerKey, u32>,
-    /// Those of containers within each outermost one that is another.
-    sent_within: HashMap<ContainerKey, u32>,
+    sent_by_group: HashMap<Group, u32>,
     sent_by_host: u32,
     suppressed: HashMap<ContainerKey, u64>,
     /// Of these, those that no alert has told yet.
@@ -35,7 +51,7 @@ impl AlertLimits {
             host: limits.alerts,
             began: now,
             sent: HashMap::new(),
-            sent_within: HashMap::new(),
+            sent_by_group: HashMap::new(),
             sent_by_host: 0,
             suppressed: HashMap::new(),
             untold: 0,
@@ -50,11 +66,12 @@ impl AlertLimits {
     /// Whether one more alert of this container may go out; counts it either way. `outermost`: the outermost one around
     /// it, or itself.
     pub fn allow(&mut self, container: &ContainerKey, outermost: &ContainerKey) -> bool {
-        let is_nested = container != outermost;
-        let within = self.per_container.saturating_mul(WITHIN).min(self.host.div_ceil(2));
-        if is_nested && self.sent_within.get(outermost).is_some_and(|sent| *sent >= within) {
-            // There may be any number of those within.
-            self.hold_back(outermost);
+        let group = Group::of(container, outermost);
+        let of_group = self.per_container.saturating_mul(IN_GROUP).min(self.host.div_ceil(2));
+        if let Some(group) = &group
+            && self.sent_by_group.get(group).is_some_and(|sent| *sent >= of_group)
+        {
+            self.hold_back(&self.stands_for(group, container));
             return false;
         }
         let sent = self.sent.entry(container.clone()).or_default();
@@ -64,10 +81,21 @@ impl AlertLimits {
         }
         *sent += 1;
         self.sent_by_host += 1;
-        if is_nested {
-            *self.sent_within.entry(outermost.clone()).or_default() += 1;
+        if let Some(group) = group {
+            *self.sent_by_group.entry(group).or_default() += 1;
         }
         true
+    }
+
+    /// Under whose name what is held back of a group is told: a name each would be more alerts than were held back.
+    fn stands_for(&self, group: &Group, container: &ContainerKey) -> ContainerKey {
+        match group {
+            Group::Within(outermost) => outermost.clone(),
+            Group::Sandboxes => {
+                let known = self.suppressed.keys().find(|known| known.runtime == Runtime::Sandbox);
+                known.unwrap_or(container).clone()
+            }
+        }
     }
 
     /// Counts a finding that is not told.
@@ -88,7 +116,7 @@ impl AlertLimits {
         }
         self.began = now;
         self.sent.clear();
-        self.sent_within.clear();
+        self.sent_by_group.clear();
         self.sent_by_host = 0;
         self.untold = 0;
         self.suppressed.drain().collect()
@@ -136,5 +164,15 @@ mod tests {
         assert!((0..19).all(|n| limits.allow(&key(&format!("other-{n}")), &key(&format!("other-{n}")))));
         assert_eq!(limits.due(Monotonic(0), true), [(key("engine"), 236)]);
         assert!(limits.allow(&key("0"), &key("engine")), "in the next window");
+    }
+
+    #[test]
+    fn sandboxes_that_anybody_makes_cannot_use_up_the_hosts() {
+        let limits = config::Limits { alerts_per_container: 2, alerts: 40, ..config::Limits::default() };
+        let mut limits = AlertLimits::new(&limits, Monotonic(0));
+        let sandbox = |n: u32| ContainerKey { runtime: Runtime::Sandbox, id: format!("mnt-{n}").into() };
+        assert_eq!((0..256).filter(|n| limits.allow(&sandbox(*n), &sandbox(*n))).count(), 20);
+        assert!((0..20).all(|n| limits.allow(&key(&format!("{n}")), &key(&format!("{n}")))));
+        assert_eq!(limits.due(Monotonic(0), true), [(sandbox(20), 236)]);
     }
 }

@@ -15,6 +15,7 @@ pub mod merge;
 pub mod pending;
 pub mod policy;
 pub mod programs;
+pub mod repeats;
 pub mod root_command;
 pub mod session;
 pub mod sessions;

@@ -10,6 +10,8 @@ use crate::fingerprint::Kind;
 
 /// Program names counted each for itself; further ones are `other`.
 const NAMES: usize = 256;
+/// The same in a sum of sessions, of which there may be many.
+const SUMMED: usize = 64;
 /// Programs that an alert lists.
 const LISTED: usize = 32;
 
@@ -42,15 +44,30 @@ impl Programs {
         let program = self.called(member, execs);
         if member.was_seen() {
             self.recognise(&program);
-        } else {
-            self.unseen.insert(program.clone());
         }
-        if self.counts.len() < NAMES || self.counts.contains_key(&program) {
+        if self.count(&program, execs, NAMES) && !member.was_seen() {
+            self.unseen.insert(program);
+        }
+    }
+
+    /// Takes in what another session has counted, into a sum.
+    pub fn merge(&mut self, others: &Self) {
+        for (program, execs) in &others.counts {
+            self.count(program, *execs, SUMMED);
+        }
+        self.other += others.other;
+    }
+
+    /// Whether there was room for it among those that are counted each for itself.
+    fn count(&mut self, program: &Called, execs: u64, names: usize) -> bool {
+        let has_room = self.counts.len() < names || self.counts.contains_key(program);
+        if has_room {
             self.families.insert(program.1.clone());
-            *self.counts.entry(program).or_default() += execs;
+            *self.counts.entry(program.clone()).or_default() += execs;
         } else {
             self.other += execs;
         }
+        has_room
     }
 
     fn called(&mut self, member: &Member, execs: u64) -> Called {

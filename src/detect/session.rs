@@ -19,6 +19,29 @@ const USERS: usize = 64;
 /// An endless string of new users or toolchains must not become an endless string of alerts.
 const ESCALATIONS: u32 = 8;
 
+/// Users, as their container sees them, with their names where somebody knew them.
+#[derive(Debug, Clone, Default)]
+pub struct Users(BTreeMap<u32, Option<String>>);
+
+impl Users {
+    fn add(&mut self, uid: u32, name: Option<&String>) {
+        if self.0.len() < USERS || self.0.contains_key(&uid) {
+            let known = self.0.entry(uid).or_default();
+            *known = known.take().or_else(|| name.cloned());
+        }
+    }
+
+    /// Takes in those of another session.
+    pub fn merge(&mut self, others: &Self) {
+        others.0.iter().for_each(|(uid, name)| self.add(*uid, name.as_ref()));
+    }
+
+    /// By uid.
+    pub fn listed(&self) -> Vec<(u32, Option<String>)> {
+        self.0.iter().map(|(uid, name)| (*uid, name.clone())).collect()
+    }
+}
+
 /// What escalates when it is new: toolchain, origin, uid.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 struct Had {
@@ -68,7 +91,7 @@ pub struct Session {
     rooted: bool,
     execs: u64,
     programs: Programs,
-    users: BTreeMap<u32, Option<String>>,
+    users: Users,
     had: Had,
     escalations: u32,
     compiled: bool,
@@ -108,7 +131,7 @@ impl Session {
             rooted: false,
             execs: 0,
             programs: Programs::default(),
-            users: BTreeMap::new(),
+            users: Users::default(),
             had: Had::default(),
             escalations: 0,
             compiled: false,
@@ -136,11 +159,8 @@ impl Session {
         let execs = u64::from(member.counts);
         self.execs += execs;
         self.programs.add(member, execs);
-        if let Some(uid) = member.uid()
-            && (self.users.len() < USERS || self.users.contains_key(&uid))
-        {
-            let name = self.users.entry(uid).or_default();
-            *name = name.take().or_else(|| member.facts.process.user_name.clone());
+        if let Some(uid) = member.uid() {
+            self.users.add(uid, member.facts.process.user_name.as_ref());
         }
         let toolchain = self.toolchain_of(member);
         // One that was never seen alive cannot be asked for, and must push out none that can.
@@ -217,9 +237,14 @@ impl Session {
         toolchain.is_some_and(|t| self.had.toolchains.contains(t))
     }
 
-    /// Execs so far.
-    pub fn execs(&self) -> u64 {
-        self.execs
+    /// Its programs, counted.
+    pub fn programs(&self) -> &Programs {
+        &self.programs
+    }
+
+    /// The users seen in it.
+    pub fn users(&self) -> &Users {
+        &self.users
     }
 
     /// The members that may live; those whose start is not known cannot be asked for.
@@ -236,16 +261,16 @@ impl Session {
     }
 
     /// As its alerts show it.
-    pub fn facts(&self, state: SessionState, unexamined_now: u64, repeats: u64) -> SessionFacts {
+    pub fn facts(&self, state: SessionState, unexamined_now: u64) -> SessionFacts {
         SessionFacts {
             id: self.id.clone(),
             state,
             execs: self.execs,
             exact: self.exact && (self.covered || unexamined_now == self.unexamined_before),
-            repeats,
+            repeats: 0,
             root_command: self.lead.root_command.clone(),
             duration: self.last.max(self.alive_at).since(self.first),
-            users: self.users.iter().map(|(uid, name)| (*uid, name.clone())).collect(),
+            users: self.users.listed(),
             programs: self.programs.listed(),
         }
     }

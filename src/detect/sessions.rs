@@ -1,13 +1,14 @@
 //! All build sessions: which exec joins which, when a session is reported, when it ends, and what is held back as a
 //! repetition. No I/O and no clock of its own: `now` comes in, [`Effect`]s go out.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::alert::{SessionFacts, SessionState, Severity};
 use crate::container::ContainerKey;
 use crate::detect::member::Member;
+use crate::detect::repeats::Repeats;
 use crate::detect::session::{Change, Session};
 use crate::event::{Monotonic, Pid, ProcessId};
 use crate::sensor::counters::Unexamined;
@@ -24,10 +25,6 @@ const OUTER_CAP: usize = 16 * CAP;
 const CAP_WINDOW: Duration = Duration::from_secs(600);
 /// Sessions of one container that may be open, reported or not; a further one joins the last.
 const OPEN: usize = 64;
-/// Repetitions are told after this.
-const REPEAT: Duration = Duration::from_secs(3600);
-/// Repetitions remembered; beyond, each session is reported for itself.
-const REPEATS: usize = 4096;
 
 /// Names an open session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -57,22 +54,10 @@ pub enum Effect {
     AskAlive(SessionNumber, Vec<ProcessId>),
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct RepeatKey {
-    container: ContainerKey,
-    root_command: String,
-    families: BTreeSet<String>,
-    uid: Option<u32>,
-}
-
-/// Sessions like one that was reported, since.
-#[derive(Debug)]
-struct Repeat {
-    until: Monotonic,
-    count: u64,
-    /// The last of them, with the counts of all.
-    sum: Option<(Arc<Member>, SessionFacts, u64)>,
-    id: String,
+impl Effect {
+    fn emit(draft: Draft) -> Self {
+        Self::Emit(Box::new(draft))
+    }
 }
 
 /// The open sessions.
@@ -84,7 +69,7 @@ pub struct Sessions {
     next: u64,
     opened: HashMap<ContainerKey, VecDeque<Monotonic>>,
     opened_pruned: Monotonic,
-    repeats: HashMap<RepeatKey, Repeat>,
+    repeats: Repeats,
     /// Execs of the host that died unseen, as of now.
     unexamined: Unexamined,
 }
@@ -100,7 +85,7 @@ impl Sessions {
             next: 0,
             opened: HashMap::new(),
             opened_pruned: Monotonic::default(),
-            repeats: HashMap::new(),
+            repeats: Repeats::default(),
             unexamined: Unexamined::default(),
         }
     }
@@ -217,8 +202,7 @@ impl Sessions {
         let session = self.open.get_mut(&number)?;
         session.open_due = None;
         if !session.compiled() {
-            let key = repeat_key(session);
-            session.muted = self.repeats.get(&key).is_some_and(|r| now < r.until);
+            session.muted = self.repeats.has(session, now);
             if session.muted {
                 return None;
             }
@@ -256,8 +240,7 @@ impl Sessions {
     /// The next moment at which [`Sessions::due`] has something to do.
     pub fn next_due(&self) -> Option<Monotonic> {
         let sessions = self.open.values().map(|s| self.session_due(s));
-        let repeats = self.repeats.values().map(|r| r.until);
-        sessions.chain(repeats).min()
+        sessions.chain(self.repeats.next_due()).min()
     }
 
     fn session_due(&self, s: &Session) -> Monotonic {
@@ -292,7 +275,7 @@ impl Sessions {
                 effects.push(Effect::AskAlive(number, living));
             }
         }
-        effects.extend(self.tell_repeats(now, false));
+        effects.extend(self.repeats.due(now, false).into_iter().map(Effect::emit));
         if now.since(self.opened_pruned) >= CAP_WINDOW {
             self.opened_pruned = now;
             self.opened.retain(|_, times| times.back().is_some_and(|t| now.since(*t) < CAP_WINDOW));
@@ -318,64 +301,15 @@ impl Sessions {
 
     fn close(&mut self, number: SessionNumber, now: Monotonic, reason: &'static str) -> Option<Effect> {
         let session = self.open.remove(&number)?;
-        let key = repeat_key(&session);
-        let unexamined = self.unexamined.total.saturating_sub(session.unexamined_before);
-        if session.muted || !session.reported {
-            return self.fold(key, &session, unexamined, now, reason);
+        let untold = session.muted || !session.reported;
+        if untold && self.repeats.add(&session, self.unexamined.total) {
+            return None;
         }
-        if !session.compiled() {
-            self.remember(key, &session, now);
+        if untold || !session.compiled() {
+            self.repeats.remember(&session, now);
         }
         let lead = Arc::clone(&session.lead);
         Some(draft(&session, SessionState::Closed, &lead, reason, self.unexamined.total))
-    }
-
-    /// Sessions like this one are repetitions from now on, for an hour.
-    fn remember(&mut self, key: RepeatKey, session: &Session, now: Monotonic) {
-        if self.repeats.len() < REPEATS {
-            let repeat = Repeat { until: now.plus(REPEAT), count: 0, sum: None, id: session.id.clone() };
-            self.repeats.insert(key, repeat);
-        }
-    }
-
-    /// Adds a session that reported nothing to those that it repeats; reports it where there are none.
-    fn fold(
-        &mut self,
-        key: RepeatKey,
-        session: &Session,
-        unexamined: u64,
-        now: Monotonic,
-        reason: &'static str,
-    ) -> Option<Effect> {
-        let facts = session.facts(SessionState::Closed, self.unexamined.total, 0);
-        let Some(repeat) = self.repeats.get_mut(&key) else {
-            self.remember(key, session, now);
-            return Some(draft(session, SessionState::Closed, &session.lead, reason, self.unexamined.total));
-        };
-        repeat.count += 1;
-        repeat.sum = Some(match repeat.sum.take() {
-            None => (Arc::clone(&session.lead), facts, unexamined),
-            Some((_, sum, before)) => (Arc::clone(&session.lead), add_up(sum, facts), before + unexamined),
-        });
-        None
-    }
-
-    /// One `closed` for all repetitions of an hour.
-    fn tell_repeats(&mut self, now: Monotonic, all: bool) -> Vec<Effect> {
-        let mut effects = Vec::new();
-        self.repeats.retain(|_, repeat| {
-            if !all && now < repeat.until {
-                return true;
-            }
-            let Some((lead, mut session, unexamined)) = repeat.sum.take() else { return false };
-            session.id.clone_from(&repeat.id);
-            session.repeats = std::mem::take(&mut repeat.count);
-            repeat.until = now.plus(REPEAT);
-            let severity = lead.severity;
-            effects.push(Effect::Emit(Box::new(Draft { session, lead, severity, reason: "repeated", unexamined })));
-            true
-        });
-        effects
     }
 
     /// Events were lost: no open session's counts are certain any more.
@@ -388,17 +322,8 @@ impl Sessions {
         let numbers: Vec<SessionNumber> = self.open.keys().copied().collect();
         let mut effects: Vec<Effect> =
             numbers.into_iter().filter_map(|n| self.close(n, now, "watcher-stopped")).collect();
-        effects.extend(self.tell_repeats(now, true));
+        effects.extend(self.repeats.due(now, true).into_iter().map(Effect::emit));
         effects
-    }
-}
-
-fn repeat_key(session: &Session) -> RepeatKey {
-    RepeatKey {
-        container: session.container.clone(),
-        root_command: session.lead.root_command.clone(),
-        families: session.families().clone(),
-        uid: session.lead.facts.process.uid,
     }
 }
 
@@ -411,29 +336,11 @@ fn draft(
 ) -> Effect {
     let severity =
         if state == SessionState::Escalated { lead.severity.max(session.severity()) } else { session.severity() };
-    Effect::Emit(Box::new(Draft {
-        session: session.facts(state, unexamined_now, 0),
+    Effect::emit(Draft {
+        session: session.facts(state, unexamined_now),
         lead: Arc::clone(lead),
         severity,
         reason,
         unexamined: unexamined_now.saturating_sub(session.unexamined_before),
-    }))
-}
-
-fn add_up(mut sum: SessionFacts, more: SessionFacts) -> SessionFacts {
-    sum.execs += more.execs;
-    sum.exact &= more.exact;
-    sum.duration += more.duration;
-    for program in more.programs {
-        match sum.programs.iter_mut().find(|p| p.name == program.name && p.family == program.family) {
-            Some(known) => known.execs += program.execs,
-            None => sum.programs.push(program),
-        }
-    }
-    for user in more.users {
-        if !sum.users.iter().any(|(uid, _)| *uid == user.0) {
-            sum.users.push(user);
-        }
-    }
-    sum
+    })
 }

@@ -25,14 +25,21 @@ pub struct Walks {
     pub always_in_rounds: bool,
 }
 
+/// Losses of a sensor that were told, and whose sweep has not ended.
+struct Unrepaired {
+    sensor: SensorKind,
+    count: u64,
+    /// Told since that sweep began, which may have passed by what they hide: another one follows.
+    since: Option<u64>,
+}
+
 /// Makes alerts and hands them on.
 pub struct Telling {
     alerts: Outlet,
     walker: Option<Walks>,
     screen: Arc<Screen>,
     losses: Gathered,
-    /// Losses told whose sweep has not ended, by sensor.
-    unrepaired: Vec<(SensorKind, u64)>,
+    unrepaired: Vec<Unrepaired>,
     degraded: Vec<SensorKind>,
 }
 
@@ -141,7 +148,7 @@ impl Telling {
     /// Tells the losses gathered, and has them repaired; see [`Gathered::take`].
     pub fn losses(&mut self, attempts: u64, more: bool, now: Monotonic, registry: &Registry) {
         for (lost, unexamined) in self.losses.take(attempts, more, now) {
-            self.repair(&lost);
+            self.repair(lost.sensor, lost.count);
             let number = if lost.count == 0 { "an unknown number of".into() } else { lost.count.to_string() };
             let sentence = format!("{number} events of the sensor {} were lost: {}", lost.sensor.as_str(), lost.at);
             let since = Some(clock::wall(lost.since));
@@ -158,19 +165,30 @@ impl Telling {
         self.walker = None;
     }
 
-    fn repair(&mut self, lost: &Lost) {
+    fn repair(&mut self, sensor: SensorKind, count: u64) {
         let Some(walker) = &self.walker else { return };
-        if self.unrepaired.iter().all(|(s, _)| *s != lost.sensor) && !walker.controls.send(Control::Sweep(lost.sensor))
-        {
+        if let Some(known) = self.unrepaired.iter_mut().find(|known| known.sensor == sensor) {
+            *known.since.get_or_insert_default() += count;
+        } else if walker.controls.send(Control::Sweep(sensor)) {
+            self.unrepaired.push(Unrepaired { sensor, count, since: None });
+        } else {
             log::error!("the walk over /proc does not answer: a loss stays unrepaired");
         }
-        self.unrepaired.push((lost.sensor, lost.count));
+    }
+
+    /// How many losses the sweep that has ended repairs; has those that were told since repaired too.
+    fn repaired(&mut self, sensor: SensorKind) -> u64 {
+        let Some(at) = self.unrepaired.iter().position(|known| known.sensor == sensor) else { return 0 };
+        let ended = self.unrepaired.swap_remove(at);
+        if let Some(count) = ended.since {
+            self.repair(sensor, count);
+        }
+        ended.count
     }
 
     /// A walk over /proc has ended.
     pub fn swept(&mut self, after: Option<SensorKind>, seen: Field<u64>) {
-        let count = self.unrepaired.iter().filter(|(s, _)| Some(*s) == after).map(|(_, count)| count).sum();
-        self.unrepaired.retain(|(s, _)| Some(*s) != after);
+        let count = after.map_or(0, |sensor| self.repaired(sensor));
         let seen = match seen {
             Ok(seen) => {
                 if self.degraded.contains(&SensorKind::Poll) {

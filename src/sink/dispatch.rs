@@ -1,12 +1,12 @@
 //! The thread between detection and the sinks: numbers each alert, renders it once a form, and queues it for each sink.
-//! It waits for no sink, but a moment for one that is replaced; what one of them loses is told to it and to the others. What an alert says is `alert`'s affair,
-//! and a sink's thread is `running`'s.
+//! It waits for no sink, but a moment for one that is replaced; what one of them loses is told to it and to the others.
+//! What an alert says is `alert`'s affair, and a sink's thread is `running`'s.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use crossbeam_channel::{Receiver, Sender, bounded, select, unbounded};
+use crossbeam_channel::{Receiver, Sender, at, bounded, never, select, unbounded};
 
 use super::Sink;
 use super::file::AlertFile;
@@ -28,9 +28,6 @@ use crate::host::identity::HostFacts;
 
 /// Alerts that may wait for their number: all sessions of a large host closing at once.
 const ALERTS: usize = 4096;
-
-/// How long one sink's failure is not told again.
-const FAILING_INTERVAL: Duration = Duration::from_secs(60);
 
 /// What a sink that is replaced or left behind still gets.
 const RETIREMENT: Duration = Duration::from_secs(5);
@@ -229,7 +226,9 @@ impl Worker {
     /// Until it is stopped; how many alerts were not delivered.
     fn run(&mut self) -> u64 {
         loop {
+            let overdue = self.sinks.iter().filter_map(|sink| sink.failure.due()).min().map_or_else(never, at);
             select! {
+                recv(overdue) -> _ => self.tell_failing_again(),
                 recv(self.alerts) -> alert => match alert {
                     Ok(alert) => self.handle(&alert),
                     Err(_) => return self.stop(Instant::now() + RETIREMENT),
@@ -288,20 +287,7 @@ impl Worker {
 
     fn report(&mut self, report: Report) {
         match report {
-            Report::Failing(name, why) => {
-                let now = Instant::now();
-                let Some(sink) = self.sinks.iter_mut().find(|sink| sink.name == name) else { return };
-                if sink.told_failing.is_some_and(|told| now.duration_since(told) < FAILING_INTERVAL) {
-                    return;
-                }
-                sink.told_failing = Some(now);
-                let sentence = format!("Alerts do not reach the sink {name}: {why}");
-                log::warn!("{}", escape::text(&sentence));
-                let lost = Lost { sensor: Some(name.into()), ..Lost::default() };
-                // The sink itself learns it once it works again, with the count.
-                let others = |sink: &str| (sink != name).then_some(0);
-                self.tell(Action::SensorDegraded, "sink-failed", &sentence, lost, others);
-            }
+            Report::Failing(name, why) => self.tell_failing(name, why),
             Report::Working(name) => self.tell_loss(name),
             Report::Left(name, count) => {
                 let s = if count == 1 { "" } else { "s" };
@@ -313,6 +299,29 @@ impl Worker {
         }
     }
 
+    /// Tells all sinks but the one concerned: it learns of that once it works again, with the count.
+    fn tell_failing(&mut self, name: &'static str, why: String) {
+        let Some(sink) = self.sinks.iter_mut().find(|sink| sink.name == name) else { return };
+        let Some(why) = sink.failure.tell(why, Instant::now()) else { return };
+        let sentence = format!("Alerts do not reach the sink {name}: {why}");
+        log::warn!("{}", escape::text(&sentence));
+        let lost = Lost { sensor: Some(name.into()), ..Lost::default() };
+        let others = |sink: &str| (sink != name).then_some(0);
+        let is_told = self.tell(Action::SensorDegraded, "sink-failed", &sentence, lost, others);
+        if is_told && let Some(sink) = self.sinks.iter().find(|sink| sink.name == name) {
+            // Its number is missing there.
+            sink.queue.pass_over();
+        }
+    }
+
+    /// What failed again too soon after it was told, and does not work yet.
+    fn tell_failing_again(&mut self) {
+        let now = Instant::now();
+        let due = self.sinks.iter_mut().filter_map(|sink| Some((sink.name, sink.failure.take_due(now)?)));
+        let due: Vec<_> = due.collect();
+        due.into_iter().for_each(|(name, why)| self.tell_failing(name, why));
+    }
+
     fn take_in_reports(&mut self) {
         while let Ok(report) = self.reports.try_recv() {
             self.report(report);
@@ -321,8 +330,9 @@ impl Worker {
 
     /// Tells all sinks, the one concerned too, what it did not get.
     fn tell_loss(&mut self, name: &'static str) {
-        let sink = self.sinks.iter().find(|sink| sink.name == name);
-        let loss = sink.and_then(|sink| sink.queue.take_loss());
+        let Some(sink) = self.sinks.iter_mut().find(|sink| sink.name == name) else { return };
+        sink.failure.end();
+        let loss = sink.queue.take_loss();
         self.tell_lost(name, loss);
     }
 
@@ -337,6 +347,7 @@ impl Worker {
         self.tell(Action::EventsLost, "alerts-not-delivered", &sentence, lost, tells);
     }
 
+    /// Whether there is anybody to tell.
     fn tell(
         &mut self,
         action: Action,
@@ -344,14 +355,15 @@ impl Worker {
         sentence: &str,
         lost: impl Into<Option<Lost>>,
         tells: impl Fn(&str) -> Option<u64>,
-    ) {
+    ) -> bool {
         if !self.sinks.iter().any(|sink| tells(sink.name).is_some()) {
             // No number for what nobody gets: it would be a gap.
-            return;
+            return false;
         }
         let stamp = self.stamp();
         let document = compose::health(action, reason, sentence, lost.into(), SystemTime::now(), &self.host, stamp);
         self.emit(&document, tells);
+        true
     }
 
     /// Queues a document for each sink for which `tells` is not `None`; see [`Message::tells`].

@@ -290,6 +290,13 @@ impl Queue {
         }
     }
 
+    /// A message of which this sink was not to know, and whose number it misses: told with what it lost.
+    pub fn pass_over(&self) {
+        let mut inner = self.lock();
+        let loss = inner.loss.get_or_insert_with(|| Loss { count: 0, since: SystemTime::now() });
+        loss.count += 1;
+    }
+
     fn ring(&self, inner: &mut Inner) {
         if !inner.rung {
             inner.rung = write(&self.ring, &[1]).is_ok();

@@ -13,10 +13,48 @@ use crate::alert::document::Document;
 use crate::alert::{escape, fit, text};
 use crate::error::{Error, Result};
 
+/// How long one sink's failure is not told again.
+const FAILING_INTERVAL: Duration = Duration::from_secs(60);
+
 /// A thread that nobody joins.
 pub(super) fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<()> {
     let thread = thread::Builder::new().name(name.into()).spawn(run);
     thread.map(drop).map_err(|error| Error::os("start", format!("thread {name}"), error))
+}
+
+/// When it may be told that a sink fails, so that one that fails and works by turns is not told each time.
+#[derive(Debug, Default)]
+pub(super) struct Failure {
+    told: Option<Instant>,
+    /// It has failed again since, and that was not told yet: why.
+    again: Option<String>,
+}
+
+impl Failure {
+    /// What is to be told now that it fails; else that is kept for when it may.
+    pub(super) fn tell(&mut self, why: String, now: Instant) -> Option<String> {
+        if self.told.is_some_and(|told| now.duration_since(told) < FAILING_INTERVAL) {
+            self.again = Some(why);
+            return None;
+        }
+        (self.told, self.again) = (Some(now), None);
+        Some(why)
+    }
+
+    /// When what is kept may be told.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.again.as_ref().and(self.told).map(|told| told + FAILING_INTERVAL)
+    }
+
+    /// What was kept, if it may be told by now.
+    pub(super) fn take_due(&mut self, now: Instant) -> Option<String> {
+        self.due().filter(|due| *due <= now).and_then(|_| self.again.take())
+    }
+
+    /// It works: what it lost is told by its number.
+    pub(super) fn end(&mut self) {
+        self.again = None;
+    }
 }
 
 /// A sink in its thread.
@@ -27,8 +65,7 @@ pub(super) struct Running {
     pub(super) queue: Arc<Queue>,
     /// Disconnected once the thread has ended.
     pub(super) ended: Receiver<()>,
-    /// When its failure was told last.
-    pub(super) told_failing: Option<Instant>,
+    pub(super) failure: Failure,
 }
 
 impl Running {
@@ -56,7 +93,7 @@ impl Running {
             }
         };
         spawn(&format!("sink-{name}"), run)?;
-        Ok(Self { name, form, queue, ended, told_failing: None })
+        Ok(Self { name, form, queue, ended, failure: Failure::default() })
     }
 
     /// Gives what waits for it to the one that takes its place, in its order and in the form that it has. Waits up to
@@ -104,5 +141,25 @@ impl<'a> Rendered<'a> {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_that_comes_again_is_told_a_minute_later_unless_it_has_ended() {
+        let (mut failure, start) = (Failure::default(), Instant::now());
+        let at = |seconds| start + Duration::from_secs(seconds);
+        assert_eq!(failure.tell("full".into(), at(0)).as_deref(), Some("full"));
+        assert_eq!((failure.due(), failure.take_due(at(100))), (None, None));
+        assert_eq!(failure.tell("full again".into(), at(20)), None);
+        assert_eq!((failure.due(), failure.take_due(at(59))), (Some(at(60)), None));
+        let due = failure.take_due(at(60)).and_then(|why| failure.tell(why, at(60)));
+        assert_eq!(due.as_deref(), Some("full again"));
+        assert_eq!(failure.tell("full".into(), at(70)), None);
+        failure.end();
+        assert_eq!(failure.due(), None);
     }
 }

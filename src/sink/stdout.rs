@@ -25,6 +25,8 @@ pub struct Stdout {
     form: Form,
     /// Bytes of the first message that are written already.
     done: usize,
+    /// The line before was given up after a part of it was out.
+    torn: bool,
 }
 
 impl Stdout {
@@ -40,7 +42,7 @@ impl Stdout {
             config::Message::Ecs => Form::Ecs { limit: fit::LINE_LIMIT },
             config::Message::Text => Form::Text { limit: fit::LINE_LIMIT },
         };
-        Self { out, form, done: 0 }
+        Self { out, form, done: 0, torn: false }
     }
 
     /// Writes the next piece of `body` and its newline; true once all of it is out.
@@ -55,8 +57,17 @@ impl Stdout {
             None if line == b"\n" => line.to_vec(),
             None => [line, b"\n"].concat(),
         };
+        if self.torn {
+            write(&self.out, b"\n")?;
+            self.torn = false;
+        }
         self.done += write(&self.out, &piece)?;
         Ok(self.done > body.len())
+    }
+
+    /// Leaves the line as it is.
+    fn tear(&mut self) {
+        self.torn |= std::mem::take(&mut self.done) > 0;
     }
 }
 
@@ -91,7 +102,7 @@ impl Sink for Stdout {
                     queue.delivered();
                 }
                 Err(error) => {
-                    self.done = 0;
+                    self.tear();
                     queue.give_up(&format!("write stdout: {}", io::Error::from(error)));
                 }
             }
@@ -146,6 +157,19 @@ mod tests {
         queue.retire(Instant::now() + Duration::from_millis(50));
         Stdout::on(writer.into(), config::Message::Text).run(&queue);
         assert!(queue.waiting() > 0);
+    }
+
+    #[test]
+    fn what_follows_a_torn_line_is_whole() {
+        let (mut reader, writer) = std::io::pipe().unwrap();
+        let mut sink = Stdout::on(writer.into(), config::Message::Text);
+        assert!(!sink.write_some(&[b'x'; CHUNK + 1]).unwrap());
+        sink.tear();
+        assert!(sink.write_some(b"next").unwrap());
+        drop(sink);
+        let mut all = String::new();
+        reader.read_to_string(&mut all).unwrap();
+        assert_eq!(all, "x".repeat(CHUNK) + "\nnext\n");
     }
 
     #[test]
