@@ -139,8 +139,13 @@ impl World {
     fn exec(&mut self, seconds: f64, e: &Exec) {
         self.run_to(seconds);
         self.next_pid += 1;
-        let pid = e.pid.unwrap_or(self.next_pid);
-        let member = Member {
+        let member = Self::member(seconds, e, e.pid.unwrap_or(self.next_pid));
+        let effects = self.sessions.add(member, at(seconds));
+        self.take(effects);
+    }
+
+    fn member(seconds: f64, e: &Exec, pid: i32) -> Member {
+        Member {
             container: key(e.container),
             outermost: key(e.outermost.unwrap_or(e.container)),
             posix: e.posix.map(Pid),
@@ -157,9 +162,7 @@ impl World {
             root_command: e.root.into(),
             file: e.file.map(|ino| FileId { dev: 1, ino, size: 1, mtime_ns: 0, ctime_ns: 0 }),
             facts: facts(e, pid),
-        };
-        let effects = self.sessions.add(member, at(seconds));
-        self.take(effects);
+        }
     }
 
     /// Lets time pass, carrying out what is due, answering for the living.
@@ -299,6 +302,40 @@ fn new_toolchains_users_and_severities_escalate_at_most_eight_times() {
     assert_eq!(w.told[3].reason, "new-user");
     let closed = &w.told.last().unwrap().session;
     assert_eq!((closed.execs, closed.users.len()), (32, 30));
+}
+
+#[test]
+fn an_exec_that_is_worse_than_its_name_said_escalates_once_its_file_is_read() {
+    let mut w = World::new();
+    let exec = |pid, severity| Exec { pid: Some(pid), severity, ..Exec::default() };
+    w.exec(0.0, &exec(1, Severity::Medium));
+    w.exec(1.0, &exec(2, Severity::Medium));
+    for (seconds, pid, severity) in [(0.0, 1, Severity::Low), (1.0, 2, Severity::High), (0.0, 1, Severity::High)] {
+        let effect = w.sessions.weigh_again(World::member(seconds, &exec(pid, severity), pid));
+        w.take(effect.into_iter().collect());
+    }
+    w.run_to(60.0);
+    assert_eq!(w.states(), [Opened, Escalated, Closed]);
+    assert_eq!((w.told[1].reason, w.told[1].lead.pid), ("higher-severity", Pid(2)));
+    assert_eq!([w.told[1].severity, w.told[2].severity], [Severity::High; 2]);
+    assert_eq!((w.told[2].session.execs, w.told[2].lead.severity), (2, Severity::High), "the lead as it is known now");
+    let nobodys = World::member(0.0, &exec(1, Severity::High), 1);
+    assert!(w.sessions.weigh_again(nobodys).is_none(), "it has ended");
+}
+
+#[test]
+fn whose_member_would_escalate_is_known_before_it_is_added() {
+    let mut w = World::new();
+    let gcc = Exec { toolchain: Some("gnu"), ..Exec::default() };
+    let rustc = Exec { toolchain: Some("rust"), ..Exec::default() };
+    let would = |w: &World, e: &Exec| w.sessions.would_escalate(&World::member(1.0, e, 50));
+    assert!(!would(&w, &gcc), "it would be the first");
+    w.exec(0.0, &gcc);
+    assert!(!would(&w, &gcc) && would(&w, &rustc));
+    assert!(!would(&w, &Exec { posix: Some(99), ..rustc.clone() }), "in another session it would be the first too");
+    w.exec(1.0, &rustc);
+    assert!(!would(&w, &rustc));
+    assert_eq!(w.states(), [Opened, Escalated]);
 }
 
 #[test]

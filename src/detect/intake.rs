@@ -344,9 +344,14 @@ impl Detection {
     fn ask_kin(&mut self, number: u64, pending: &mut Pending) {
         let posix = pending.look.stat.as_ref().ok().and_then(|stat| stat.session);
         if !self.sessions.is_reported(&pending.inner, posix) {
-            let job = Job::Kin(Arc::clone(&pending.look), Arc::clone(&pending.slate));
-            self.ask(number, pending, true, job);
+            self.read_kin(number, pending);
         }
+    }
+
+    pub(super) fn read_kin(&mut self, number: u64, pending: &mut Pending) {
+        pending.asked_kin = true;
+        let job = Job::Kin(Arc::clone(&pending.look), Arc::clone(&pending.slate));
+        self.ask(number, pending, true, job);
     }
 
     fn ask(&mut self, number: u64, pending: &mut Pending, may_hang: bool, job: Job) {

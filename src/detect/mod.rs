@@ -402,6 +402,7 @@ impl Detection {
                     }
                     self.settle_if_complete(number);
                 }
+                self.weigh_again(id);
             }
         }
     }

@@ -64,6 +64,10 @@ pub struct Pending {
     pub deadline: Monotonic,
     /// It went on without some of them.
     pub unfinished: bool,
+    /// It went on before its file was read.
+    pub unread: bool,
+    /// Its ancestors were asked for.
+    pub asked_kin: bool,
 }
 
 /// The innermost container, and the outermost where they nest.
@@ -107,6 +111,8 @@ impl Pending {
             program: None,
             deadline,
             unfinished: false,
+            unread: false,
+            asked_kin: false,
         }
     }
 

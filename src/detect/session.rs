@@ -163,14 +163,32 @@ impl Session {
             self.users.add(uid, member.facts.process.user_name.as_ref());
         }
         let toolchain = self.toolchain_of(member);
+        let change = self.weigh(member, toolchain.as_deref());
+        self.learn(member, toolchain.as_ref());
         // One that was never seen alive cannot be asked for, and must push out none that can.
         if member.start.is_some() || member.parent.is_some() {
-            self.members.push(member.pid, (member.start, toolchain.clone()));
+            self.members.push(member.pid, (member.start, toolchain));
             if self.members.len() > MEMBERS {
                 self.members.pop_lru();
             }
         }
-        self.compare(member, toolchain)
+        change
+    }
+
+    /// Whether an `escalated` would go out for this member.
+    pub fn would_escalate(&self, member: &Member) -> bool {
+        let change = self.weigh(member, self.toolchain_of(member).as_deref());
+        self.reported && self.escalations < ESCALATIONS && change != Change::Counted
+    }
+
+    /// Takes in what is known by now of a member that was counted before.
+    pub fn weigh_again(&mut self, member: &Arc<Member>) -> Change {
+        if (self.lead.pid, self.lead.at) == (member.pid, member.at) {
+            self.lead = Arc::clone(member);
+        }
+        let is_worse = member.severity > self.severity();
+        self.had.grade = self.had.grade.max(Some(member.grade()));
+        if is_worse { Change::Worse(Escalation::Severity) } else { Change::Counted }
     }
 
     /// A member called by a member joins its toolchain (rustc runs cc); an assembler or linker joins any.
@@ -183,27 +201,33 @@ impl Session {
         parent.or(own)
     }
 
-    fn compare(&mut self, member: &Member, toolchain: Option<String>) -> Change {
+    /// What is worse with this member, or other.
+    fn weigh(&self, member: &Member, toolchain: Option<&str>) -> Change {
+        let Some(before) = self.had.grade else { return Change::Counted };
+        let Had { toolchains, origins, uids, .. } = &self.had;
         // The first one that is known is no change.
-        let (toolchains, uids) = (&mut self.had.toolchains, &mut self.had.uids);
-        let (no_toolchain, no_uid) = (toolchains.is_empty(), uids.is_empty());
-        let new_toolchain = toolchain.is_some_and(|t| toolchains.insert(t)) && !no_toolchain;
-        let new_uid = member.uid().is_some_and(|uid| uids.len() < USERS && uids.insert(uid)) && !no_uid;
-        let new_origin = !self.had.origins.contains(&member.facts.origin);
-        if new_origin {
-            self.had.origins.push(member.facts.origin);
-        }
-        let before = self.had.grade;
-        self.had.grade = before.max(Some(member.grade()));
-        let Some(before) = before else { return Change::Counted };
+        let new_toolchain = !toolchains.is_empty() && toolchain.is_some_and(|t| !toolchains.contains(t));
+        let new_uid = !uids.is_empty() && uids.len() < USERS && member.uid().is_some_and(|uid| !uids.contains(&uid));
         let news = [
             (member.severity > before.0, Escalation::Severity),
-            (new_origin, Escalation::Origin),
+            (!origins.contains(&member.facts.origin), Escalation::Origin),
             (new_uid, Escalation::User),
             (new_toolchain, Escalation::Toolchain),
             (member.grade() > before, Escalation::Compile),
         ];
         news.into_iter().find(|(is_new, _)| *is_new).map_or(Change::Counted, |(_, what)| Change::Worse(what))
+    }
+
+    fn learn(&mut self, member: &Member, toolchain: Option<&String>) {
+        let had = &mut self.had;
+        had.toolchains.extend(toolchain.cloned());
+        if had.uids.len() < USERS {
+            had.uids.extend(member.uid());
+        }
+        if !had.origins.contains(&member.facts.origin) {
+            had.origins.push(member.facts.origin);
+        }
+        had.grade = had.grade.max(Some(member.grade()));
     }
 
     /// Whether one more `escalated` may go out; counts it.

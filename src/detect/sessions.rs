@@ -232,6 +232,26 @@ impl Sessions {
         posix.is_some() && self.open.values().any(|s| s.reported && s.posix == posix && s.container == *container)
     }
 
+    /// Whether an `escalated` would go out for this member, whose POSIX session is known.
+    pub fn would_escalate(&self, member: &Member) -> bool {
+        let is_its = |s: &Session| s.posix == member.posix && s.container == member.container;
+        member.posix.is_some() && self.open.values().any(|s| is_its(s) && s.would_escalate(member))
+    }
+
+    /// Takes in what is known by now of an exec that was added before: its file was read late.
+    pub fn weigh_again(&mut self, member: Member) -> Option<Effect> {
+        let is_its = |s: &&mut Session| {
+            let is_lead = (s.lead.pid, s.lead.at) == (member.pid, member.at);
+            s.container == member.container && (is_lead || (s.posix.is_some() && s.posix == member.posix))
+        };
+        let unexamined = self.unexamined.total;
+        let session = self.open.values_mut().find(is_its)?;
+        let member = Arc::new(member);
+        let Change::Worse(what) = session.weigh_again(&member) else { return None };
+        let tells = session.reported && session.may_escalate();
+        tells.then(|| draft(session, SessionState::Escalated, &member, what.as_str(), unexamined))
+    }
+
     /// How many sessions are open.
     pub fn open(&self) -> usize {
         self.open.len()

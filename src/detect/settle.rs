@@ -11,8 +11,8 @@ use crate::detect::member::Member;
 use crate::detect::pending::{Pending, Standing};
 use crate::detect::policy::{Case, Ruling};
 use crate::detect::sessions::Draft;
-use crate::detect::{Detection, UNFINISHED_BYTES};
-use crate::event::SensorKind;
+use crate::detect::{DEADLINE, Detection, UNFINISHED_BYTES};
+use crate::event::{FileId, SensorKind};
 use crate::fingerprint::{Candidate, Content, ContentSays, Invocation, Judgement, Request};
 use crate::host::clock::{self, Ticks};
 use crate::sensor::{FileIs, FileTriage};
@@ -39,22 +39,45 @@ impl Detection {
         if !judged.verdict.kind.is_toolchain() {
             return self.leave_unjudged(pending, content.as_deref());
         }
-        let unread = content.is_none() && pending.file().is_some_and(|id| self.judged.says(id).is_none());
+        pending.unread = content.is_none() && pending.file().is_some_and(|id| self.judged.says(id).is_none());
+        let member = match self.member(&pending, judged, content.as_deref()) {
+            Ok(member) => member,
+            Err(Ruling::Silenced { .. }) => return self.limits.hold_back(&pending.inner),
+            Err(_) => return,
+        };
+        if !pending.asked_kin && self.sessions.would_escalate(&member) {
+            self.read_kin(number, &mut pending);
+            if !pending.waiting.is_empty() {
+                pending.deadline = clock::now().plus(DEADLINE);
+                self.pending.insert(number, pending);
+                return;
+            }
+        }
+        if pending.unfinished || pending.unread {
+            self.unfinished.put((pending.pid, pending.at), pending.keep());
+            self.bound_unfinished();
+        }
+        self.note_unexamined();
+        let effects = self.sessions.add(member, clock::now());
+        self.carry_out(effects);
+    }
+
+    /// What its session needs of an exec that is a finding; else what the policy makes of it.
+    fn member(&self, pending: &Pending, judged: Judgement, content: Option<&Content>) -> Result<Member, Ruling> {
         let outermost = pending.outer.as_ref().unwrap_or(&pending.inner);
         let ticks = Ticks::read();
-        let assembled = pending.assemble(judged, content.as_deref(), ticks);
+        let assembled = pending.assemble(judged, content, ticks);
         // Whatever the session did before the watcher began was seen by nobody.
         let older = assembled.session_start.is_some_and(|start| ticks.moment(start) < self.began);
         let mut facts = assembled.facts;
-        let severity = match self.rule(&facts, unread, outermost) {
-            Ruling::Ignored => return,
-            Ruling::Silenced { .. } => return self.limits.hold_back(&pending.inner),
+        let severity = match self.rule(&facts, pending.unread, outermost) {
             Ruling::Finding { severity, exception } => {
                 facts.exception = exception;
                 severity
             }
+            other => return Err(other),
         };
-        let member = Member {
+        Ok(Member {
             container: pending.inner.clone(),
             outermost: outermost.clone(),
             posix: assembled.posix,
@@ -69,19 +92,31 @@ impl Detection {
                 || pending.known_by == [SensorKind::Poll]
                 || matches!(pending.standing, Standing::Joined | Standing::Unheard)
                 || !self.ledger.is_connected(),
-            covered: self.is_reported(&pending),
+            covered: self.is_reported(pending),
             counts: pending.standing != Standing::Attempted,
             root_command: assembled.root_command,
             file: pending.file(),
             facts,
-        };
-        if pending.unfinished || unread {
-            self.unfinished.put((pending.pid, pending.at), pending.keep());
-            self.bound_unfinished();
+        })
+    }
+
+    /// A file was read after execs of it were told: they may be worse than their names said.
+    pub(super) fn weigh_again(&mut self, id: FileId) {
+        let is_late = |pending: &Pending| pending.unread && pending.file() == Some(id);
+        let late: Vec<_> = self.unfinished.iter().filter(|(_, p)| is_late(p)).map(|(key, _)| *key).collect();
+        for key in late {
+            let Some(pending) = self.unfinished.peek_mut(&key) else { continue };
+            pending.unread = false;
+            let Some(pending) = self.unfinished.peek(&key) else { continue };
+            let content = self.judged.content(id);
+            let judged = self.judge(pending, content.as_deref());
+            if !judged.verdict.kind.is_toolchain() {
+                continue;
+            }
+            let Ok(member) = self.member(pending, judged, content.as_deref()) else { continue };
+            let effects = self.sessions.weigh_again(member).into_iter().collect();
+            self.carry_out(effects);
         }
-        self.note_unexamined();
-        let effects = self.sessions.add(member, clock::now());
-        self.carry_out(effects);
     }
 
     /// No toolchain's, as far as is known. Where what would tell is being read it waits for that, and where nobody can read
