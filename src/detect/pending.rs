@@ -164,9 +164,9 @@ impl Pending {
         self.look.exe.as_ref().ok()?.mount
     }
 
-    /// Whether there are more arguments than were kept.
+    /// Whether there is more of its arguments than was kept.
     pub fn arguments_were_cut(&self) -> bool {
-        self.slate.memory().args.as_ref().is_ok_and(|a| a.count > a.kept.len())
+        self.slate.memory().args.as_ref().is_ok_and(|a| a.cut)
     }
 
     /// Calls `judge` with all that is known.

@@ -129,7 +129,7 @@ impl Detection {
                 return self.hold(id, Unjudged::Loading(Box::new(pending.keep())));
             }
             Some(id) => self.judged.says(id) == Some(ContentSays::Unknown),
-            None if pending.slate.memory().args.is_ok() => runs,
+            None if pending.slate.memory().args.is_ok() && !pending.arguments_were_cut() => runs,
             None => match pending.file().and_then(|id| self.judged.says(id)) {
                 Some(says) => says.depends_on_arguments(),
                 None => pending.invocation(|call| database.candidate(call)) == Candidate::IfArguments,

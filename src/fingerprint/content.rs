@@ -9,7 +9,7 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::unistd::{SysconfVar, Whence, lseek, sysconf};
+use nix::unistd::{Whence, lseek};
 use sha2::{Digest, Sha256};
 
 use super::elf::{LEAST_PAGE, Layout, Read, part};
@@ -19,7 +19,7 @@ use super::pages::Sampler;
 use super::ranges::{ends, length, overlaps, without};
 use super::{Content, Database};
 use crate::event::{Field, Missing};
-use crate::sys::process::thread_cpu_ns;
+use crate::sys::process::{page_size, thread_cpu_ns};
 
 #[cfg(test)]
 pub(super) mod tests;
@@ -210,8 +210,7 @@ fn contents(mut source: Source<'_>, size: u64, limit: u64, database: &Database) 
 
 /// Bytes of a page that this machine maps.
 fn page() -> u64 {
-    let page = sysconf(SysconfVar::PAGE_SIZE).ok().flatten();
-    page.and_then(|page| u64::try_from(page).ok()).filter(|&page| page >= LEAST_PAGE).unwrap_or(LEAST_PAGE)
+    (page_size() as u64).max(LEAST_PAGE)
 }
 
 impl Source<'_> {

@@ -4,17 +4,32 @@
 use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use procfs::KernelVersion;
 
 use crate::event::{FileId, MountNumber};
 use crate::sys::file::{self, FileStatus};
 
 static HAS_STATX: AtomicBool = AtomicBool::new(true);
 
-/// Whether [`file_status`] can do without a file server, as far as is known.
-pub fn has_statx() -> bool {
+fn has_statx() -> bool {
     HAS_STATX.load(Ordering::Relaxed)
+}
+
+/// Whether [`file_status`] asks no file server, as far as is known.
+pub fn spares_servers() -> bool {
+    static IS_HEEDED: OnceLock<bool> = OnceLock::new();
+    let read = || nix::sys::utsname::uname().is_ok_and(|name| heeds_caches(&name.release().to_string_lossy()));
+    has_statx() && *IS_HEEDED.get_or_init(read)
+}
+
+/// Whether statx(2)'s wish for what is cached is heeded by FUSE: from 4.20 on (fuse_getattr in fs/fuse/dir.c). What RHEL 8's
+/// 4.18 has taken over of that is not known.
+fn heeds_caches(release: &str) -> bool {
+    release.parse::<KernelVersion>().is_ok_and(|version| version >= KernelVersion::new(4, 20, 0))
 }
 
 /// The state of `path` below `dir` without waiting for a file server, where the kernel can.
@@ -54,10 +69,10 @@ pub fn mount_number(s: FileStatus) -> Option<MountNumber> {
     s.mount.map(MountNumber)
 }
 
-/// The number of an open file's mount as mountinfo has it, from /proc/self/fdinfo; `None` before 3.15.
+/// The number of an open file's mount as mountinfo has it, from /proc/self/fdinfo; before 3.15 `None` for an overlay's.
 pub fn mount_of_descriptor(file: BorrowedFd<'_>) -> Option<u64> {
     let text = std::fs::read(format!("/proc/self/fdinfo/{}", file.as_raw_fd())).ok()?;
-    mountinfo_number(&text)
+    mountinfo_number(&text).or_else(|| file::mount_by_handle(file))
 }
 
 /// In the text of /proc/self/fdinfo/N.
@@ -70,7 +85,7 @@ fn mountinfo_number(fdinfo: &[u8]) -> Option<u64> {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use std::os::fd::AsFd;
+    use std::os::fd::{AsFd, AsRawFd};
     use std::path::Path;
 
     use super::*;
@@ -84,6 +99,23 @@ mod tests {
         let number = mount_of_descriptor(root.as_fd()).unwrap();
         let at = table.into_iter().find(|mount| mount.mnt_id.cast_unsigned() == u32::try_from(number).unwrap());
         assert_eq!(at.unwrap().mount_point, Path::new("/"));
+    }
+
+    #[test]
+    fn a_handle_tells_the_mount_too() {
+        // Such a file is of no overlay, wherever this runs.
+        let file = nix::sys::memfd::memfd_create(c"a", nix::sys::memfd::MFdFlags::empty()).unwrap();
+        let text = std::fs::read(format!("/proc/self/fdinfo/{}", file.as_raw_fd())).unwrap();
+        assert_eq!(file::mount_by_handle(file.as_fd()), mountinfo_number(&text));
+        assert!(mountinfo_number(&text).is_some());
+    }
+
+    #[test]
+    fn caches_are_heeded_from_linux_4_20_on() {
+        for (release, heeds) in [("6.1.0-44-amd64", true), ("4.20.0", true), ("4.19.0-27-amd64", false), ("", false)] {
+            assert_eq!(heeds_caches(release), heeds, "{release}");
+        }
+        assert!(!heeds_caches("4.18.0-553.el8_10.x86_64"));
     }
 
     #[test]

@@ -92,7 +92,8 @@ pub struct Kernel {
     pub proc_events: Option<bool>,
     /// The value of /proc's mount option `hidepid`, where it is set and not 0.
     pub hidepid: Option<String>,
-    /// Yama's kernel.yama.ptrace_scope, where there is Yama. It restrains attaching and not reading, so no sensor.
+    /// Yama's kernel.yama.ptrace_scope, where there is Yama. It restrains what counts as attaching: of all that is read here
+    /// /proc/PID/mem alone, and where it is 3 for everybody (yama_ptrace_access_check in security/yama/yama_lsm.c).
     pub ptrace_scope: Option<u8>,
 }
 

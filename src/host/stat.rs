@@ -32,6 +32,21 @@ fn parse_stat_fields(bytes: &[u8]) -> Option<Stat> {
     Some(Stat { comm, state, ppid: Pid(ppid), session, tty, start: StartTime(start), start_stack })
 }
 
+/// Where a process' arguments lie in its memory, from the same file: their start, and the end. Zeros where the process is
+/// none of ours to look into.
+///
+/// # Errors
+/// `Malformed` where a field is missing or no number, as before Linux 3.5.
+pub fn argument_area(stat: &[u8]) -> Field<(u64, u64)> {
+    let area = || {
+        let close = stat.iter().rposition(|b| *b == b')')?;
+        let mut fields = stat.get(close + 1..)?.split(u8::is_ascii_whitespace).filter(|f| !f.is_empty());
+        // arg_start is the 48th field, arg_end the 49th, and the first of these the third.
+        Some((number(fields.nth(45))?, number(fields.next())?))
+    };
+    area().filter(|(start, _)| *start > 0).ok_or(Missing::Malformed)
+}
+
 /// What /proc/PID/status tells beyond stat.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Status {

@@ -2,11 +2,13 @@
 //! reader's affair.
 
 use std::io;
+use std::ops::RangeInclusive;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use procfs::KernelVersion;
 
 use crate::event::{Monotonic, Pid};
 use crate::host::clock;
@@ -50,6 +52,15 @@ impl Purpose {
     }
 }
 
+/// Whether the first event that some listener's filter drops ends the stream for all of them: commit c46bfba1337d, taken
+/// back by 8929f95b2b58 (proc_event_num_listeners in drivers/connector/cn_proc.c).
+fn filters_silence(version: KernelVersion) -> bool {
+    let is_within = |major, minor, patches: RangeInclusive<u16>| {
+        (version.major, version.minor) == (major, minor) && patches.contains(&version.patch)
+    };
+    is_within(6, 6, 13..=17) || is_within(6, 7, 1..=5)
+}
+
 /// A socket that the kernel has answered.
 #[derive(Debug)]
 pub struct Listener {
@@ -82,6 +93,9 @@ impl Listener {
     fn listen(fd: OwnedFd, purpose: Purpose) -> Result<Self, String> {
         let mut listener = Self { fd, batch: Batch::default(), early: Vec::new(), drops: 0, is_counted: false };
         listener.request()?;
+        if KernelVersion::current().is_ok_and(filters_silence) {
+            return Ok(listener);
+        }
         let fd = listener.fd.as_fd();
         netlink::attach_filter(fd, &purpose.filter()).map_err(|e| format!("attach the socket filter: {e}"))?;
         netlink::send(fd, &proc_event::listen_masked(purpose.mask()))
@@ -234,6 +248,15 @@ mod tests {
     use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 
     use super::*;
+
+    #[test]
+    fn no_filter_is_attached_where_it_would_silence_all() {
+        let silenced = |release: &str| filters_silence(release.parse().unwrap());
+        assert!(["6.6.13", "6.6.15-amd64", "6.6.17", "6.7.1", "6.7.5-arch1-1"].into_iter().all(silenced));
+        assert!(
+            !["6.6.12", "6.6.18", "6.7.0", "6.7.6", "6.1.15", "5.6.15", "6.8.0-31-generic"].into_iter().any(silenced)
+        );
+    }
 
     /// As the kernel before Linux 6.6: it counts its listeners, and answers while there are any.
     #[derive(Default, Clone)]

@@ -9,7 +9,7 @@ use crate::event::{
     Fact, Field, ImageId, Inode, Look, Lost, Missing, Monotonic, Pid, SensorKind, Sighting, StartTime, Stat,
 };
 use crate::host::clock;
-use crate::host::file::has_statx;
+use crate::host::file::spares_servers;
 use crate::host::process::{Proc, ProcessDir};
 use crate::sensor::mounts::Mounts;
 use crate::sensor::{Control, ControlInlet, Outlet, Triage, is_entering};
@@ -152,8 +152,8 @@ impl Walker {
     }
 
     /// The file of a process, where asking for it holds nobody.
-    fn file_of(&self, pid: Pid, dir: &ProcessDir, has_statx: bool) -> Option<Inode> {
-        let may_ask = has_statx || matches!(self.look_at_place(pid, clock::now()), Ok(Some(_)));
+    fn file_of(&self, pid: Pid, dir: &ProcessDir, spares_servers: bool) -> Option<Inode> {
+        let may_ask = spares_servers || matches!(self.look_at_place(pid, clock::now()), Ok(Some(_)));
         if may_ask { dir.exe_id().ok().map(|id| id.inode()) } else { None }
     }
 
@@ -193,7 +193,7 @@ impl Walker {
     /// Whether it is new, or executed something since the last visit.
     fn visit(&mut self, pid: Pid) -> bool {
         let dir = self.proc.process(pid);
-        let file = dir.as_ref().ok().and_then(|dir| self.file_of(pid, dir, has_statx()));
+        let file = dir.as_ref().ok().and_then(|dir| self.file_of(pid, dir, spares_servers()));
         let stat = dir.and_then(|dir| dir.stat()).ok();
         let (start, image) = (stat.as_ref().map(|s| s.start), stat.and_then(|s| s.image(file)));
         let now = Known { start, image, rounds: 1 };

@@ -25,9 +25,13 @@ const ASKS: u16 = 0x1 | 0x4;
 const HEADER: usize = 16;
 const HEADERS: usize = 20;
 
-/// Offsets in struct taskstats, the same in all of its versions.
+/// Offsets in struct taskstats, the same in all of its versions but one: Linux 6.14 and 6.15 moved what follows the first
+/// ten fields, and 16 has it back.
+const VERSION: usize = 0;
 const AC_FLAG: usize = 8;
 const AC_COMM: usize = 80;
+const ODD_VERSION: u16 = 15;
+const AC_COMM_ODD: usize = 128;
 const TS_COMM_LEN: usize = 32;
 /// `AFORK`: it was forked, and never executed anything.
 const AFORK: u8 = 1;
@@ -107,7 +111,8 @@ fn decode_one(message: &[u8], family: u16) -> Option<Message> {
             let task = attribute(message.get(HEADERS..)?, TASKSTATS_TYPE_AGGR_PID)?;
             let pid = u32_at(attribute(task, TASKSTATS_TYPE_PID)?, 0)?;
             let record = attribute(task, TASKSTATS_TYPE_STATS)?;
-            let comm = record.get(AC_COMM..AC_COMM + TS_COMM_LEN)?;
+            let at = if u16_at(record, VERSION)? == ODD_VERSION { AC_COMM_ODD } else { AC_COMM };
+            let comm = record.get(at..at + TS_COMM_LEN)?;
             (record.get(AC_FLAG)? & AFORK == 0).then(|| Message::Ended(Pid(pid.cast_signed()), Comm::new(comm)))
         }
         _ => None,
@@ -156,9 +161,14 @@ mod tests {
 
     /// As Linux 3.10 (328 bytes), 6.1 (416) and later ones send it, for a process of several threads.
     fn record(pid: u32, comm: &[u8], flag: u8, size: usize) -> Vec<u8> {
+        record_of(8, AC_COMM, pid, comm, flag, size)
+    }
+
+    fn record_of(version: u16, at: usize, pid: u32, comm: &[u8], flag: u8, size: usize) -> Vec<u8> {
         let mut stats = vec![0xaa; size];
+        stats.splice(VERSION..VERSION + 2, version.to_ne_bytes());
         stats.splice(AC_FLAG..=AC_FLAG, [flag]);
-        stats.splice(AC_COMM..AC_COMM + TS_COMM_LEN, [comm, &vec![0; TS_COMM_LEN - comm.len()]].concat());
+        stats.splice(at..at + TS_COMM_LEN, [comm, &vec![0; TS_COMM_LEN - comm.len()]].concat());
         let task = [attribute_of(TASKSTATS_TYPE_PID, &pid.to_ne_bytes()), attribute_of(TASKSTATS_TYPE_STATS, &stats)];
         let group = [attribute_of(2, &pid.to_ne_bytes()), attribute_of(TASKSTATS_TYPE_STATS, &stats)];
         let body = [attribute_of(TASKSTATS_TYPE_AGGR_PID, &task.concat()), attribute_of(5, &group.concat())];
@@ -172,6 +182,8 @@ mod tests {
             assert_eq!(decode(&record(4711, b"x86_64-linux-gn", 0x02, size), FAMILY), [ended]);
         }
         assert_eq!(decode(&record(4711, b"sh", AFORK, 416), FAMILY), [], "a copy of its parent");
+        let moved = record_of(ODD_VERSION, AC_COMM_ODD, 4711, b"gcc", 0x02, 560);
+        assert_eq!(decode(&moved, FAMILY), [Message::Ended(Pid(4711), Comm::new(b"gcc"))]);
     }
 
     #[test]

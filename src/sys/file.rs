@@ -82,6 +82,21 @@ pub fn status(dir: BorrowedFd<'_>, path: &CStr) -> io::Result<FileStatus> {
     })
 }
 
+/// The number of an open file's mount as mountinfo has it, by name_to_handle_at(2), which tells it with the handle that
+/// nobody wants here. `None` where the filesystem gives no handles.
+pub fn mount_by_handle(file: BorrowedFd<'_>) -> Option<u64> {
+    let mut handle = libc::file_handle { handle_bytes: 0, handle_type: 0, f_handle: [] };
+    let mut mount: libc::c_int = -1;
+    let (path, flags) = (c"".as_ptr(), libc::AT_EMPTY_PATH);
+    // SAFETY: `path` is NUL-terminated, the header of `handle` says that nothing follows it, `mount` is an int; all live
+    // through the call.
+    let done = unsafe {
+        libc::syscall(libc::SYS_name_to_handle_at, file.as_raw_fd(), path, &raw mut handle, &raw mut mount, flags)
+    };
+    let is_told = done == 0 || io::Error::last_os_error().raw_os_error() == Some(libc::EOVERFLOW);
+    u64::try_from(mount).ok().filter(|_| is_told)
+}
+
 /// Whether nobody can write to a file: neither through a descriptor nor through a shared mapping, which outlives its
 /// descriptor. A lease is asked for, which the kernel grants under that condition alone, and given back at once (fcntl(2),
 /// `F_SETLEASE`). False where it may not be asked for: another's file without CAP_LEASE.

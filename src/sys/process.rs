@@ -21,6 +21,11 @@ pub fn return_free_memory() {
     };
 }
 
+/// Bytes of a page.
+pub fn page_size() -> usize {
+    sysconf(SysconfVar::PAGE_SIZE).ok().flatten().and_then(|page| usize::try_from(page).ok()).unwrap_or(4096)
+}
+
 /// Lets go of the pages of our own code that are mapped, nine in ten of which only the start needs: what is needed again
 /// comes back from the file (madvise(2), `MADV_DONTNEED`: nobody has written to it).
 pub fn let_go_of_code() {
@@ -39,8 +44,7 @@ pub fn let_go_of_code() {
     let mut range = (0_usize, 0_usize);
     // SAFETY: `find` is of the type that is asked for, and `range` lives through the call.
     unsafe { libc::dl_iterate_phdr(Some(find), (&raw mut range).cast()) };
-    let page =
-        sysconf(SysconfVar::PAGE_SIZE).ok().flatten().and_then(|page| usize::try_from(page).ok()).unwrap_or(4096);
+    let page = page_size();
     let (start, end) = (range.0 & !(page - 1), (range.0 + range.1) & !(page - 1));
     if end > start {
         // SAFETY: these are whole pages of a file that is mapped privately and not writable.

@@ -5,7 +5,7 @@ use std::fs;
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::common::docker::{Container, Plan, docker};
@@ -360,6 +360,48 @@ fn a_bare_sandbox_below_a_mount_of_its_own() {
     assert_sandbox_counted(|top| vec!["tmpfs".to_owned(), top.to_owned()], "below");
 }
 
+/// The files of such an overlay show the devices of what they lie on: its mount alone tells whose they are.
+#[test]
+fn an_overlay_whose_layers_lie_on_several_filesystems() {
+    let _turn = one_storm();
+    let directory = tempfile::Builder::new().prefix("ccwatch-test-").tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    let mount = |arguments: &[&str]| common::run(Command::new("mount").args(arguments));
+    for name in ["lower", "upper", "merged"] {
+        fs::create_dir(at(name)).unwrap();
+    }
+    for (program, name) in [(program::tiny(), "gcc"), (program::storm(), "storm"), (program::inside(), "inside")] {
+        fs::copy(program, at("lower").join(name)).unwrap();
+    }
+    let path = |name: &str| at(name).display().to_string();
+    mount(&["-t", "tmpfs", "tmpfs", &path("upper")]);
+    let _upper = Unmounted(at("upper"));
+    for name in ["upper/upper", "upper/work"] {
+        fs::create_dir(at(name)).unwrap();
+    }
+    let layers =
+        format!("xino=off,lowerdir={},upperdir={},workdir={}", path("lower"), path("upper/upper"), path("upper/work"));
+    mount(&["-t", "overlay", "-o", &layers, "overlay", &path("merged")]);
+    let _merged = Unmounted(at("merged"));
+    let devices = ["merged", "merged/gcc"].map(|name| fs::metadata(at(name)).unwrap().dev());
+    assert_ne!(devices[0], devices[1], "its files show another device");
+    let setup = Setup::new();
+    let watcher = setup.start();
+    let mut command = Command::new(program::inside());
+    command.args(["unshare-mounts", "chroot", &path("merged"), "load", "/gcc", "put", "/tool"]);
+    command.args(["say", "ready", "wait", "--", "/storm", "2000", "/gcc"]);
+    Sandbox::start(&mut command, &setup, &watcher).storm(watcher);
+}
+
+/// Unmounts at the end of its test.
+struct Unmounted(std::path::PathBuf);
+
+impl Drop for Unmounted {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
 /// In a mount namespace of its own, after these `acts`, with a root directory `below` the one that they were given.
 fn assert_sandbox_counted(acts: impl Fn(&str) -> Vec<String>, below: &str) {
     let _turn = one_storm();
@@ -378,23 +420,42 @@ fn assert_sandbox_counted(acts: impl Fn(&str) -> Vec<String>, below: &str) {
     }
     command.args(["load", &programs[0], "put", &gcc, "load", &programs[1], "put", &storm]);
     command.args(["chroot", &top, "say", "ready", "wait", "--", "/storm", "2000", "/gcc"]);
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-    Lines::of(child.stdout.take().unwrap()).await_line("ready");
-    let pid = child.id().to_string();
-    let namespace = fs::read_link(format!("/proc/{pid}/ns/mnt")).unwrap().display().to_string();
-    let id = namespace.replace(":[", "-").replace(']', "");
-    common::eventually("its mounts are watched", || {
-        // What lives too short to be looked at: somebody may have died there whom nobody knows.
-        common::run(Command::new(program::storm()).args(["100", &programs[0]]));
-        let is_marked = |line: &String| line.contains(&id) && line.contains("of its ") && !line.contains("alone");
-        (is_held(&watcher, &pid) && setup.coverage().iter().any(is_marked)).then_some(())
-    });
+    let sandbox = Sandbox::start(&mut command, &setup, &watcher);
     let marks = common::marks(Path::new(&format!("/proc/{}", watcher.pid())));
     assert!(!marks.contains(&format!("fanotify sdev:{device:x} ")), "the host's filesystem is marked: {marks}");
-    child.stdin.take().unwrap().write_all(b"x").unwrap();
-    assert!(child.wait().unwrap().success());
-    watcher.await_counted(&id, STORM);
-    assert_eq!(alert::closed_execs(&watcher.stop(), &id), STORM);
+    sandbox.storm(watcher);
+}
+
+/// A process in a mount namespace of its own that awaits a byte before it executes compilers.
+struct Sandbox {
+    child: Child,
+    id: String,
+}
+
+impl Sandbox {
+    /// Returns once its mounts are watched.
+    fn start(command: &mut Command, setup: &Setup, watcher: &Watcher) -> Self {
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        Lines::of(child.stdout.take().unwrap()).await_line("ready");
+        let pid = child.id().to_string();
+        let namespace = fs::read_link(format!("/proc/{pid}/ns/mnt")).unwrap().display().to_string();
+        let id = namespace.replace(":[", "-").replace(']', "");
+        common::eventually("its mounts are watched", || {
+            // What lives too short to be looked at: somebody may have died there whom nobody knows.
+            common::run(Command::new(program::storm()).arg("100").arg(program::tiny()));
+            let is_marked = |line: &String| line.contains(&id) && line.contains("of its ") && !line.contains("alone");
+            (is_held(watcher, &pid) && setup.coverage().iter().any(is_marked)).then_some(())
+        });
+        Self { child, id }
+    }
+
+    /// All that it executes is counted.
+    fn storm(mut self, watcher: Watcher) {
+        self.child.stdin.take().unwrap().write_all(b"x").unwrap();
+        assert!(self.child.wait().unwrap().success());
+        watcher.await_counted(&self.id, STORM);
+        assert_eq!(alert::closed_execs(&watcher.stop(), &self.id), STORM);
+    }
 }
 
 /// What a container mounted is gone with it, and no namespace of it outlives it.

@@ -164,6 +164,12 @@ impl Report {
             );
         }
 
+        if kernel.ptrace_scope == Some(3) {
+            let text = "kernel.yama.ptrace_scope is 3: a packed program's memory cannot be read, nor arguments beyond the \
+                        first page before Linux 4.2";
+            add(State::Note, "memory", text.into());
+        }
+
         if let Some(own) = &self.own {
             add(State::Degraded, "place", format!("runs inside the container {own}, not on the host"));
         }

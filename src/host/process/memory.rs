@@ -1,11 +1,13 @@
 //! What lies in a process' memory, its arguments and environment among it: that may be mapped from a file server that never
 //! answers, so it is for workers with a deadline alone.
 
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 
 use super::ProcessDir;
 use crate::event::{Field, Missing};
 use crate::host::maps::Image;
+use crate::host::stat::argument_area;
+use crate::sys::process::page_size;
 
 /// Arguments are counted up to here; the kernel allows a quarter of the stack limit, 2 MiB by default.
 const ARGUMENTS_COUNTED: usize = 4 << 20;
@@ -24,8 +26,40 @@ const ENVIRONMENT: u64 = 6 << 20;
 pub struct Arguments {
     /// argv, as far as it was kept: 4,096 of them, 128 KiB.
     pub kept: Vec<Vec<u8>>,
-    /// How many there are.
+    /// How many there are, as far as anybody could read.
     pub count: usize,
+    /// There are more, or longer ones, than were kept.
+    pub cut: bool,
+}
+
+/// What was read of them so far.
+#[derive(Debug, Default)]
+struct Taken {
+    kept: Vec<u8>,
+    total: usize,
+    ends: usize,
+    last: u8,
+}
+
+impl Taken {
+    fn all(&mut self, mut from: impl Read) -> Field<()> {
+        let mut chunk = vec![0u8; 16 << 10];
+        while self.total < ARGUMENTS_COUNTED {
+            let got = match from.read(&mut chunk) {
+                Ok(0) => break,
+                Ok(n) => n,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+                Err(e) => return Err(Missing::from_os(&e)),
+            };
+            let part = chunk.get(..got).unwrap_or(&[]);
+            self.ends += part.iter().filter(|b| **b == 0).count();
+            self.last = part.last().copied().unwrap_or(self.last);
+            let room = ARGUMENTS_KEPT.saturating_sub(self.kept.len()).min(got);
+            self.kept.extend_from_slice(part.get(..room).unwrap_or(&[]));
+            self.total += got;
+        }
+        Ok(())
+    }
 }
 
 impl ProcessDir {
@@ -45,29 +79,29 @@ impl ProcessDir {
     /// # Errors
     /// `Gone` also where there are none: a zombie, a kernel thread.
     pub fn arguments(&self) -> Field<Arguments> {
-        let mut file = self.open_file(c"cmdline")?;
-        let mut kept = Vec::new();
-        let (mut total, mut ends, mut last) = (0, 0, 0);
-        let mut chunk = vec![0u8; 16 << 10];
-        while total < ARGUMENTS_COUNTED {
-            let got = match file.read(&mut chunk) {
-                Ok(0) => break,
-                Ok(n) => n,
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
-                Err(e) => return Err(Missing::from_os(&e)),
-            };
-            let part = chunk.get(..got).unwrap_or(&[]);
-            ends += part.iter().filter(|b| **b == 0).count();
-            last = part.last().copied().unwrap_or(last);
-            let room = ARGUMENTS_KEPT.saturating_sub(kept.len()).min(got);
-            kept.extend_from_slice(part.get(..room).unwrap_or(&[]));
-            total += got;
-        }
-        if total == 0 {
+        let mut taken = Taken::default();
+        taken.all(self.open_file(c"cmdline")?)?;
+        if taken.total == 0 {
             return Err(Missing::Gone);
         }
-        let kept = split_arguments(&kept).take(NUMBER_KEPT).map(<[u8]>::to_vec).collect();
-        Ok(Arguments { kept, count: ends + usize::from(last != 0) })
+        // Before Linux 4.2 that is all that the file shows (proc_pid_cmdline in fs/proc/base.c).
+        let is_whole = taken.total != page_size() || self.take_rest(&mut taken).is_ok();
+        let kept: Vec<Vec<u8>> = split_arguments(&taken.kept).take(NUMBER_KEPT).map(<[u8]>::to_vec).collect();
+        let count = taken.ends + usize::from(taken.last != 0);
+        let cut = !is_whole || kept.len() < count || taken.kept.len() < taken.total;
+        Ok(Arguments { kept, count, cut })
+    }
+
+    /// The arguments beyond the first page, from where they lie.
+    fn take_rest(&self, taken: &mut Taken) -> Field<()> {
+        let (start, end) = argument_area(&self.small_file(c"stat")?)?;
+        let from = start.saturating_add(taken.total as u64);
+        if from >= end {
+            return Ok(());
+        }
+        let mut memory = self.open_file(c"mem")?;
+        memory.seek(SeekFrom::Start(from)).map_err(|e| Missing::from_os(&e))?;
+        taken.all(memory.take(end - from))
     }
 
     /// The first 2 KiB of the arguments, as /proc/PID/cmdline has them. For workers, as all of them.
@@ -147,6 +181,31 @@ mod tests {
         assert_eq!((many.count, many.kept.len()), (262_144, NUMBER_KEPT));
         let long = read(&[b"a".repeat(100), b"\0".to_vec()].concat().repeat(2000)).unwrap();
         assert_eq!((long.count, long.kept.len()), (2000, ARGUMENTS_KEPT.div_ceil(101)));
+    }
+
+    #[test]
+    fn what_lies_beyond_the_first_page_is_read_where_it_lies() {
+        let (tree, page) = (Tree::new(), page_size());
+        let all = [b"java\0-cp\0".to_vec(), b"x".repeat(page), b"\0com.sun.tools.javac.Main\0".to_vec()].concat();
+        let shown = tree.with("cmdline", all.split_at(page).0);
+        let cut = shown.arguments().unwrap();
+        assert_eq!((cut.kept.len(), cut.cut), (3, true), "nobody tells where they lie");
+        let stat = format!("7 (java) S {}4096 {} 0", "0 ".repeat(44), 4096 + all.len());
+        tree.with("stat", stat.as_bytes());
+        tree.with("mem", &[vec![0; 4096], all.clone(), b"A=environment\0".to_vec()].concat());
+        let whole = shown.arguments().unwrap();
+        assert_eq!((whole.kept.last().unwrap().as_slice(), whole.count), (&b"com.sun.tools.javac.Main"[..], 4));
+        assert!(!whole.cut);
+    }
+
+    #[test]
+    fn our_own_arguments_lie_where_stat_says() {
+        let (start, end) = argument_area(&std::fs::read("/proc/self/stat").unwrap()).unwrap();
+        let mut memory = std::fs::File::open("/proc/self/mem").unwrap();
+        memory.seek(SeekFrom::Start(start)).unwrap();
+        let mut bytes = Vec::new();
+        memory.take(end - start).read_to_end(&mut bytes).unwrap();
+        assert_eq!(bytes, std::fs::read("/proc/self/cmdline").unwrap());
     }
 
     #[test]

@@ -27,6 +27,7 @@ use crate::sys::process::writers_block_exec;
 const RESTED: Duration = Duration::from_secs(10);
 const WRITTEN: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
 const QUIET: NonZeroUsize = NonZeroUsize::new(8192).unwrap();
+const LATELY: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
 const REFUSED: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
 
 /// What was decided of which file.
@@ -36,6 +37,8 @@ pub struct Innocents {
     written: LruCache<Inode, ()>,
     /// Files in this state cannot be ignored: asked once.
     refused: LruCache<FileId, ()>,
+    /// Files that were ignored in this state.
+    lately: LruCache<FileId, ()>,
     /// Files of writable layers whose writers would be heard of, and that had none in this state. An inode's number is
     /// given to another file as soon as it is free, so the number alone says nothing.
     quiet: LruCache<Inode, FileId>,
@@ -66,11 +69,12 @@ impl Innocents {
     /// None, by marks of a group of this way.
     pub fn new(way: Way) -> Self {
         let (written, refused) = (LruCache::new(WRITTEN), LruCache::new(REFUSED));
-        let (quiet, bounds) = (LruCache::new(QUIET), Bounds::new(way, clock::now()));
+        let (quiet, lately) = (LruCache::new(QUIET), LruCache::new(LATELY));
+        let bounds = Bounds::new(way, clock::now());
         let ignores_memory = way == Way::Open || without(Part::Leases);
         let wants_rest = way != Way::Open && !without(Part::Rest);
         let writers_block_exec = writers_block_exec();
-        Self { written, refused, quiet, bounds, ignores_memory, wants_rest, writers_block_exec }
+        Self { written, refused, lately, quiet, bounds, ignores_memory, wants_rest, writers_block_exec }
     }
 
     /// Has a file ignored that was judged innocent, if nothing can be hidden by that; whether it is.
@@ -83,6 +87,9 @@ impl Innocents {
         if on.layers.is_some() && self.written.contains(&id.inode()) && !without(Part::Layers) {
             return false;
         }
+        if on.ignores_in_vain() {
+            return false;
+        }
         {
             let mut ignored = on.ignored.lock().unwrap_or_else(PoisonError::into_inner);
             if !self.hides_nothing(innocent) {
@@ -92,6 +99,9 @@ impl Innocents {
             if !self.bounds.admit(&mut ignored, id.ino, on.layers.is_none()) {
                 return false;
             }
+        }
+        if group.way == Way::Open && group.keeps_marks() && self.lately.put(*id, ()).is_some() {
+            on.hear_again();
         }
         let done = group.watch_writes(*file, false).and_then(|()| {
             // Asked again: it may have been written to before that mark stood.
@@ -144,6 +154,7 @@ impl Innocents {
     /// All marks were taken away, those that tell of writers among them.
     pub fn forget_marks(&mut self, now: Monotonic) {
         self.quiet.clear();
+        self.lately.clear();
         self.bounds.begin_anew(now);
     }
 

@@ -222,7 +222,8 @@ impl Reader {
         if mask.contains(MaskFlags::FAN_CLOSE_WRITE) {
             self.innocents.written(&self.group, file.as_fd(), id.inode());
         }
-        if !self.group.is_exec(mask) {
+        // Before Linux 4.0 opens of directories are reported too, once something was written on their mount.
+        if !self.group.is_exec(mask) || !status.is_regular {
             return None;
         }
         let mount = self.mount_of(&file, status);
@@ -238,8 +239,7 @@ impl Reader {
                 {
                     // Before Linux 5.8 the file's state leads to its filesystem; what bears the mark is its mount.
                     let number = mount.or_else(|| mount_of_descriptor(file.as_fd()).map(MountNumber));
-                    let marked = self.mounts.of(id.dev, number);
-                    marked.as_deref().unwrap_or(innocent.on).rest_until(at.plus(breaker::REST));
+                    self.mounts.rest(innocent.on, id.dev, number, at.plus(breaker::REST));
                     self.mounts.requests.flooded();
                 }
                 None
@@ -293,12 +293,16 @@ impl Reader {
         {
             is = self.triage.judge(path, id);
         }
-        if matches!(is, FileIs::Innocent | FileIs::ByArguments)
-            && let Some(innocent) = innocent
-            && self.innocents.may_have_changed(&self.group, innocent, self.triage.rested(id))
-        {
-            self.triage.doubt(id);
-            return FileIs::Unjudged;
+        if matches!(is, FileIs::Innocent | FileIs::ByArguments) {
+            let may_have_changed = match innocent {
+                Some(innocent) => self.innocents.may_have_changed(&self.group, innocent, self.triage.rested(id)),
+                // Nobody knows on what it lies. Before Linux 3.15 that is so of all that lies on no overlay.
+                None => self.group.way != Way::Open,
+            };
+            if may_have_changed {
+                self.triage.doubt(id);
+                return FileIs::Unjudged;
+            }
         }
         is
     }

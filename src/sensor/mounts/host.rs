@@ -150,7 +150,8 @@ impl HostTable {
         for (place, mount) in fresh {
             // A look into the layers of one that is not vouched for may take for ever.
             let layers = Layers::of(&mount).filter(|_| self.vouches_for(mount.dev));
-            let mounted = book.make(mount.device(), layers.map(Arc::new), Trust::Nothing);
+            let layers = layers.map(|layers| Arc::new(layers.looked_at()));
+            let mounted = book.make(mount.device(), layers, Trust::Nothing);
             // Whose it is has to be known before its first exec is reported.
             book.triage().mounted(mounted.id, &mount);
             book.enter(Key::Device(mount.dev), &mounted);

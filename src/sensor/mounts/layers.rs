@@ -4,6 +4,7 @@
 use std::ffi::{OsStr, OsString};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use nix::sys::stat::fstat;
@@ -23,6 +24,8 @@ pub struct Layers {
     upper: PathBuf,
     /// The others, the uppermost first.
     lowers: Vec<PathBuf>,
+    /// All of them lie on one filesystem, as far as was looked: then the overlay's files show its own device.
+    together: bool,
 }
 
 impl Layers {
@@ -34,7 +37,21 @@ impl Layers {
         }
         let upper = place(mount, mount.option(b"upperdir")?)?;
         let lowers = lower_directories(mount).into_iter().map(|path| place(mount, path)).collect::<Option<Vec<_>>>()?;
-        (!lowers.is_empty()).then(|| Self { point: mount.point.clone(), upper, lowers })
+        (!lowers.is_empty()).then(|| Self { point: mount.point.clone(), upper, lowers, together: false })
+    }
+
+    /// Looks whether they lie on one filesystem.
+    #[must_use]
+    pub fn looked_at(mut self) -> Self {
+        let device = |layer: &PathBuf| std::fs::symlink_metadata(layer).ok().map(|status| status.dev());
+        let upper = device(&self.upper);
+        self.together = upper.is_some() && self.lowers.iter().all(|lower| device(lower) == upper);
+        self
+    }
+
+    /// Whether the overlay's files show its own device; else, without xino, that of what they lie on.
+    pub fn lie_together(&self) -> bool {
+        self.together
     }
 
     /// Whether a layer of an overlay lies below one of these places, by the paths that its mounter gave.
@@ -111,6 +128,22 @@ mod tests {
 
     use super::*;
 
+    fn layers(point: &[u8], upper: &Path, lowers: &[&Path]) -> Layers {
+        let lowers = lowers.iter().map(|lower| lower.to_path_buf()).collect();
+        Layers { point: point.to_vec(), upper: upper.into(), lowers, together: false }
+    }
+
+    #[test]
+    fn layers_lie_together_where_they_show_one_device() {
+        let one = tempfile::tempdir().unwrap();
+        assert!(layers(b"/m", one.path(), &[one.path()]).looked_at().lie_together());
+        for (upper, lower) in
+            [(one.path(), "/proc"), (Path::new("/proc"), "/nowhere"), (Path::new("/nowhere"), "/nowhere")]
+        {
+            assert!(!layers(b"/m", upper, &[Path::new(lower)]).looked_at().lie_together());
+        }
+    }
+
     #[test]
     fn a_file_is_original_until_the_writable_layer_has_it() {
         let top = tempfile::tempdir().unwrap();
@@ -125,8 +158,7 @@ mod tests {
             std::fs::write(&path, name).unwrap();
             file_id(status(layer, Path::new("usr/bin").join(name).as_os_str().as_bytes()).unwrap())
         };
-        let layers =
-            Layers { point: b"/host/merged".to_vec(), upper: upper.clone(), lowers: vec![one.clone(), two.clone()] };
+        let layers = layers(b"/host/merged", &upper, &[&one, &two]);
         let tool = put(&two, "tool");
         assert!(layers.are_original(b"/usr/bin/tool", tool));
         assert!(layers.are_original(b"/host/merged/usr/bin/tool", tool));
@@ -155,7 +187,7 @@ mod tests {
         std::fs::create_dir(&upper).unwrap();
         std::fs::create_dir(&lower).unwrap();
         std::fs::write(lower.join("tool"), "tool").unwrap();
-        let layers = Layers { point: b"/merged".to_vec(), upper: upper.clone(), lowers: vec![lower.clone()] };
+        let layers = layers(b"/merged", &upper, &[&lower]);
         let layer = file_id(status(&lower, b"tool").unwrap());
         assert_eq!(layers.layer_file(b"/tool", FileId { dev: 4711, ..layer }), Some(layer));
         assert_eq!(layers.layer_file(b"/tool", FileId { ctime_ns: 0, ..layer }), None, "another state of it");

@@ -111,10 +111,11 @@ pub fn mark(
     Ok(marked)
 }
 
-/// Whether the mark on its filesystem sees every mount of it; whose it is is known by its device.
+/// Whether the mark on its filesystem sees every mount of it; whose it is is known by the device that its files show.
 pub fn is_covered_as_a_whole(mount: &Mount, tools: &Tools<'_>) -> bool {
     let Tools { book, group, host, .. } = tools;
-    group.way == Way::Filesystem && host.has(mount.dev) && book.mounts().covers(mount.dev, None)
+    let shows_its_own = |on: Arc<Mounted>| on.is_covered() && on.layers.as_ref().is_some_and(|all| all.lie_together());
+    group.way == Way::Filesystem && host.has(mount.dev) && book.mounts().mounted(mount.dev).is_some_and(shows_its_own)
 }
 
 /// Whether the filesystem is the container's alone, and marked by another of its mounts.

@@ -227,7 +227,10 @@ impl Space {
             return Ok(());
         }
         // Who may mount an overlay in the host's user namespace needs no server to hold us up.
-        let may_mount_anything = side.users.is_some() && self.dir.namespace(c"ns/user").ok() == side.users;
+        let users = self.dir.namespace(c"ns/user");
+        // A kernel without CONFIG_USER_NS has one, and no file for it.
+        let may_mount_anything =
+            if side.users.is_some() { users.ok() == side.users } else { users == Err(Missing::Gone) };
         let host = tools.host;
         let vouched = |mount: &Mount, servers: &[Vec<u8>]| match host.has(mount.dev) {
             true => host.vouches_for(mount.dev),

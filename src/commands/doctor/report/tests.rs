@@ -47,6 +47,16 @@ fn degraded(report: &Report) -> Vec<&'static str> {
 }
 
 #[test]
+fn memory_that_nobody_may_read_is_worth_knowing() {
+    let says = |scope| {
+        let mut report = well();
+        report.kernel.ptrace_scope = scope;
+        report.findings().into_iter().find(|finding| finding.subject == "memory").map(|finding| finding.state)
+    };
+    assert_eq!([None, Some(0), Some(2), Some(3)].map(says), [None, None, None, Some(State::Note)]);
+}
+
+#[test]
 fn all_well() {
     let text = well().render();
     assert_eq!(
