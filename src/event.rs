@@ -410,7 +410,7 @@ pub enum Fact {
     Exec(Box<Sighting>),
     /// Attempts to execute what may be compilers, in their order.
     Attempts {
-        /// At most [`crate::sensor::CHANNEL`].
+        /// As many as one reading gave.
         attempts: Vec<Attempt>,
         /// Their open files, counted as under way until they are taken in.
         files: Option<Claim>,
@@ -426,12 +426,14 @@ pub enum Fact {
         /// Processes looked at; else why not all could be.
         seen: Field<u64>,
     },
-    /// A sensor began to work, or stopped working, and why.
+    /// A part of a sensor began to work, or stopped working, and why.
     Health {
         /// Which one.
         sensor: SensorKind,
-        /// `None`: it works; else the reason in one sentence.
-        degraded: Option<String>,
+        /// Which part of it: it works once all of them do.
+        part: &'static str,
+        /// `None`: the part works; else the reason in one sentence.
+        lacks: Option<String>,
     },
 }
 

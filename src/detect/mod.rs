@@ -1,6 +1,7 @@
 //! Detection: merges what the sensors say, asks the workers, judges, and keeps sessions. One thread, no I/O: it owns
 //! all of this state, and everything else reaches it through channels.
 
+pub mod degraded;
 mod due;
 pub mod enrich;
 pub mod exception;
@@ -300,7 +301,7 @@ impl Detection {
     fn pulse(&self, answer: &Sender<Pulse>) {
         let (containers, sessions) = (self.registry.containers(), self.sessions.open());
         // Who asked may have given up.
-        let _ = answer.try_send(Pulse { containers, sessions, degraded: self.telling.degraded().to_vec() });
+        let _ = answer.try_send(Pulse { containers, sessions, degraded: self.telling.degraded() });
     }
 
     fn reconfigure(&mut self, config: &Config) {
@@ -358,7 +359,7 @@ impl Detection {
                 self.telling.lost(&lost, unexamined.total);
             }
             Fact::Swept { after, seen } => self.telling.swept(after, seen),
-            Fact::Health { sensor, degraded } => self.telling.health(sensor, degraded),
+            Fact::Health { sensor, part, lacks } => self.telling.health(sensor, part, lacks),
         }
     }
 

@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use crate::alert::{Action, Alert, ContainerFacts, ExecFacts, LossFacts, SessionState, Severity, hex};
 use crate::container::ContainerKey;
 use crate::container::registry::Registry;
+use crate::detect::degraded::Degraded;
 use crate::detect::gathered::Gathered;
 use crate::detect::policy::remediation;
 use crate::detect::sessions::Draft;
@@ -14,6 +15,7 @@ use crate::detect::triage::Screen;
 use crate::event::{Field, Lost, Monotonic, SensorKind};
 use crate::fingerprint::Content;
 use crate::host::clock;
+use crate::sensor::procfs_poll::WALK;
 use crate::sensor::{Control, Controls};
 use crate::sink::dispatch::Outlet;
 
@@ -40,13 +42,20 @@ pub struct Telling {
     screen: Arc<Screen>,
     losses: Gathered,
     unrepaired: Vec<Unrepaired>,
-    degraded: Vec<SensorKind>,
+    degraded: Degraded,
 }
 
 impl Telling {
     /// Tells through `alerts`, and has losses repaired by `walker`, where that may walk.
     pub fn new(alerts: Outlet, walker: Option<Walks>, screen: Arc<Screen>) -> Self {
-        Self { alerts, walker, screen, losses: Gathered::default(), unrepaired: Vec::new(), degraded: Vec::new() }
+        Self {
+            alerts,
+            walker,
+            screen,
+            losses: Gathered::default(),
+            unrepaired: Vec::new(),
+            degraded: Degraded::default(),
+        }
     }
 
     fn tell(&self, alert: Alert) {
@@ -87,11 +96,11 @@ impl Telling {
         });
     }
 
-    fn health_alert(&self, action: Action, severity: Severity, reason: &str, loss: LossFacts) -> Alert {
+    fn health_alert(&self, action: Action, reason: &str, loss: LossFacts) -> Alert {
         Alert {
             made: SystemTime::now(),
             action,
-            severity,
+            severity: action.severity().unwrap_or(Severity::Low),
             reason: reason.to_owned(),
             exec: None,
             session: None,
@@ -103,31 +112,28 @@ impl Telling {
         }
     }
 
-    /// A sensor works, or does not.
-    pub fn health(&mut self, sensor: SensorKind, degraded: Option<String>) {
+    /// A part of a sensor works, or does not.
+    pub fn health(&mut self, sensor: SensorKind, part: &'static str, lacks: Option<String>) {
+        let Some(degraded) = self.degraded.set(sensor, part, lacks) else { return };
         let name = sensor.as_str();
-        self.degraded.retain(|known| *known != sensor);
-        if degraded.is_some() {
-            self.degraded.push(sensor);
-        }
         if sensor == SensorKind::Connector
             && let Some(walker) = &self.walker
         {
             let rounds = walker.always_in_rounds || degraded.is_some();
             walker.controls.send(if rounds { Control::Eager } else { Control::Lazy });
         }
-        let (action, severity, sentence) = match degraded {
-            Some(why) => (Action::SensorDegraded, Severity::High, format!("the sensor {name} does not work: {why}")),
-            None => (Action::SensorRecovered, Severity::Low, format!("the sensor {name} works again")),
+        let (action, sentence) = match degraded {
+            Some(why) => (Action::SensorDegraded, format!("the sensor {name} does not work: {why}")),
+            None => (Action::SensorRecovered, format!("the sensor {name} works again")),
         };
         let loss = LossFacts { sensor: Some(sensor), count: 0, since: None, recovered: None, sentence };
-        let alert = self.health_alert(action, severity, action.as_str(), loss);
+        let alert = self.health_alert(action, action.as_str(), loss);
         self.tell(alert);
     }
 
-    /// The sensors that do not work.
-    pub fn degraded(&self) -> &[SensorKind] {
-        &self.degraded
+    /// The sensors that do not work, or not in full.
+    pub fn degraded(&self) -> Vec<SensorKind> {
+        self.degraded.sensors()
     }
 
     /// Whether losses are to be told now.
@@ -153,7 +159,7 @@ impl Telling {
             let sentence = format!("{number} events of the sensor {} were lost: {}", lost.sensor.as_str(), lost.at);
             let since = Some(clock::wall(lost.since));
             let loss = LossFacts { sensor: Some(lost.sensor), count: lost.count, since, recovered: None, sentence };
-            let mut alert = self.health_alert(Action::EventsLost, Severity::High, "events-lost", loss);
+            let mut alert = self.health_alert(Action::EventsLost, "events-lost", loss);
             alert.busiest = self.screen.busiest().map(|key| known(&key, registry));
             alert.unexamined = unexamined;
             self.tell(alert);
@@ -191,21 +197,19 @@ impl Telling {
         let count = after.map_or(0, |sensor| self.repaired(sensor));
         let seen = match seen {
             Ok(seen) => {
-                if self.degraded.contains(&SensorKind::Poll) {
-                    self.health(SensorKind::Poll, None);
-                }
+                self.health(SensorKind::Poll, WALK, None);
                 seen
             }
             Err(why) => {
                 let why = format!("not every living process could be looked at: {}", why.as_str());
-                return self.health(SensorKind::Poll, Some(why));
+                return self.health(SensorKind::Poll, WALK, Some(why));
             }
         };
         let Some(sensor) = after else { return };
         let name = sensor.as_str();
         let sentence = format!("after a loss of the sensor {name} all {seen} living processes were looked at");
         let loss = LossFacts { sensor: Some(sensor), count, since: None, recovered: Some(seen), sentence };
-        let alert = self.health_alert(Action::SensorRecovered, Severity::Low, "swept", loss);
+        let alert = self.health_alert(Action::SensorRecovered, "swept", loss);
         self.tell(alert);
     }
 
@@ -213,7 +217,7 @@ impl Telling {
     pub fn suppressed(&mut self, container: &ContainerKey, count: u64, registry: &Registry) {
         let sentence = format!("{count} alerts of one container were held back by a limit; each session's end is told");
         let loss = LossFacts { sensor: None, count, since: None, recovered: None, sentence };
-        let mut alert = self.health_alert(Action::Suppressed, Severity::Medium, "limit", loss);
+        let mut alert = self.health_alert(Action::Suppressed, "limit", loss);
         alert.busiest = Some(known(container, registry));
         alert.suppressed = count;
         self.tell(alert);

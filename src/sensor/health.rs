@@ -1,41 +1,36 @@
-//! A sensor of several parts is degraded as long as one of them is.
+//! What a part of a sensor lacks. A sensor of several parts is degraded as long as one of them is: `detect::telling` puts
+//! them together.
 
-use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::Outlet;
 use crate::event::{Fact, SensorKind};
 
-/// What its parts lack.
+/// One part.
 #[derive(Debug)]
-pub struct Health {
+pub struct PartHealth {
     sensor: SensorKind,
-    lacks: Mutex<BTreeMap<&'static str, String>>,
+    part: &'static str,
+    /// It was told that it lacks something.
+    is_told: AtomicBool,
 }
 
-impl Health {
-    /// Nothing yet.
-    pub fn new(sensor: SensorKind) -> Self {
-        Self { sensor, lacks: Mutex::default() }
+impl PartHealth {
+    /// It lacks nothing yet.
+    pub fn new(sensor: SensorKind, part: &'static str) -> Self {
+        Self { sensor, part, is_told: AtomicBool::new(false) }
     }
 
-    /// What a part lacks from now on, and whether that was told: what finds no room is to be said again. What it lacks is
-    /// told once, whatever the words.
-    pub fn set(&self, part: &'static str, lacks: Option<String>, outlet: &Outlet) -> bool {
-        let mut all = self.lacks.lock().unwrap_or_else(PoisonError::into_inner);
-        if all.contains_key(part) == lacks.is_some() {
+    /// What it lacks from now on, and whether that was told: what finds no room is to be said again. What it lacks is told
+    /// once, whatever the words.
+    pub fn set(&self, lacks: Option<String>, outlet: &Outlet) -> bool {
+        let lacks_something = lacks.is_some();
+        if self.is_told.load(Ordering::Relaxed) == lacks_something {
             return true;
         }
-        let mut now = all.clone();
-        match lacks {
-            Some(lacks) => drop(now.insert(part, lacks)),
-            None => drop(now.remove(part)),
-        }
-        let words = now.values().map(String::as_str).collect::<Vec<_>>().join("; ");
-        let degraded = (!words.is_empty()).then_some(words);
-        let told = outlet.try_tell(Fact::Health { sensor: self.sensor, degraded }).is_ok();
+        let told = outlet.try_tell(Fact::Health { sensor: self.sensor, part: self.part, lacks }).is_ok();
         if told {
-            *all = now;
+            self.is_told.store(lacks_something, Ordering::Relaxed);
         }
         told
     }
@@ -48,25 +43,22 @@ mod tests {
     use crate::sensor::channel;
 
     #[test]
-    fn it_recovers_with_its_last_part() {
+    fn what_it_lacks_is_told_once() {
         let (outlet, facts) = channel();
-        let health = Health::new(SensorKind::Fanotify);
+        let health = PartHealth::new(SensorKind::Fanotify, "mounts");
         let said = || match facts.try_recv() {
-            Ok(Fact::Health { degraded, .. }) => Some(degraded),
+            Ok(Fact::Health { lacks, .. }) => Some(lacks),
             Ok(other) => panic!("{other:?}"),
             Err(_) => None,
         };
-        assert!(health.set("one", Some("slow".into()), &outlet));
+        assert!(health.set(None, &outlet) && said().is_none());
+        assert!(health.set(Some("slow".into()), &outlet));
         assert_eq!(said(), Some(Some("slow".into())));
-        assert!(health.set("one", Some("slower".into()), &outlet) && said().is_none());
-        health.set("two", Some("deaf".into()), &outlet);
-        assert_eq!(said(), Some(Some("slow; deaf".into())));
-        health.set("one", None, &outlet);
-        assert_eq!(said(), Some(Some("deaf".into())));
+        assert!(health.set(Some("slower".into()), &outlet) && said().is_none());
         while outlet.try_tell(Fact::Counted).is_ok() {}
-        assert!(!health.set("two", None, &outlet), "no room");
+        assert!(!health.set(None, &outlet), "no room");
         let _ = facts.try_iter().count();
-        assert!(health.set("two", None, &outlet));
+        assert!(health.set(None, &outlet));
         assert_eq!(said(), Some(None));
     }
 }

@@ -409,7 +409,7 @@ impl Reader {
     fn work_again(&mut self) {
         if std::mem::take(&mut self.degraded) {
             self.ledger.set_connected(true);
-            self.health.push_back(Fact::Health { sensor: SensorKind::Connector, degraded: None });
+            self.health.push_back(stream_lacks(None));
         }
     }
 
@@ -425,7 +425,7 @@ impl Reader {
             self.ledger.set_connected(false);
             self.losses.add(0, "the stream fell silent", since);
             let reason = opened.as_ref().err().cloned().unwrap_or_else(|| why.to_owned());
-            self.health.push_back(Fact::Health { sensor: SensorKind::Connector, degraded: Some(reason) });
+            self.health.push_back(stream_lacks(Some(reason)));
         }
         self.tell();
         match opened {
@@ -465,6 +465,10 @@ fn keep_newest_of_each(execs: &mut Vec<(Pid, Monotonic)>, counted: &mut Vec<Coun
         }
         newest
     });
+}
+
+fn stream_lacks(lacks: Option<String>) -> Fact {
+    Fact::Health { sensor: SensorKind::Connector, part: "stream", lacks }
 }
 
 /// Whether the look leaves open where the process belongs: a zombie shows a false cgroup on v1.

@@ -11,6 +11,7 @@ use crate::event::{
 use crate::host::clock;
 use crate::host::file::spares_servers;
 use crate::host::process::{Proc, ProcessDir};
+use crate::sensor::health::PartHealth;
 use crate::sensor::mounts::Mounts;
 use crate::sensor::{Control, ControlInlet, Outlet, Triage, is_entering};
 
@@ -20,6 +21,9 @@ const LONGEST: Duration = Duration::from_secs(1);
 const SHARE: u32 = 20;
 /// Processes of former rounds that are looked at again in each round.
 const OLD_PER_ROUND: usize = 64;
+
+/// The part of this sensor that lists /proc.
+pub const WALK: &str = "walk";
 
 /// What a round remembers of a process.
 #[derive(Debug, Clone, Copy)]
@@ -43,8 +47,7 @@ pub struct Walker {
     interval: Duration,
     dropped: u64,
     since: Monotonic,
-    /// It was told that /proc cannot be walked.
-    blind: bool,
+    health: PartHealth,
 }
 
 impl Walker {
@@ -68,7 +71,7 @@ impl Walker {
             interval: SHORTEST,
             dropped: 0,
             since: clock::now(),
-            blind: false,
+            health: PartHealth::new(SensorKind::Poll, WALK),
         }
     }
 
@@ -161,7 +164,9 @@ impl Walker {
     fn round(&mut self) {
         let began = clock::now();
         let pids = self.proc.pids();
-        self.tell_health(pids.as_ref().map(drop).map_err(|why| *why));
+        let lacks = pids.as_ref().err().map(|why| format!("list /proc: {}", why.as_str()));
+        // What finds no room is told in the next round.
+        self.health.set(lacks, &self.outlet);
         let mut has_new = false;
         for pid in self.choose(&pids.unwrap_or_default()) {
             has_new |= self.visit(pid);
@@ -224,18 +229,6 @@ impl Walker {
         }
         self.triage.leave(begun);
         1
-    }
-
-    /// Says it once when /proc cannot be walked, and once when it can again.
-    fn tell_health(&mut self, walked: Field<()>) {
-        if walked.is_err() == self.blind {
-            return;
-        }
-        let degraded = walked.err().map(|why| format!("list /proc: {}", why.as_str()));
-        let fact = Fact::Health { sensor: SensorKind::Poll, degraded };
-        if self.outlet.try_tell(fact).is_ok() {
-            self.blind = !self.blind;
-        }
     }
 
     fn tell_losses(&mut self) {

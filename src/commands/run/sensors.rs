@@ -30,6 +30,10 @@ pub(super) struct Shared {
     pub(super) mounts: Arc<Mounts>,
 }
 
+fn refused(sensor: SensorKind, why: String) -> Fact {
+    Fact::Health { sensor, part: "start", lacks: Some(why) }
+}
+
 fn must_run(sensor: &str, reason: String) -> Error {
     Error::Config { act: "start", object: format!("the sensor {sensor}, which must run"), reason }
 }
@@ -60,7 +64,7 @@ impl Watcher {
             Err(why) if config.sensors.proc_connector == Switch::On => Err(must_run("proc-connector", why)),
             Err(why) => {
                 self.sensor_lines.push(format!("proc connector: not to be had: {why}"));
-                shared.outlet.tell(Fact::Health { sensor: SensorKind::Connector, degraded: Some(why) });
+                shared.outlet.tell(refused(SensorKind::Connector, why));
                 Ok(None)
             }
         }
@@ -105,7 +109,7 @@ impl Watcher {
                 // Every kernel that is supported has it (2.6.37), so somebody refuses it, or has built the kernel without.
                 // That opens are nothing without the connector is the connector's degradation, or was asked for.
                 if why != OPENS_ALONE {
-                    shared.outlet.tell(Fact::Health { sensor: SensorKind::Fanotify, degraded: Some(why) });
+                    shared.outlet.tell(refused(SensorKind::Fanotify, why));
                 }
                 Ok(false)
             }
@@ -142,7 +146,7 @@ impl Watcher {
         let triage = Arc::clone(&shared.screen);
         let (counters, ledger) = (Arc::clone(&shared.counters), Arc::clone(&shared.ledger));
         let far_group = group.beside().map_err(|e| format!("fanotify_init: {e}"))?.map(Arc::new);
-        let far = far_group.clone().map(|far| self.far_reader(shared, far)).transpose().map_err(said)?;
+        let far = far_group.clone().map(|far| Self::far_reader(shared, far)).transpose().map_err(said)?;
         let state = config.state.directory.clone();
         let parts = watch::Parts { proc, mounts, group, far_group, triage, connector, counters, ledger, state };
         let watch = watch::Watcher::open(Path::new("/proc"), parts, watch_inlet).map_err(|e| {
@@ -158,10 +162,10 @@ impl Watcher {
     }
 
     /// What has the execs of far filesystems read.
-    fn far_reader(&self, shared: &Shared, group: Arc<Group>) -> Result<(Controls, FarReader)> {
+    fn far_reader(shared: &Shared, group: Arc<Group>) -> Result<(Controls, FarReader)> {
         let (orders, inlet) = controls()?;
         let (proc, triage) = (Arc::clone(&shared.proc), Arc::clone(&shared.screen));
-        let telling = (shared.outlet.clone(), Arc::clone(&self.fanotify_health));
-        Ok((orders, FarReader::new(group, Arc::clone(&shared.mounts), (proc, triage), telling, inlet)))
+        let (outlet, mounts) = (shared.outlet.clone(), Arc::clone(&shared.mounts));
+        Ok((orders, FarReader::new(group, mounts, (proc, triage), outlet, inlet)))
     }
 }

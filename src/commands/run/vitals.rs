@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Sender, bounded};
 
 use crate::detect::{Command, Pulse};
+use crate::event::SensorKind;
 use crate::host::clock;
-use crate::sensor::health::Health;
+use crate::sensor::health::PartHealth;
 use crate::sensor::mounts::Mounts;
 use crate::sensor::{Controls, Moves, Outlet};
 use crate::sink::dispatch::Dispatch;
@@ -28,12 +29,22 @@ pub(super) struct Vitals {
 
 /// Asks a sensor's thread for a sign of life, and tells where there is none: nobody may be there to restart the watcher.
 pub(super) struct ReaderPulse {
-    pub(super) name: String,
-    pub(super) orders: Controls,
-    pub(super) health: Arc<Health>,
+    name: String,
+    orders: Controls,
+    health: PartHealth,
 }
 
 impl ReaderPulse {
+    /// Of the thread of this name, and of the sensor that it stands for.
+    pub(super) fn new(name: &str, orders: &Controls) -> Self {
+        let sensor = match name {
+            "fanotify" => SensorKind::Fanotify,
+            "connector" => SensorKind::Connector,
+            _ => SensorKind::Poll,
+        };
+        Self { name: name.to_owned(), orders: orders.clone(), health: PartHealth::new(sensor, "thread") }
+    }
+
     /// What is the matter with it.
     fn ask(&self, outlet: &Outlet) -> Option<String> {
         let stuck = match self.orders.pulse() {
@@ -42,25 +53,30 @@ impl ReaderPulse {
             Moves::Ended => Some(format!("the thread {} has ended", self.name)),
         };
         // What finds no room is told at the next pulse.
-        self.health.set("thread", stuck.clone(), outlet);
+        self.health.set(stuck.clone(), outlet);
         stuck
     }
 }
 
 /// Asks the thread that marks mounts for a sign of life, and tells where there is none: nothing new is marked then.
 pub(super) struct MarkingPulse {
-    pub(super) mounts: Arc<Mounts>,
-    pub(super) health: Arc<Health>,
+    mounts: Arc<Mounts>,
+    health: PartHealth,
 }
 
 impl MarkingPulse {
+    /// Of whoever keeps this table.
+    pub(super) fn new(mounts: Arc<Mounts>) -> Self {
+        Self { mounts, health: PartHealth::new(SensorKind::Fanotify, "mounts") }
+    }
+
     fn ask(&self, outlet: &Outlet) {
         let silent = self.mounts.requests.pulse(clock::now());
         let hangs = silent >= MARKING_HANGS;
         let seconds = silent.as_secs();
         let degraded =
             hangs.then(|| format!("the thread that marks mounts has not moved for {seconds} s: nothing new is marked"));
-        self.health.set("mounts", degraded, outlet);
+        self.health.set(degraded, outlet);
     }
 }
 

@@ -22,14 +22,12 @@ use crate::detect::telling::{Telling, Walks};
 use crate::detect::triage::Screen;
 use crate::detect::{Command, Detection, Inlets, Parts, Share};
 use crate::error::{Error, Result};
-use crate::event::SensorKind;
 use crate::fingerprint::{Database, SharedDatabase};
 use crate::host::clock;
 use crate::host::identity::HostFacts;
 use crate::host::process::Proc;
 use crate::host::worker::{Limits, Pool};
 use crate::sensor::counters::Counters;
-use crate::sensor::health::Health;
 use crate::sensor::ledger::Ledger;
 use crate::sensor::mounts::Mounts;
 use crate::sensor::procfs_poll::Walker;
@@ -59,8 +57,6 @@ pub(super) struct Watcher {
     /// Held so that detection's channel stays open while there is no sensor.
     outlet: Outlet,
     mounts: Arc<Mounts>,
-    /// What fanotify's threads lack.
-    pub(super) fanotify_health: Arc<Health>,
     /// For people: which sensor runs, and how.
     pub(super) sensor_lines: Vec<String>,
 }
@@ -124,7 +120,6 @@ impl Watcher {
             judged,
             outlet: outlet.clone(),
             mounts: Arc::clone(&mounts),
-            fanotify_health: Arc::new(Health::new(SensorKind::Fanotify)),
             sensor_lines: Vec::new(),
         };
         let shared = Shared {
@@ -199,19 +194,10 @@ impl Watcher {
             commands: self.commands.clone(),
             dispatch: Arc::clone(&self.dispatch),
             sensors: self.sensors(),
-            readers: self.readers().map(|(name, orders)| self.reader_pulse(name, orders)).collect(),
-            marking: MarkingPulse { mounts: Arc::clone(&self.mounts), health: Arc::clone(&self.fanotify_health) },
+            readers: self.readers().map(|(name, orders)| ReaderPulse::new(name, orders)).collect(),
+            marking: MarkingPulse::new(Arc::clone(&self.mounts)),
             outlet: self.outlet.clone(),
         }
-    }
-
-    fn reader_pulse(&self, name: &str, orders: &Controls) -> ReaderPulse {
-        let health = match name {
-            "fanotify" => Arc::clone(&self.fanotify_health),
-            "connector" => Arc::new(Health::new(SensorKind::Connector)),
-            _ => Arc::new(Health::new(SensorKind::Poll)),
-        };
-        ReaderPulse { name: name.to_owned(), orders: orders.clone(), health }
     }
 
     /// The sensors that run, for people.

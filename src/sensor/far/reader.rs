@@ -11,13 +11,13 @@ use nix::sys::fanotify::MaskFlags;
 
 use super::errand::{Order, Report};
 use super::messenger::Messenger;
-use crate::event::{Attempt, Missing, Monotonic, MountNumber, Pid};
+use crate::event::{Attempt, Missing, Monotonic, MountNumber, Pid, SensorKind};
 use crate::host::clock;
 use crate::host::file::{file_id, file_status, mount_number, mount_of_descriptor};
 use crate::host::process::Proc;
 use crate::sensor::fanotify::group::Group;
 use crate::sensor::fanotify::handing::{Handing, path_of};
-use crate::sensor::health::Health;
+use crate::sensor::health::PartHealth;
 use crate::sensor::mounts::Mounts;
 use crate::sensor::{Control, ControlInlet, FileIs, FileTriage, Outlet};
 use crate::sys::process::run_early;
@@ -28,8 +28,6 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const HELD: usize = 4;
 /// One that cannot be started is tried again after this.
 const AGAIN: Duration = Duration::from_secs(1);
-/// What it is called where it lacks something.
-const PART: &str = "far";
 
 /// A messenger that reads.
 struct Reading {
@@ -46,7 +44,7 @@ pub struct Reader {
     mounts: Arc<Mounts>,
     proc: Arc<Proc>,
     triage: Arc<dyn FileTriage>,
-    health: Arc<Health>,
+    health: PartHealth,
     handing: Handing,
     control: ControlInlet,
     idle: Option<Messenger>,
@@ -64,7 +62,7 @@ impl Reader {
         group: Arc<Group>,
         mounts: Arc<Mounts>,
         (proc, triage): (Arc<Proc>, Arc<dyn FileTriage>),
-        (outlet, health): (Outlet, Arc<Health>),
+        outlet: Outlet,
         control: ControlInlet,
     ) -> Self {
         Self {
@@ -72,7 +70,7 @@ impl Reader {
             mounts,
             proc,
             triage,
-            health,
+            health: PartHealth::new(SensorKind::Fanotify, "far"),
             handing: Handing::new(outlet),
             control,
             idle: None,
@@ -237,7 +235,7 @@ impl Reader {
              the process connector alone"
                 .to_owned()
         });
-        if held != self.told && self.health.set(PART, lacks, &self.handing.outlet) {
+        if held != self.told && self.health.set(lacks, &self.handing.outlet) {
             self.told = held;
         }
     }
