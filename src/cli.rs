@@ -82,7 +82,7 @@ pub enum ConfigCommand {
 /// Which configuration.
 #[derive(Debug, Clone, Default, Args)]
 pub struct ConfigOption {
-    /// Read this file instead of /etc/ccwatch/ccwatch.toml
+    /// Read this file instead of /etc/ccwatch/ccwatch.toml, and the fingerprints.d beside it
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
 }
@@ -96,7 +96,7 @@ pub struct FingerprintOptions {
     /// Print one JSON object a line
     #[arg(long)]
     pub json: bool,
-    /// Print the database entry that would recognise the file, for a file in /etc/ccwatch/fingerprints.d
+    /// Print the database entry that would recognise the file, for a file in fingerprints.d
     #[arg(long, conflicts_with_all = ["json", "args"])]
     pub entry: bool,
     /// Which configuration.

@@ -28,9 +28,9 @@
 //!
 //! # Dependencies
 //!
-//! They point down this list only: [`commands`] → [`detect`] → [`sensor`], [`container`], [`fingerprint`], [`alert`],
-//! [`sink`] → [`host`] → [`event`], [`error`]. [`sys`] knows no type of ours and is the only place with `unsafe`;
-//! [`config`] is handed out section by section.
+//! They point down this list only: [`commands`] → [`detect`] → [`sensor`], [`sink`] → [`alert`] → [`container`],
+//! [`fingerprint`] → [`host`] → [`config`], [`event`], [`error`], [`escape`], [`hex`]. [`sys`] knows no type of ours and is
+//! the only place with `unsafe`.
 
 pub mod alert;
 pub mod cli;
@@ -39,8 +39,10 @@ pub mod config;
 pub mod container;
 pub mod detect;
 pub mod error;
+pub mod escape;
 pub mod event;
 pub mod fingerprint;
+pub mod hex;
 pub mod host;
 pub mod logging;
 #[cfg(test)]

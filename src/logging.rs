@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
-use crate::alert::escape;
+use crate::escape;
 
 /// Where the lines end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -508,7 +508,7 @@ fn what_was_unexamined_or_lost_makes_counts_uncertain() {
     assert_eq!((w.told[1].unexamined, w.told[1].session.exact), (3, false));
     w.sessions.set_unexamined(Unexamined { total: 9, lately: 0 });
     w.exec(100.0, &Exec { posix: Some(11), ..Exec::default() });
-    w.sessions.doubt();
+    w.sessions.mark_inexact();
     w.run_to(160.0);
     assert_eq!((w.told[3].unexamined, w.told[3].session.exact), (0, false));
 }

@@ -18,7 +18,7 @@ const MISSING_KEY_LIMIT: usize = 128;
 
 /// The first of `args` that fit into `limit` bytes as /proc/PID/cmdline would hold them, the last one cut.
 pub(super) fn bounded_args(args: &[String], limit: usize) -> Vec<String> {
-    take_args(args, limit, |arg| arg.len() + 1, super::escape::cut)
+    take_args(args, limit, |arg| arg.len() + 1, crate::escape::cut)
 }
 
 fn take_args(

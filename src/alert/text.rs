@@ -4,10 +4,11 @@
 //! All text from outside is escaped, bounded, and quoted where it is not one plain word: no name can end the sentence
 //! and begin another.
 
+use super::Escalation;
 use super::document::Document;
 use super::ecs::{Container, User};
 use super::own::{Program, Session};
-use super::{Escalation, escape};
+use crate::escape;
 
 /// Bytes of a name, of a command or path, and of a sentence that detection made.
 const NAME: usize = 64;

@@ -14,7 +14,6 @@ use nix::sys::stat::Mode;
 use serde::Serialize;
 
 use super::print;
-use crate::alert::{escape, hex};
 use crate::cli::FingerprintOptions;
 use crate::config::Config;
 use crate::error::{Error, Result};
@@ -25,6 +24,7 @@ use crate::fingerprint::files::Files;
 use crate::fingerprint::{Content, Database, Invocation, Request, Verdict, argfile};
 use crate::host::bounded;
 use crate::host::process::DELETED;
+use crate::{escape, hex};
 
 /// The family of what nothing is known of.
 const UNKNOWN: &str = "unknown";

@@ -31,7 +31,7 @@ impl Detection {
         self.merge.set_behind(self.ledger.behind(now));
         let merged = self.merge.due(now);
         self.merged(merged);
-        self.give_up_doubted(now);
+        self.give_up_parked(now);
         self.counters.add_unexamined(self.merge.take_unexamined(), now);
         let late: Vec<u64> = self.pending.iter().filter(|(_, p)| p.deadline <= now).map(|(n, _)| *n).collect();
         for number in late {

@@ -40,7 +40,7 @@ pub enum Job {
     /// Which of these live?
     Alive(SessionNumber, Vec<ProcessId>),
     /// Read an executable's content for a container, at most so many bytes; of a packed one, its process' memory.
-    Content(FileId, Payer, Executable, u64, Option<Image>),
+    Content(FileId, Payer, Executable, u64, Option<RunningAs>),
 }
 
 /// A file that is to be read.
@@ -54,7 +54,7 @@ pub struct Executable {
 }
 
 /// A process that executes a file: its directory below /proc, and the file's path as it sees it.
-pub type Image = (Arc<OwnedFd>, Vec<u8>);
+pub type RunningAs = (Arc<OwnedFd>, Vec<u8>);
 
 /// What a worker has to say.
 pub enum Outcome {
@@ -143,7 +143,7 @@ impl Reads {
         say(Outcome::Done(ticket));
     }
 
-    fn content(&self, executable: &Executable, limit: u64, image: Option<Image>) -> Finding {
+    fn content(&self, executable: &Executable, limit: u64, image: Option<RunningAs>) -> Finding {
         let (began, database) = (SystemTime::now(), self.database.load_full());
         let Executable { file, far } = executable;
         let mut content =
@@ -285,7 +285,7 @@ fn expanded(dir: &ProcessDir, root: Option<BorrowedFd<'_>>, args: &[Vec<u8>]) ->
 }
 
 /// What a packed program turns out to be, asked for again while it unpacks itself; an error where nobody saw it unpacked.
-fn unpacked((dir, exe): &Image, limit: u64, database: &Database) -> Field<Option<Recognition>> {
+fn unpacked((dir, exe): &RunningAs, limit: u64, database: &Database) -> Field<Option<Recognition>> {
     let dir = ProcessDir(Arc::clone(dir));
     let mut is_unpacked = false;
     for round in 0..UNPACKING {

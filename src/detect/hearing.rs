@@ -14,7 +14,7 @@ const ANSWER: Duration = Duration::from_millis(500);
 /// Whoever fails to execute something does so often: it has proved itself for so long.
 const PROVED: Duration = Duration::from_secs(1);
 /// Attempts that wait for a proof; each may hold a file open.
-const DOUBTED: usize = 64;
+const PARKED: usize = 64;
 
 /// What is known of the connector.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,13 +36,13 @@ pub(super) struct Hearing {
     heard: Monotonic,
     /// When it was asked to prove itself, and whether it has.
     proof: Option<(Monotonic, bool)>,
-    doubted: Vec<Attempt>,
+    parked: Vec<Attempt>,
 }
 
 impl Hearing {
     /// It was heard at `now`.
     pub(super) fn new(now: Monotonic) -> Self {
-        Self { missed: 0, heard: now, proof: None, doubted: Vec::new() }
+        Self { missed: 0, heard: now, proof: None, parked: Vec::new() }
     }
 
     /// It has reported an EXEC, be it a canary's. The attempts that waited for that were no execs.
@@ -51,7 +51,7 @@ impl Hearing {
         if let Some((_, given)) = &mut self.proof {
             *given = true;
         }
-        std::mem::take(&mut self.doubted)
+        std::mem::take(&mut self.parked)
     }
 
     /// No EXEC followed an attempt; true where the connector is to prove itself: where it does not, ever more rarely.
@@ -80,23 +80,23 @@ impl Hearing {
     }
 
     /// Has an attempt wait for the proof; gives it back where there is no room.
-    pub(super) fn doubt(&mut self, attempt: Attempt) -> Option<Attempt> {
-        if self.doubted.len() >= DOUBTED {
+    pub(super) fn park(&mut self, attempt: Attempt) -> Option<Attempt> {
+        if self.parked.len() >= PARKED {
             return Some(attempt);
         }
-        self.doubted.push(attempt);
+        self.parked.push(attempt);
         None
     }
 
     /// When the proof for which attempts wait will not come any more.
     pub(super) fn next_due(&self) -> Option<Monotonic> {
         let asked = self.proof.map(|(asked, _)| asked.plus(ANSWER));
-        asked.filter(|_| !self.doubted.is_empty())
+        asked.filter(|_| !self.parked.is_empty())
     }
 
     /// The attempts that waited for a proof in vain.
     pub(super) fn due(&mut self, now: Monotonic) -> Vec<Attempt> {
-        if self.next_due().is_some_and(|due| due <= now) { std::mem::take(&mut self.doubted) } else { Vec::new() }
+        if self.next_due().is_some_and(|due| due <= now) { std::mem::take(&mut self.parked) } else { Vec::new() }
     }
 }
 
@@ -123,7 +123,7 @@ mod tests {
                 Hears::No => counted += 1,
                 Hears::Asked => {
                     waited += 1;
-                    assert!(hearing.doubt(attempt(1, 1, 0, 1)).is_none());
+                    assert!(hearing.park(attempt(1, 1, 0, 1)).is_none());
                 }
             }
             if asked && is_heard {
@@ -160,9 +160,9 @@ mod tests {
     fn few_wait() {
         let mut hearing = Hearing::new(at(0));
         assert!((0..5).any(|_| hearing.miss(at(200))));
-        let back = (0..DOUBTED + 1).filter_map(|_| hearing.doubt(attempt(1, 1, 0, 1))).count();
+        let back = (0..PARKED + 1).filter_map(|_| hearing.park(attempt(1, 1, 0, 1))).count();
         assert_eq!((back, hearing.next_due()), (1, Some(at(700))));
-        assert_eq!((hearing.due(at(699)).len(), hearing.due(at(700)).len(), hearing.next_due()), (0, DOUBTED, None));
+        assert_eq!((hearing.due(at(699)).len(), hearing.due(at(700)).len(), hearing.next_due()), (0, PARKED, None));
         assert_eq!(hearing.hears(at(700)), Hears::No);
     }
 }

@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use crate::container::{ContainerKey, Home, Payer};
-use crate::detect::enrich::{Executable, Image, Job};
+use crate::detect::enrich::{Executable, Job, RunningAs};
 use crate::detect::hearing::Hears;
 use crate::detect::held::Unjudged;
 use crate::detect::merge::{Looked, Merged};
@@ -79,7 +79,7 @@ impl Detection {
         let hears = if self.ledger.is_connected() { self.hearing.hears(now) } else { Hears::No };
         let (attempt, standing) = match hears {
             Hears::Yes => (Some(attempt), Standing::Attempted),
-            Hears::Asked => (self.hearing.doubt(attempt), Standing::Unheard),
+            Hears::Asked => (self.hearing.park(attempt), Standing::Unheard),
             Hears::No => (Some(attempt), Standing::Unheard),
         };
         if let Some(attempt) = attempt {
@@ -88,7 +88,7 @@ impl Detection {
     }
 
     /// Counts the attempts that waited in vain for the connector to prove itself.
-    pub(super) fn give_up_doubted(&mut self, now: Monotonic) {
+    pub(super) fn give_up_parked(&mut self, now: Monotonic) {
         for attempt in self.hearing.due(now) {
             self.attempted(attempt, Standing::Unheard);
         }
@@ -404,7 +404,7 @@ impl Detection {
         (id, mount): (FileId, Option<MountNumber>),
         file: &Arc<OwnedFd>,
         payer: Payer,
-        image: Option<Image>,
+        image: Option<RunningAs>,
     ) -> bool {
         if self.reading.contains_key(&id) {
             return true;
@@ -421,7 +421,7 @@ impl Detection {
     }
 }
 
-fn image_of(look: &Look) -> Option<Image> {
+fn image_of(look: &Look) -> Option<RunningAs> {
     let dir = look.dir.as_ref().ok()?;
     Some((Arc::clone(dir), look.exe.as_ref().ok()?.path.clone()))
 }

@@ -190,7 +190,7 @@ impl Judged {
     }
 
     /// A file is to be read again, though nothing shows that it has changed.
-    pub fn doubt(&self, id: FileId) {
+    pub fn invalidate(&self, id: FileId) {
         if let Some(known) = self.table().files.get_mut(&id) {
             known.rested = Duration::ZERO;
         }

@@ -318,7 +318,7 @@ impl Detection {
         self.merge.set_behind(None);
         let merged = self.merge.due(Monotonic(u64::MAX));
         self.merged(merged);
-        self.give_up_doubted(Monotonic(u64::MAX));
+        self.give_up_parked(Monotonic(u64::MAX));
         while let Ok(outcome) = inlets.outcomes.try_recv() {
             self.outcome(outcome);
         }
@@ -351,7 +351,7 @@ impl Detection {
             // Taken in with every fact.
             Fact::Counted => {}
             Fact::Lost(lost) => {
-                self.sessions.doubt();
+                self.sessions.mark_inexact();
                 if lost.sensor == SensorKind::Fanotify && self.ledger.is_connected() {
                     self.merge.lose(lost.since, clock::now());
                 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::alert::fit::ARGS_LIMIT;
-use crate::alert::{Ancestor, ContainerFacts, ExecFacts, Origin, ProcessFacts, Relative, hex};
+use crate::alert::{Ancestor, ContainerFacts, ExecFacts, Origin, ProcessFacts, Relative};
 use crate::container::{ContainerKey, Metadata, Payer};
 use crate::detect::root_command;
 use crate::detect::slate::{Facts, Memory, Slate};
@@ -13,6 +13,7 @@ use crate::event::{
     Attempt, FileId, Look, Missing, Monotonic, MountNumber, Pid, SensorKind, Sighting, StartTime, basename,
 };
 use crate::fingerprint::{Content, Invocation, Judgement, Request, plain_name};
+use crate::hex;
 use crate::host::ancestry::Kin;
 use crate::host::clock::{self, Ticks};
 use crate::host::process::memory::split_arguments;

@@ -1,5 +1,6 @@
 //! For people: the command that started it all, chosen among the ancestors of a session's first exec. Pure.
 
+use crate::escape::cut;
 use crate::event::{Pid, basename};
 use crate::host::ancestry::Kin;
 use crate::host::process::memory::split_arguments;
@@ -100,11 +101,7 @@ pub fn join<'a>(args: impl IntoIterator<Item = &'a [u8]>) -> String {
         }
         text.push_str(&String::from_utf8_lossy(arg.get(..arg.len().min(LENGTH)).unwrap_or_default()));
     }
-    let mut end = text.len().min(LENGTH);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    text.truncate(end);
+    text.truncate(cut(&text, LENGTH).len());
     text
 }
 

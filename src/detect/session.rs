@@ -237,7 +237,7 @@ impl Session {
     }
 
     /// Something was lost while it was open: its counts are not certain any more.
-    pub fn doubt(&mut self) {
+    pub fn mark_inexact(&mut self) {
         self.exact = false;
     }
 

@@ -333,8 +333,8 @@ impl Sessions {
     }
 
     /// Events were lost: no open session's counts are certain any more.
-    pub fn doubt(&mut self) {
-        self.open.values_mut().for_each(Session::doubt);
+    pub fn mark_inexact(&mut self) {
+        self.open.values_mut().for_each(Session::mark_inexact);
     }
 
     /// Closes everything: the watcher stops.

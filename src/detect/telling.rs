@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use crate::alert::{Action, Alert, ContainerFacts, ExecFacts, LossFacts, SessionState, Severity, hex};
+use crate::alert::{Action, Alert, ContainerFacts, ExecFacts, LossFacts, SessionState, Severity};
 use crate::container::ContainerKey;
 use crate::container::registry::Registry;
 use crate::detect::degraded::Degraded;
@@ -14,6 +14,7 @@ use crate::detect::sessions::Draft;
 use crate::detect::triage::Screen;
 use crate::event::{Field, Lost, Monotonic, SensorKind};
 use crate::fingerprint::Content;
+use crate::hex;
 use crate::host::clock;
 use crate::sensor::procfs_poll::WALK;
 use crate::sensor::{Control, Controls};

@@ -306,8 +306,8 @@ impl FileTriage for Screen {
         self.judged.rested(id)
     }
 
-    fn doubt(&self, id: FileId) {
-        self.judged.doubt(id);
+    fn invalidate(&self, id: FileId) {
+        self.judged.invalidate(id);
     }
 
     fn mounted(&self, id: MountedId, mount: &Mount) {

@@ -15,8 +15,8 @@ use super::recognition::{Claimant, Contents};
 use super::script::Launcher;
 use super::structure::Structure;
 use super::{Content, Kind, Recognition};
-use crate::alert::escape;
 use crate::error::{Error, Result};
+use crate::escape;
 use crate::event::basename;
 
 /// The database that is compiled in.

@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 
 use super::database::UNKNOWN;
 use super::{Content, Evidence, Kind, Verdict};
-use crate::alert::{escape, hex};
 use crate::event::basename;
+use crate::{escape, hex};
 
 /// A shorter build-id is refused by the database.
 const MIN_BUILD_ID: usize = 4;

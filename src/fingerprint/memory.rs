@@ -7,13 +7,13 @@ use std::os::unix::fs::FileExt;
 
 use super::pages::Sample;
 use super::{Content, Database, Recognition};
-use crate::host::maps::Image;
+use crate::host::maps::MappedProgram;
 
 const BUFFER: usize = 64 * 1024;
 
 /// Searches at most `limit` bytes of what of /proc/PID/mem is the program; what cannot be read is passed over, as a process
 /// unmaps what it likes. `None` where nothing is recognised.
-pub fn recognise(memory: &File, image: Image, limit: u64, database: &Database) -> Option<Recognition> {
+pub fn recognise(memory: &File, image: MappedProgram, limit: u64, database: &Database) -> Option<Recognition> {
     let mut search = database.contents.marks.search();
     let mut buffer = vec![0; BUFFER];
     let mut left = limit;

@@ -241,7 +241,7 @@ mod tests {
         let body = b"mark alpha, mark beta, mark gamma";
         let program = Sample::program(body);
         let content = of(&program, &Database::parse(FAMILIES).unwrap());
-        let hex = |hash: Option<[u8; 32]>| crate::alert::hex::lower(&hash.unwrap());
+        let hex = |hash: Option<[u8; 32]>| crate::hex::lower(&hash.unwrap());
         let of_family = |family: &str, rest: &str| format!("[[content]]\nfamily = '{family}'\n{rest}\n");
         let some = of_family("one", "marks = ['mark alpha', 'mark delta']\nat-least = 1");
         let more = of_family("two", "marks = ['mark beta', 'mark gamma', 'mark delta']\nat-least = 1");

@@ -33,7 +33,7 @@ pub const NEEDED: [Capability; 4] = [
     Capability { name: "CAP_NET_ADMIN", bit: 12, why: "to listen to the kernel's process connector" },
     Capability { name: "CAP_SYS_PTRACE", bit: 19, why: "to read exe, root and namespaces of other users' processes" },
     Capability { name: "CAP_DAC_READ_SEARCH", bit: 2, why: "to read executables and runtime state whoever owns them" },
-    Capability { name: "CAP_SYS_ADMIN", bit: 21, why: "to watch the mounts of containers" },
+    Capability { name: "CAP_SYS_ADMIN", bit: 21, why: "to mark containers' mounts and filesystems with fanotify" },
 ];
 
 /// A set of capabilities, as the hexadecimal masks of /proc/PID/status have it.

@@ -52,13 +52,13 @@ impl Proc {
 
     /// The first part of the look: which file it executes, without opening that.
     pub fn begin_look(&self, pid: Pid, at: Monotonic) -> Look {
-        let mut look = self.link_look(pid, at);
-        self.file_look(&mut look);
+        let mut look = self.open_look(pid, at);
+        self.read_exe_state(&mut look);
         look
     }
 
     /// Of the first part what no file server is asked for: the executed file's path.
-    pub fn link_look(&self, pid: Pid, at: Monotonic) -> Look {
+    pub fn open_look(&self, pid: Pid, at: Monotonic) -> Look {
         let dir = match self.process(pid) {
             Ok(dir) => dir,
             Err(why) => return Look::nothing(at, why),
@@ -70,7 +70,7 @@ impl Proc {
     }
 
     /// Of the first part the rest: the executed file's state, which before Linux 4.11 its file server is asked for.
-    pub fn file_look(&self, look: &mut Look) {
+    pub fn read_exe_state(&self, look: &mut Look) {
         if let (Ok(dir), Ok(exe)) = (&look.dir, &mut look.exe) {
             let status = file_status(dir.as_fd(), c"exe").map_err(|e| Missing::from_os(&e));
             (exe.id, exe.mount) = (status.map(file_id), status.ok().and_then(mount_number));
@@ -78,28 +78,28 @@ impl Proc {
     }
 
     /// The second: its cgroup, which tells most processes of a container from the host's.
-    pub fn group_look(&self, look: &mut Look) {
+    pub fn read_cgroup(&self, look: &mut Look) {
         if let Ok(dir) = look.dir.clone().map(ProcessDir) {
             look.cgroup = dir.small_file(c"cgroup");
         }
     }
 
     /// Its mount namespace, where the cgroup names no container; [`Proc::complete_look`] does so for the others.
-    pub fn place_look(&self, look: &mut Look) {
+    pub fn read_mnt_ns(&self, look: &mut Look) {
         if let Ok(dir) = look.dir.clone().map(ProcessDir) {
             look.mnt_ns = dir.namespace(c"ns/mnt");
         }
     }
 
     /// Its root directory, where neither the cgroup nor the mount namespace tells whose it is.
-    pub fn root_look(&self, look: &mut Look) {
+    pub fn read_root(&self, look: &mut Look) {
         if let Ok(dir) = look.dir.clone().map(ProcessDir) {
             look.root = dir.root();
         }
     }
 
     /// Who it is.
-    pub fn name_look(&self, look: &mut Look) {
+    pub fn read_stat(&self, look: &mut Look) {
         if let Ok(dir) = look.dir.clone().map(ProcessDir) {
             look.stat = dir.stat();
         }
@@ -130,8 +130,8 @@ impl Proc {
     /// The whole look at one process.
     pub fn look(&self, pid: Pid, at: Monotonic) -> Look {
         let mut look = self.begin_look(pid, at);
-        self.group_look(&mut look);
-        self.name_look(&mut look);
+        self.read_cgroup(&mut look);
+        self.read_stat(&mut look);
         self.complete_look(&mut look);
         look
     }

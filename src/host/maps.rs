@@ -7,7 +7,7 @@ use crate::host::process::DELETED;
 
 /// A program in the memory of its process.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Image {
+pub struct MappedProgram {
     /// The readable ranges that belong to its file or to none, in order: a packed program writes itself there. What is not
     /// memory (`[vvar]`, `[vsyscall]`) is left out.
     pub ranges: Vec<Range<u64>>,
@@ -17,7 +17,7 @@ pub struct Image {
     pub libraries: Vec<String>,
 }
 
-impl Image {
+impl MappedProgram {
     /// Of the program `exe`, from the bytes of /proc/PID/maps; a malformed line ends them.
     pub fn parse(maps: &[u8], exe: &[u8]) -> Self {
         let mut image = Self::default();
@@ -95,14 +95,14 @@ mod tests {
 7fffb2c0d000-7fffb2c2e000 r--p 00000000 00:00 0   [vvar]\n\
 nonsense\n\
 7fffb2d48000-7fffb2d49000 r-xp 00000000 00:00 0 \n";
-        let image = Image::parse(maps, b"/usr/bin/a b");
+        let image = MappedProgram::parse(maps, b"/usr/bin/a b");
         assert_eq!(
             image.ranges.iter().map(|r| r.start).collect::<Vec<_>>(),
             [0x0040_0000, 0x0065_1000, 0x00e0_3000, 0x7f00_0000_0000, 0x7f00_0000_4000]
         );
         assert_eq!((image.written_code, image.libraries), (0x2000, vec!["libc.so.6".to_owned()]));
-        assert_eq!(Image::parse(b"9-8 r--p 0 0 0 \n", b""), Image::default(), "backwards");
-        let in_place = Image::parse(b"1000-5000 rwxp 0 08:02 7 /a\n5000-6000 r-xp 4000 08:02 7 /a\n", b"/a");
+        assert_eq!(MappedProgram::parse(b"9-8 r--p 0 0 0 \n", b""), MappedProgram::default(), "backwards");
+        let in_place = MappedProgram::parse(b"1000-5000 rwxp 0 08:02 7 /a\n5000-6000 r-xp 4000 08:02 7 /a\n", b"/a");
         assert_eq!(in_place.written_code, 0x4000);
     }
 }

@@ -97,13 +97,13 @@ impl ExecLook {
     fn does_not_exist(&self, pid: Pid) -> bool {
         let gone = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid.0), None) == Err(nix::Error::ESRCH);
         if gone {
-            self.mounts.requests.doubt();
+            self.mounts.requests.note_unseen_death();
         }
         gone
     }
 
     fn dead(&self) -> Seen {
-        self.mounts.requests.doubt();
+        self.mounts.requests.note_unseen_death();
         Seen::Dead
     }
 
@@ -125,16 +125,16 @@ impl ExecLook {
         let exe = look.exe.as_ref().ok().and_then(|exe| Some((exe.id.ok()?, exe)));
         let covered = exe.and_then(|(file, exe)| self.covered_after_asking(file, exe.mount, || asked(&look)));
         if covered.is_none() {
-            self.proc.group_look(&mut look);
+            self.proc.read_cgroup(&mut look);
             if !self.triage.is_contained(&look) {
-                self.proc.place_look(&mut look);
+                self.proc.read_mnt_ns(&mut look);
             }
             let unknown = look.mnt_ns.ok().filter(|namespace| !self.mounts.knows_namespace(*namespace));
             if let Some(namespace) = unknown.filter(|_| self.mounts.are_watched()) {
                 self.mounts.requests.ask(namespace, pid);
             }
         }
-        self.proc.name_look(&mut look);
+        self.proc.read_stat(&mut look);
         if look.exe.is_err() && look.stat.is_err() {
             return Seen::Dead;
         }
@@ -152,9 +152,9 @@ impl ExecLook {
                 return Self::settled(&look);
             }
             Some(_) => {
-                self.proc.group_look(&mut look);
+                self.proc.read_cgroup(&mut look);
                 // A zombie's cgroup may be a false one: that it lived is asked afterwards.
-                self.proc.name_look(&mut look);
+                self.proc.read_stat(&mut look);
             }
             None => {}
         }
@@ -237,7 +237,7 @@ impl ExecLook {
         if !self.triage.is_innocent_end(comm) || !self.mounts.are_watched() && self.is_counted_whole() {
             return None;
         }
-        self.mounts.requests.doubt();
+        self.mounts.requests.note_unseen_death();
         Some(Seen::Settled(ended_as(comm)))
     }
 
@@ -427,7 +427,7 @@ mod tests {
             looker.mounts.change(|_| ());
             looker.last_gone = follows_one_that_was_gone;
             assert!(matches!(looker.look(pid, clock::now()), Seen::Settled(Image::Ended(_))));
-            assert!(!looker.last_gone && looker.mounts.requests.is_doubted());
+            assert!(!looker.last_gone && looker.mounts.requests.is_sweep_wanted());
         }
         end(cat);
     }

@@ -65,7 +65,7 @@ impl LastNames {
             }
         }
         // What is missing came after what was here: it may be the end of one that was given a pid known here.
-        log::debug!("records of ended processes were lost");
+        log::debug!("names of ended processes are forgotten: there are more than could be taken in");
         self.names.clear();
     }
 

@@ -2,10 +2,10 @@
 //! spot what [`Triage`] knows to be none of our business and hands everything else to detection.
 
 pub mod counters;
-pub mod coverage;
 pub mod exec_look;
 pub mod fanotify;
 pub mod far;
+pub mod haste;
 pub mod health;
 pub mod images;
 pub mod last_names;
@@ -75,8 +75,8 @@ fn is_entering(proc: &Proc, triage: &dyn Triage, look: &Look) -> bool {
 }
 
 fn is_outside(proc: &Proc, triage: &dyn Triage, pid: Pid) -> bool {
-    let mut look = proc.link_look(pid, clock::now());
-    proc.group_look(&mut look);
+    let mut look = proc.open_look(pid, clock::now());
+    proc.read_cgroup(&mut look);
     look.cgroup.is_ok() && !triage.is_contained(&look)
 }
 
@@ -103,7 +103,7 @@ pub trait FileTriage: Send + Sync {
     /// How long a file had lain unchanged when what is known of it was read.
     fn rested(&self, id: FileId) -> Duration;
     /// What was read of a file may have changed without a trace: it is to be read again.
-    fn doubt(&self, id: FileId);
+    fn invalidate(&self, id: FileId);
     /// A filesystem was mounted; it is marked when this returns. May read files.
     fn mounted(&self, id: MountedId, mount: &Mount);
     /// The same of a mount in a container's own namespace: it belongs to whom `root` belongs, on which the namespace's

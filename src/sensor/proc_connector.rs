@@ -13,8 +13,8 @@ use crate::event::{Fact, Look, Monotonic, Pid, SensorKind, Sighting};
 use crate::host::clock;
 use crate::host::process::Proc;
 use crate::sensor::counters::Counters;
-use crate::sensor::coverage::Coverage;
 use crate::sensor::exec_look::{ExecLook, Seen};
+use crate::sensor::haste::Haste;
 use crate::sensor::last_names::LastNames;
 use crate::sensor::ledger::{Counted, Image, LastName, Ledger};
 use crate::sensor::lineage::Lineage;
@@ -59,7 +59,7 @@ pub struct Reader {
     ledger: Arc<Ledger>,
     pace: Pace,
     urgency: Urgency,
-    coverage: Coverage,
+    haste: Haste,
     mode: Mode,
     /// Execs since lineage was last taken in.
     undrained: usize,
@@ -104,7 +104,7 @@ impl Reader {
             ledger,
             pace: Pace::new(mode, now),
             urgency: Urgency::new(now),
-            coverage: Coverage::new(mode),
+            haste: Haste::new(mode),
             mode,
             undrained: 0,
             execs: Vec::new(),
@@ -158,8 +158,8 @@ impl Reader {
     fn obey(&mut self) -> bool {
         for order in self.control.drain() {
             match order {
-                Control::Eager => self.coverage.set_base(Mode::Eager),
-                Control::Lazy => self.coverage.set_base(Mode::Lazy),
+                Control::Eager => self.haste.set_base(Mode::Eager),
+                Control::Lazy => self.haste.set_base(Mode::Lazy),
                 Control::Prove if self.canary.is_none() => self.release_canary(clock::now()),
                 Control::Stop => return true,
                 Control::Names => self.last_names.open(),
@@ -186,9 +186,9 @@ impl Reader {
             self.urgency.woke_after(self.last_event.since(waiting), self.last_event);
             self.work_again();
             self.look_at_execs();
-            self.coverage.uncovered(self.looker.take_uncovered(), self.last_event);
+            self.haste.uncovered(self.looker.take_uncovered(), self.last_event);
         }
-        let mode = self.coverage.mode(clock::now());
+        let mode = self.haste.mode(clock::now());
         if mode != self.mode {
             self.set_mode(mode);
         }

@@ -122,7 +122,7 @@ impl Walker {
         if look.stat.as_ref().is_ok_and(Stat::is_dead) {
             return Ok(None);
         }
-        self.proc.file_look(&mut look);
+        self.proc.read_exe_state(&mut look);
         if self.triage.is_innocent(&look) {
             return Ok(None);
         }
@@ -137,19 +137,19 @@ impl Walker {
     /// Whether it is the host's, and what tells that; `None` where it is. Its file is not asked for: a host's program on a
     /// file server that is gone would hold whoever asks an old kernel, and nobody wants to know.
     fn look_at_place(&self, pid: Pid, at: Monotonic) -> Field<Option<Look>> {
-        let mut look = self.proc.link_look(pid, at);
+        let mut look = self.proc.open_look(pid, at);
         if let Err(why) = &look.dir {
             return Err(*why);
         }
-        self.proc.group_look(&mut look);
-        self.proc.place_look(&mut look);
+        self.proc.read_cgroup(&mut look);
+        self.proc.read_mnt_ns(&mut look);
         // After its cgroup: a zombie's may be a false one.
-        self.proc.name_look(&mut look);
+        self.proc.read_stat(&mut look);
         if self.triage.is_host(&look) {
             return Ok(None);
         }
         if !self.triage.is_contained(&look) {
-            self.proc.root_look(&mut look);
+            self.proc.read_root(&mut look);
         }
         Ok((!self.triage.is_host(&look)).then_some(look))
     }
@@ -174,7 +174,7 @@ impl Walker {
         if has_new {
             // Without the connector nobody else tells that there may be a new mount namespace.
             self.mounts.requests.executed();
-            self.mounts.requests.doubt();
+            self.mounts.requests.note_unseen_death();
         }
         let cost = clock::now().since(began);
         self.interval = (cost * SHARE).clamp(SHORTEST, LONGEST);

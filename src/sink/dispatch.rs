@@ -21,9 +21,10 @@ use crate::alert::compose::{self, Stamp};
 use crate::alert::document::Document;
 use crate::alert::id::IdSource;
 use crate::alert::own::Lost;
-use crate::alert::{Action, Alert, Severity, escape, time};
+use crate::alert::{Action, Alert, Severity, time};
 use crate::config::{self, Config};
 use crate::error::{Error, Result};
+use crate::escape;
 use crate::host::identity::HostFacts;
 
 /// Alerts that may wait for their number: all sessions of a large host closing at once.

@@ -15,8 +15,13 @@ pub enum Life {
         /// The sensors that run, for people.
         sensors: String,
     },
-    /// A changed configuration holds.
-    Reloaded,
+    /// A changed configuration holds, or a changed database, or both.
+    Reloaded {
+        /// The configuration is another.
+        config: bool,
+        /// The database is.
+        database: bool,
+    },
     /// A changed configuration cannot be used, and the old one holds.
     Refused {
         /// Why.
@@ -41,8 +46,14 @@ impl Life {
         let told = |action, reason, sentence| Told { action, reason, sentence, lost: None };
         match self {
             Self::Started { sensors } => started(sensors, last, now),
-            Self::Reloaded => {
-                told(Action::WatcherReloaded, "configuration-changed", "A changed configuration was taken over".into())
+            Self::Reloaded { config, database } => {
+                let (reason, what) = match (config, database) {
+                    (false, true) => ("database-changed", "database"),
+                    (_, false) => ("configuration-changed", "configuration"),
+                    (true, true) => ("configuration-changed", "configuration and a changed database"),
+                };
+                let verb = if *config && *database { "were" } else { "was" };
+                told(Action::WatcherReloaded, reason, format!("A changed {what} {verb} taken over"))
             }
             Self::Refused { why } => {
                 let sentence = format!("A changed configuration was refused and the old one kept: {why}");

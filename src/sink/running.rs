@@ -10,8 +10,9 @@ use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
 use super::queue::{Queue, Report};
 use super::{Form, Sink};
 use crate::alert::document::Document;
-use crate::alert::{escape, fit, text};
+use crate::alert::{fit, text};
 use crate::error::{Error, Result};
+use crate::escape;
 
 /// How long one sink's failure is not told again.
 const FAILING_INTERVAL: Duration = Duration::from_secs(60);

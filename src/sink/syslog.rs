@@ -20,9 +20,10 @@ use super::socket::{Outcome, Socket};
 use super::watch::Watch;
 use super::{Form, Sink};
 use crate::alert::document::Document;
-use crate::alert::{Severity, escape, fit};
+use crate::alert::{Severity, fit};
 use crate::config::{self, Invalid, Message as Body};
 use crate::error::{Error, Result};
+use crate::escape;
 
 /// Bytes of a whole message: rsyslog cuts at 8,096 (imuxsock), and cut JSON is no JSON.
 pub const MESSAGE_LIMIT: usize = 8000;

@@ -174,7 +174,7 @@ fn a_reload_is_taken_over_whole_or_not_at_all() {
     // The configuration is the old one again: what is taken over now is the database.
     setup.write();
     watcher.signal(Signal::SIGHUP);
-    watcher.await_alert("reload", |a| a.text("event.reason") == "configuration-changed");
+    watcher.await_alert("reload", |a| a.text("event.reason") == "database-changed");
     watcher.await_stderr("the database", |line| line.contains("the database was read again"));
     std::fs::write(own.join("a.toml"), "nonsense\n").unwrap();
     let setup = setup.set("session", "gap", "3s");

@@ -5,9 +5,9 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use super::{Place, Running};
-use crate::alert::escape;
 use crate::config::{Sensors, Switch};
 use crate::container::ContainerKey;
+use crate::escape;
 use crate::host::kernel::{Capabilities, Initial, Kernel, OLDEST};
 use crate::sensor::fanotify::group::{OPENS_ALONE, Way};
 use crate::sensor::status::{ContainerCoverage, Coverage};

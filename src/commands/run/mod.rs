@@ -158,7 +158,7 @@ fn reload(loaded: &mut Loaded, files: &mut Files, started: &Config, watcher: &Wa
         }
     };
     let outcome = changes.describe();
-    let changed = changes.config.is_some() || changes.database.is_some();
+    let (config, database) = (changes.config.is_some(), changes.database.is_some());
     if let Some((read, database)) = changes.database {
         watcher.replace_database(database);
         *files = read;
@@ -169,9 +169,9 @@ fn reload(loaded: &mut Loaded, files: &mut Files, started: &Config, watcher: &Wa
         }
         *loaded = new;
     }
-    if changed {
+    if config || database {
         log::info!("{outcome}");
-        watcher.tell(Life::Reloaded);
+        watcher.tell(Life::Reloaded { config, database });
     }
     outcome
 }

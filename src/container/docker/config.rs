@@ -7,6 +7,8 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use crate::container::Metadata;
+use crate::container::cgroup::shape::is_digest;
+use crate::escape::cut;
 use crate::event::{Field, Missing};
 
 /// Labels kept of a container: those that name its project first, then in the order of their keys.
@@ -97,18 +99,11 @@ pub(super) fn split_reference(reference: &str) -> (Option<&str>, Option<&str>) {
 }
 
 fn is_id(reference: &str) -> bool {
-    let digits = reference.strip_prefix("sha256:").unwrap_or(reference);
-    digits.len() == 64 && digits.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+    is_digest(reference.strip_prefix("sha256:").unwrap_or(reference).as_bytes())
 }
 
 fn text(value: &str) -> Option<String> {
     (!value.is_empty()).then(|| cut(value, TEXT_LIMIT).to_owned())
-}
-
-/// The longest beginning of at most `limit` bytes that ends between two characters.
-fn cut(value: &str, limit: usize) -> &str {
-    let end = (0..=limit.min(value.len())).rev().find(|at| value.is_char_boundary(*at)).unwrap_or(0);
-    value.get(..end).unwrap_or_default()
 }
 
 /// The labels that are kept, and whether anything of the others was not.

@@ -5,9 +5,9 @@
 use std::io::Write;
 
 use super::*;
-use crate::alert::hex;
 use crate::fingerprint::elf::sample::{Sample, Segment, reader};
 use crate::fingerprint::{Confidence, Evidence, Kind};
+use crate::hex;
 use crate::noise::Random;
 
 mod changing;

@@ -13,7 +13,7 @@ use elf::endian::AnyEndian;
 use elf::file::Class;
 
 use super::Layout;
-use crate::alert::hex;
+use crate::hex;
 
 /// Files that are compared: a few seconds' work.
 const FILES: usize = 300;

@@ -5,7 +5,7 @@ use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 
 use super::ProcessDir;
 use crate::event::{Field, Missing};
-use crate::host::maps::Image;
+use crate::host::maps::MappedProgram;
 use crate::host::stat::argument_area;
 use crate::sys::process::page_size;
 
@@ -68,8 +68,8 @@ impl ProcessDir {
     ///
     /// # Errors
     /// `Gone`, `Denied`, or `TooLarge` for maps beyond 64 KiB.
-    pub fn memory(&self, exe: &[u8]) -> Field<(std::fs::File, Image)> {
-        let image = Image::parse(&self.small_file(c"maps")?, exe);
+    pub fn memory(&self, exe: &[u8]) -> Field<(std::fs::File, MappedProgram)> {
+        let image = MappedProgram::parse(&self.small_file(c"maps")?, exe);
         Ok((self.open_file(c"mem")?, image))
     }
 

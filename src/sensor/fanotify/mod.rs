@@ -300,7 +300,7 @@ impl Reader {
                 None => self.group.way != Way::Open,
             };
             if may_have_changed {
-                self.triage.doubt(id);
+                self.triage.invalidate(id);
                 return FileIs::Unjudged;
             }
         }

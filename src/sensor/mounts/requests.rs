@@ -16,7 +16,7 @@ const WAITING: usize = 256;
 pub struct Requests {
     namespaces: Mutex<Vec<(Namespace, Pid)>>,
     /// Something died unseen: there may be namespaces that nobody knows.
-    doubted: AtomicBool,
+    sweep_wanted: AtomicBool,
     /// A container is being made whose namespace is not known yet.
     awaited: AtomicBool,
     poked: AtomicBool,
@@ -58,9 +58,9 @@ impl Requests {
     }
 
     /// A process died before its look.
-    pub fn doubt(&self) {
+    pub fn note_unseen_death(&self) {
         // Set as long as the answer is due.
-        if !self.doubted.load(Ordering::Relaxed) && !self.doubted.swap(true, Ordering::AcqRel) {
+        if !self.sweep_wanted.load(Ordering::Relaxed) && !self.sweep_wanted.swap(true, Ordering::AcqRel) {
             self.wake();
         }
     }
@@ -109,13 +109,13 @@ impl Requests {
     }
 
     /// Whether something died unseen and was not looked into yet.
-    pub(in crate::sensor) fn is_doubted(&self) -> bool {
-        self.doubted.load(Ordering::Acquire)
+    pub(in crate::sensor) fn is_sweep_wanted(&self) -> bool {
+        self.sweep_wanted.load(Ordering::Acquire)
     }
 
     /// It is being looked into.
-    pub(super) fn settle_doubt(&self) {
-        self.doubted.store(false, Ordering::Release);
+    pub(super) fn sweep_is_done(&self) {
+        self.sweep_wanted.store(false, Ordering::Release);
     }
 
     /// Takes the namespaces that were asked for.

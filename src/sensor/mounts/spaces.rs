@@ -305,7 +305,7 @@ impl Spaces {
         if space.read(self.host, tools).is_err() {
             // Another process may still be in it.
             if space.has_left() {
-                tools.book.mounts().requests.doubt();
+                tools.book.mounts().requests.note_unseen_death();
             }
             return self.close(namespace, tools.book);
         }

@@ -36,7 +36,7 @@ const SHARE: u32 = 1000;
 const FRUITLESS: u32 = 2;
 const SHARE_YOUNG: u32 = 1;
 /// Something died unseen: the living are looked through after this.
-const DOUBT: Duration = Duration::from_millis(50);
+const SWEEP_DELAY: Duration = Duration::from_millis(50);
 const EVENTS: usize = 64;
 /// Tables that are read until orders are looked for.
 const READINGS: usize = 16;
@@ -170,7 +170,7 @@ impl Watcher {
                     REQUESTS => self.answer(),
                     token => {
                         if self.with(|spaces, tools| spaces.event(token, tools)) {
-                            self.sweeps.ask(clock::now().plus(DOUBT));
+                            self.sweeps.ask(clock::now().plus(SWEEP_DELAY));
                         }
                     }
                 }
@@ -250,7 +250,7 @@ impl Watcher {
             return;
         }
         let requests = &self.mounts.requests;
-        let (poked, doubted) = (requests.take_poked(), requests.is_doubted());
+        let (poked, sweep_wanted) = (requests.take_poked(), requests.is_sweep_wanted());
         for (namespace, pid) in requests.take() {
             let Self { epoll, host, book, group, far, spaces, .. } = self;
             spaces.ask(namespace, pid, &mut Tools { epoll, book, group, host, far });
@@ -264,8 +264,8 @@ impl Watcher {
         if poked && awaited {
             self.young.ask(now);
         }
-        if doubted {
-            self.sweeps.ask(now.plus(DOUBT));
+        if sweep_wanted {
+            self.sweeps.ask(now.plus(SWEEP_DELAY));
         }
     }
 
@@ -301,7 +301,7 @@ impl Watcher {
         self.young.due = None;
         if !young {
             self.sweeps.due = None;
-            self.mounts.requests.settle_doubt();
+            self.mounts.requests.sweep_is_done();
         }
         if without(Part::Namespaces) {
             return;

@@ -9,6 +9,8 @@ use crate::alert::samples;
 const LONG: Duration = Duration::from_secs(60);
 
 /// Watches nothing; syslog at `log` in the directory, and the alert file there.
+const RELOADED: Life = Life::Reloaded { config: true, database: false };
+
 fn configuration(home: &Path, log: &str, alert_file: bool) -> Config {
     let mut config = Config::default();
     config.syslog.target = format!("unix:{}", home.join(log).display());
@@ -39,12 +41,12 @@ fn what_waits_for_a_sink_goes_to_the_one_that_takes_its_place() {
     let home = tempfile::tempdir().unwrap();
     let home = home.path();
     let dispatch = Dispatch::start(&configuration(home, "mistaken", false), samples::host(), None).unwrap();
-    dispatch.tell(Life::Reloaded);
-    dispatch.tell(Life::Reloaded);
+    dispatch.tell(RELOADED);
+    dispatch.tell(RELOADED);
     dispatch.pulse(LONG).unwrap();
     let reader = reader(home, "log");
     dispatch.reconfigure(&configuration(home, "log", false)).unwrap();
-    dispatch.tell(Life::Reloaded);
+    dispatch.tell(RELOADED);
     let told: Vec<u64> = (0..3).map(|_| next(&reader).0).collect();
     assert_eq!(told, [1, 2, 3]);
     assert_eq!(dispatch.flush_and_stop(LONG), 0);
@@ -55,7 +57,7 @@ fn what_a_sink_without_an_heir_leaves_is_told_to_the_others() {
     let home = tempfile::tempdir().unwrap();
     let home = home.path();
     let dispatch = Dispatch::start(&configuration(home, "missing", true), samples::host(), None).unwrap();
-    dispatch.tell(Life::Reloaded);
+    dispatch.tell(RELOADED);
     dispatch.pulse(LONG).unwrap();
     let mut config = configuration(home, "missing", true);
     config.syslog.enabled = false;

@@ -14,7 +14,7 @@ const LASTS: Duration = Duration::from_secs(10);
 
 /// Turns the reader eager and lazy.
 #[derive(Debug)]
-pub struct Coverage {
+pub struct Haste {
     /// What the reader is to be where everything is covered.
     base: Mode,
     hits: u32,
@@ -22,7 +22,7 @@ pub struct Coverage {
     until: Monotonic,
 }
 
-impl Coverage {
+impl Haste {
     /// Begins in this mode; [`Mode::Eager`] is never left.
     pub fn new(base: Mode) -> Self {
         Self { base, hits: 0, since: Monotonic(0), until: Monotonic(0) }
@@ -63,7 +63,7 @@ mod tests {
 
     #[test]
     fn some_uncovered_execs_make_haste_for_a_while() {
-        let mut coverage = Coverage::new(Mode::Lazy);
+        let mut coverage = Haste::new(Mode::Lazy);
         coverage.uncovered(1, at(0));
         coverage.uncovered(0, at(10));
         coverage.uncovered(1, at(20));
@@ -78,7 +78,7 @@ mod tests {
 
     #[test]
     fn without_another_sensor_it_is_always_eager() {
-        let mut coverage = Coverage::new(Mode::Eager);
+        let mut coverage = Haste::new(Mode::Eager);
         assert_eq!(coverage.mode(at(0)), Mode::Eager);
         coverage.set_base(Mode::Lazy);
         assert_eq!(coverage.mode(at(0)), Mode::Lazy);
