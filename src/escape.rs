@@ -75,24 +75,6 @@ fn shortened(input: &str, max: usize, push: impl Fn(&mut String, char)) -> Strin
     out
 }
 
-/// Bytes as text, each part that is not UTF-8 as U+FFFD. For JSON fields; not to be printed without [`text`].
-pub fn lossy(input: &[u8]) -> String {
-    String::from_utf8_lossy(input).into_owned()
-}
-
-/// Like [`lossy`], of `input`'s beginning, at most `max` bytes long.
-pub fn lossy_bounded(input: &[u8], max: usize) -> String {
-    let head = input.get(..max).unwrap_or(input);
-    let mut out = String::from_utf8_lossy(head).into_owned();
-    if head.len() < input.len() && out.ends_with('\u{fffd}') {
-        // The cut may have fallen into a character: that is no byte that was not UTF-8.
-        out.pop();
-    }
-    let end = cut(&out, max).len();
-    out.truncate(end);
-    out
-}
-
 /// The longest beginning of `input` that has at most `max` bytes and ends between two characters.
 pub fn cut(input: &str, max: usize) -> &str {
     if input.len() <= max {
@@ -178,9 +160,6 @@ mod tests {
             let kept = short.strip_suffix(ELLIPSIS).unwrap_or(&short);
             assert!(max < 3 || whole.starts_with(kept));
             assert!(word(&hostile, max).len() <= max + 2);
-            assert!(lossy_bounded(&[0xff; 700], max).len() <= max);
-            assert!(lossy_bounded(hostile.as_bytes(), max).len() <= max);
-            assert!(hostile.starts_with(&lossy_bounded(hostile.as_bytes(), max)));
         }
         assert_eq!(bounded("short", 5), "short");
         assert_eq!(bounded("longer", 5), "lo...");

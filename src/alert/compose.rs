@@ -120,7 +120,7 @@ fn event(action: Action, severity: Severity, reason: &str, stamp: Stamp) -> Even
         severity: severity.number(),
         id: stamp.id,
         sequence: stamp.sequence,
-        reason: if reason.is_empty() && finding { RULE_EXECUTED } else { reason }.into(),
+        reason: reason.into(),
     }
 }
 

@@ -125,7 +125,7 @@ impl Success {
 
     /// Whether the attempt is on another part of this exec, of which nothing is counted yet: a script or program, and what
     /// interprets it.
-    fn leaves(&self, attempt: &Attempt) -> bool {
+    fn is_on_other_part(&self, attempt: &Attempt) -> bool {
         let is_other = self.file.inode() != attempt.file.inode() && self.image != Some(attempt.file.inode());
         self.unjudged && is_other && !attempt.by_open && !(self.named && attempt.script)
     }
@@ -344,7 +344,7 @@ impl Merge {
                 match exec {
                     None if !by_open => told.push(Merged::Unconfirmed(waiting.attempt.clone())),
                     // The other may be innocent. What was seen to run was counted.
-                    Some(exec) if exec.leaves(&waiting.attempt) => {
+                    Some(exec) if exec.is_on_other_part(&waiting.attempt) => {
                         waiting.done = true;
                         told.push(Merged::Confirmed(waiting.attempt.clone()));
                     }

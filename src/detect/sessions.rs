@@ -5,6 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::alert::compose::RULE_EXECUTED;
 use crate::alert::{SessionFacts, SessionState, Severity};
 use crate::container::ContainerKey;
 use crate::detect::member::Member;
@@ -209,7 +210,7 @@ impl Sessions {
         }
         (session.reported, session.muted) = (true, false);
         let lead = Arc::clone(&session.lead);
-        let effect = draft(session, SessionState::Opened, &lead, "container-compiler-executed", unexamined);
+        let effect = draft(session, SessionState::Opened, &lead, RULE_EXECUTED, unexamined);
         let (container, outermost) = (session.container.clone(), session.outermost.clone());
         self.opened.entry(container.clone()).or_default().push_back(now);
         let mut full = self.reported_lately(&container, now) >= CAP;

@@ -16,7 +16,6 @@ use super::script::Launcher;
 use super::structure::Structure;
 use super::{Content, Kind, Recognition};
 use crate::error::{Error, Result};
-use crate::escape;
 use crate::event::basename;
 
 /// The database that is compiled in.
@@ -116,7 +115,7 @@ const fn inverted<const N: usize>(text: &[u8; N]) -> [u8; N] {
 /// The text that is compiled in.
 fn builtin_text() -> String {
     let bytes: Vec<u8> = BUILTIN.iter().map(|byte| !byte).collect();
-    escape::lossy(&bytes)
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 impl Database {

@@ -3,6 +3,7 @@
 
 use std::time::{Duration, SystemTime};
 
+use nix::poll::PollTimeout;
 use nix::time::{ClockId, clock_gettime};
 
 use crate::event::{Monotonic, StartTime};
@@ -15,6 +16,11 @@ fn nanoseconds(clock: ClockId) -> u64 {
 /// Now.
 pub fn now() -> Monotonic {
     Monotonic(nanoseconds(ClockId::CLOCK_MONOTONIC))
+}
+
+/// For poll(2), which counts in milliseconds; rounded up, as a wait that ends too early would only be repeated.
+pub fn poll_timeout(wait: Duration) -> PollTimeout {
+    PollTimeout::try_from(wait + Duration::from_micros(999)).unwrap_or(PollTimeout::MAX)
 }
 
 /// The wall-clock time of a monotonic moment, by the offset of now: right also after the clock was stepped.

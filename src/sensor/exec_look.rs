@@ -33,7 +33,8 @@ pub enum Seen {
     Settled(Image),
     /// Nothing of it could be seen.
     Dead,
-    /// Nothing could be seen of the exec at that time: the look for it came so late that it saw this one's image.
+    /// This image was already taken for that of the process' exec at that time, whose look came too late: that exec's own
+    /// image was never seen.
     Earlier(Monotonic),
     /// It lives, and could not be looked at: no descriptor was left, or no permission.
     Refused,
@@ -277,7 +278,8 @@ impl ExecLook {
         self.covered(file, mount_of(look, exe)).map(|_| file.inode())
     }
 
-    /// What the exec was where it is another than that whose image the process shows.
+    /// [`Seen::Dead`] where the pid is another process' by now, [`Seen::Earlier`] where this image was taken for that of an
+    /// earlier exec; `None` where it is this one's.
     fn other_image(&mut self, pid: Pid, stat: &Stat, file: Option<Inode>, at: Monotonic) -> Option<Seen> {
         if self.is_another(stat, at) {
             return Some(Seen::Dead);

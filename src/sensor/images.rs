@@ -50,8 +50,8 @@ impl Default for Images {
 }
 
 impl Images {
-    /// The exec for which this image of the process was looked at before: that look came so late that it saw this one,
-    /// and the earlier image was never seen.
+    /// Remembers what a process shows; gives the exec for which this very image was taken before, by a look that came too
+    /// late.
     pub fn shown_before(&mut self, pid: Pid, shown: Shown) -> Option<Monotonic> {
         let (_, before) = self.0.push(pid, shown).filter(|(known, _)| *known == pid)?;
         shown.was_seen_in(&before).then_some(before.exec)

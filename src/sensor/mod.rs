@@ -68,8 +68,8 @@ pub trait Triage: Send + Sync {
     fn leave(&self, begun: BegunReads);
 }
 
-/// Whether a whole look shows a runtime on its way into a container. Whoever began it is still outside, other than the
-/// parent of what a container executes through the host's root directory.
+/// Whether a whole look shows a runtime on its way into a container. Its parent is still outside, unlike that of what a
+/// container starts through the host's root directory.
 fn is_entering(proc: &Proc, triage: &dyn Triage, look: &Look) -> bool {
     triage.may_be_entering(look) && look.stat.as_ref().is_ok_and(|stat| is_outside(proc, triage, stat.ppid))
 }

@@ -7,7 +7,7 @@ use std::process::Child;
 use std::sync::Arc;
 use std::time::Duration;
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::{PollFd, PollFlags, poll};
 
 use crate::event::{Fact, Look, Monotonic, Pid, SensorKind, Sighting};
 use crate::host::clock;
@@ -237,13 +237,11 @@ impl Reader {
         if !self.losses.is_empty() || !self.health.is_empty() {
             timeout = timeout.min(Duration::from_millis(10));
         }
-        // Rounded up: a wait that ends too early would only be repeated.
-        let timeout = PollTimeout::try_from(timeout + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX);
         let mut fds = [
             PollFd::new(self.listener.fd(), PollFlags::POLLIN),
             PollFd::new(self.control.wake.as_fd(), PollFlags::POLLIN),
         ];
-        let _ = poll(&mut fds, timeout);
+        let _ = poll(&mut fds, clock::poll_timeout(timeout));
         let [_, orders] = fds;
         orders.any().unwrap_or(false)
     }

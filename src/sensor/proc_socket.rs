@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::{PollFd, PollFlags, poll};
 use procfs::KernelVersion;
 
 use crate::event::{Monotonic, Pid};
@@ -141,9 +141,8 @@ impl Listener {
             if left.is_zero() {
                 return Ok(false);
             }
-            let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO);
             let mut waiting = [PollFd::new(self.fd(), PollFlags::POLLIN)];
-            let _ = poll(&mut waiting, timeout);
+            let _ = poll(&mut waiting, clock::poll_timeout(left));
         }
     }
 

@@ -13,6 +13,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::{pipe2, read, write};
 
 use crate::alert::Severity;
+use crate::host::clock::poll_timeout;
 
 /// Messages that wait for one sink.
 pub const MAX_MESSAGES: usize = 10_000;
@@ -255,10 +256,7 @@ impl Queue {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
         };
-        // Rounded up, lest a wait of less than a millisecond spin.
-        let timeout = timeout.map_or(PollTimeout::NONE, |timeout| {
-            PollTimeout::try_from(timeout + Duration::from_micros(999)).unwrap_or(PollTimeout::MAX)
-        });
+        let timeout = timeout.map_or(PollTimeout::NONE, poll_timeout);
         let mut all = vec![PollFd::new(self.bell.as_fd(), PollFlags::POLLIN)];
         all.extend(fds.iter().cloned());
         // An error here is EINTR or ENOMEM: the caller looks again either way.

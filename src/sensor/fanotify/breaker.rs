@@ -29,7 +29,7 @@ pub struct Breaker {
 }
 
 impl Breaker {
-    /// An innocent file, by its inode number, was opened that will be heard of again; whether that is enough.
+    /// Counts the open of an innocent file, by its inode number, that cannot be ignored; true where its mount has had enough.
     pub fn opened(&mut self, on: MountedId, ino: u64, at: Monotonic) -> bool {
         if at.since(self.since) > WITHIN || self.files >= FILES {
             *self = Self { since: at, ..Self::default() };

@@ -45,7 +45,8 @@ pub struct Innocents {
     bounds: Bounds,
     /// What is opened in memory is ignored where each open is an event: that is before io_uring, unless it is forced.
     ignores_memory: bool,
-    /// Files have to lie unchanged for a while; not where each open is an event, which what was just unpacked costs.
+    /// A file must have lain unchanged for [`RESTED`]. Not so where each open is an event: all that was just unpacked would
+    /// be heard of again and again.
     wants_rest: bool,
     /// A file that somebody can write to cannot be executed, unless it lies on an overlay (not so in 6.11 and 6.12).
     writers_block_exec: bool,

@@ -95,9 +95,9 @@ impl Reader {
         self.canary = Some(Pid(child.id().cast_signed()));
         let deadline = clock::now().plus(CANARY);
         while self.canary.is_some() && clock::now() < deadline {
-            let left = deadline.since(clock::now()) + Duration::from_millis(1);
+            let left = clock::poll_timeout(deadline.since(clock::now()));
             let mut fds = [PollFd::new(self.group.fd(), PollFlags::POLLIN)];
-            let _ = poll(&mut fds, PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX));
+            let _ = poll(&mut fds, left);
             self.drain();
         }
         let _ = child.kill();

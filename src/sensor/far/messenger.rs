@@ -8,9 +8,10 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::{PollFd, PollFlags, poll};
 
 use super::errand::{ERRAND, FRAME, Order, Report};
+use crate::host::clock;
 use crate::sys::passing;
 
 /// Processes that were ended and may not have come to their end: each is to be waited for, and none is waited on.
@@ -75,7 +76,7 @@ impl Messenger {
     /// `TimedOut`, or it has ended.
     pub fn bytes<'b>(&self, buffer: &'b mut [u8], timeout: Duration) -> io::Result<&'b [u8]> {
         let mut fds = [PollFd::new(self.fd(), PollFlags::POLLIN)];
-        if poll(&mut fds, PollTimeout::try_from(timeout).unwrap_or(PollTimeout::MAX))? == 0 {
+        if poll(&mut fds, clock::poll_timeout(timeout))? == 0 {
             return Err(io::ErrorKind::TimedOut.into());
         }
         match passing::receive(self.fd(), buffer, false)?.0 {

@@ -121,9 +121,8 @@ impl Reader {
         let rest = Some(self.rest).filter(|rest| *rest > now);
         let again = (!self.handing.losses.is_empty() || self.told == self.held.is_empty())
             .then(|| now.plus(Duration::from_millis(10)));
-        let timeout = [due, rest, again].into_iter().flatten().min().map_or(PollTimeout::NONE, |due| {
-            PollTimeout::try_from(due.since(now) + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX)
-        });
+        let due = [due, rest, again].into_iter().flatten().min();
+        let timeout = due.map_or(PollTimeout::NONE, |due| clock::poll_timeout(due.since(now)));
         let _ = poll(&mut fds, timeout);
         let is_ready = |n: usize| fds.get(n).and_then(PollFd::any).unwrap_or(false);
         (is_ready(0), is_ready(1))
