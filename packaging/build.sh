@@ -120,6 +120,7 @@ stage_common() {
     for conf in packaging/systemd/*.conf; do put "$conf" "/usr/lib/ccwatch/systemd/$(basename "$conf")"; done
     put_gz "$work/documents/ccwatch.8" /usr/share/man/man8/ccwatch.8.gz
     put_gz "$work/documents/ccwatch.toml.5" /usr/share/man/man5/ccwatch.toml.5.gz
+    put_gz "$work/documents/ccwatch-alerts.5" /usr/share/man/man5/ccwatch-alerts.5.gz
     put_gz "$work/documents/ccwatch-fingerprints.5" /usr/share/man/man5/ccwatch-fingerprints.5.gz
     put "$work/documents/ccwatch.bash" /usr/share/bash-completion/completions/ccwatch
     put "$work/documents/ccwatch.fish" /usr/share/fish/vendor_completions.d/ccwatch.fish

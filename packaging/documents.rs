@@ -17,7 +17,13 @@ fn main() -> io::Result<()> {
     command.build();
     fs::write(directory.join("ccwatch.8"), command_page(&command)?)?;
     fs::write(directory.join("ccwatch.toml.5"), configuration_page(include_str!("../config/ccwatch.toml")))?;
-    fs::write(directory.join("ccwatch-fingerprints.5"), dated(include_str!("man/ccwatch-fingerprints.5"), 5))?;
+    for (name, page) in [
+        ("ccwatch-alerts", include_str!("man/ccwatch-alerts.5")),
+        ("ccwatch-fingerprints", include_str!("man/ccwatch-fingerprints.5")),
+    ] {
+        // Written by hand, but for its first line.
+        fs::write(directory.join(format!("{name}.5")), title(&name.to_uppercase(), 5) + page)?;
+    }
     for (shell, name) in [(Shell::Bash, "ccwatch.bash"), (Shell::Zsh, "_ccwatch"), (Shell::Fish, "ccwatch.fish")] {
         let mut text = Vec::new();
         generate(shell, &mut command, "ccwatch", &mut text);
@@ -51,12 +57,6 @@ fn lasting(text: &str) -> &'static str {
 /// A page's first line; the date is the release's, which the changelog has.
 fn title(name: &str, section: u8) -> String {
     format!(".TH {name} {section} \"\" \"ccwatch {}\"\n", env!("CARGO_PKG_VERSION"))
-}
-
-/// A page that is written by hand, with its first line put before it.
-fn dated(page: &str, section: u8) -> String {
-    let name = if section == 5 { "CCWATCH-FINGERPRINTS" } else { "CCWATCH" };
-    title(name, section) + page
 }
 
 /// ccwatch(8): what clap knows of each command, and the sections that it does not know.

@@ -6,6 +6,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use serde_json::Value;
+
 fn packaging(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging").join(name)
 }
@@ -208,5 +210,57 @@ fn the_page_of_fingerprints_describes_every_key() {
         let described =
             |line: &str| line.strip_prefix(".B ").is_some_and(|words| words.split([',', ' ']).any(|word| word == key));
         assert!(page.lines().any(described), "{key} is not described");
+    }
+}
+
+/// Paths of all fields below one; a list's elements are the list's.
+fn fields(path: &str, value: &Value, all: &mut BTreeSet<String>) {
+    match value {
+        // Their keys are others' words, and names of fields.
+        Value::Object(_) if ["container.labels", "ccwatch.missing"].contains(&path) => drop(all.insert(path.into())),
+        Value::Object(of) => of.iter().for_each(|(name, value)| match path {
+            "" => fields(name, value, all),
+            path => fields(&format!("{path}.{name}"), value, all),
+        }),
+        Value::Array(elements) if !elements.is_empty() => elements.iter().for_each(|value| fields(path, value, all)),
+        _ => drop(all.insert(path.into())),
+    }
+}
+
+#[test]
+fn the_page_of_alerts_describes_every_field() {
+    let page = fs::read_to_string(packaging("man/ccwatch-alerts.5")).unwrap().replace('\\', "");
+    let lines: Vec<&str> = page.lines().collect();
+    let tags = lines.windows(2).filter(|pair| pair[0] == ".TP").filter_map(|pair| pair[1].strip_prefix(".B "));
+    let described: BTreeSet<&str> = tags.flat_map(|names| names.split(", ")).collect();
+    let mut written = BTreeSet::new();
+    for entry in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "json") {
+            fields("", &serde_json::from_slice(&fs::read(&path).unwrap()).unwrap(), &mut written);
+        }
+    }
+    // Nobody can configure an exception yet.
+    assert!(written.remove("ccwatch.exception"));
+    assert!(written.len() > 80);
+    let unnamed: Vec<_> = written.iter().filter(|field| !described.contains(field.as_str())).collect();
+    assert!(unnamed.is_empty(), "{unnamed:?}");
+}
+
+/// Each page that the packages ship, by its name and section, names the others at its end.
+#[test]
+fn the_pages_name_each_other() {
+    let sources = [
+        ("ccwatch (8)", "ccwatch.8.sections"),
+        ("ccwatch.toml (5)", "ccwatch.toml.5.sections"),
+        ("ccwatch-alerts (5)", "ccwatch-alerts.5"),
+        ("ccwatch-fingerprints (5)", "ccwatch-fingerprints.5"),
+    ];
+    for (page, source) in sources {
+        let text = fs::read_to_string(packaging("man").join(source)).unwrap().replace('\\', "");
+        let (_, others) = text.split_once(".SH SEE ALSO\n").unwrap();
+        for (other, _) in sources.iter().filter(|(other, _)| *other != page) {
+            assert!(others.contains(&format!(".BR {other}")), "{page}: no {other}");
+        }
     }
 }
