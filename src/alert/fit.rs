@@ -77,6 +77,7 @@ pub fn bound(document: &mut Document) {
         });
         if cut {
             note(document, "process.args");
+            note(document, "process.command_line");
         }
     }
     programs(document, PROGRAMS_LIMIT);
@@ -237,11 +238,12 @@ mod tests {
         let mut alert = samples::opened();
         let process = &mut alert.exec.as_mut().unwrap().process;
         (process.args, process.args_count) = (Some(vec!["gcc".into(), "a".repeat(5000)]), Some(2));
-        assert_eq!(document(&alert).ccwatch.cut, ["process.args"], "of the last one alone");
+        let both = ["process.args", "process.command_line"];
+        assert_eq!(document(&alert).ccwatch.cut, both, "of the last one alone");
         let process = &mut alert.exec.as_mut().unwrap().process;
         (process.args, process.args_count) = (Some(args), None);
         let document = document(&alert);
-        assert_eq!(document.ccwatch.cut, ["process.args"]);
+        assert_eq!(document.ccwatch.cut, both);
         assert_eq!(document.process.unwrap().args_count, Some(3));
     }
 }

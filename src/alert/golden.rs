@@ -109,7 +109,7 @@ fn contract_is_complete() {
         ccwatch.missing ccwatch.cut ccwatch.ancestors.pid ccwatch.ancestors.name ccwatch.finding.impact \
         ccwatch.finding.complexity ccwatch.finding.severity ccwatch.finding.recommended ccwatch.remediation \
         ccwatch.lost.sensor ccwatch.lost.count ccwatch.lost.since ccwatch.lost.recovered \
-        ccwatch.coverage.unexamined ccwatch.suppressed ccwatch.exception";
+        ccwatch.coverage.unexamined ccwatch.suppressed";
     for field in contract.split_whitespace() {
         assert!(fields.contains(field), "{field} stands in no document");
     }

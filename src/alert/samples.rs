@@ -140,6 +140,7 @@ pub(crate) fn opened() -> Alert {
 
 pub(crate) fn closed() -> Alert {
     Alert {
+        reason: "session-ended".into(),
         session: Some(SessionFacts {
             execs: 5,
             duration: Duration::from_millis(196),
@@ -186,10 +187,10 @@ pub(crate) fn hostile() -> String {
 
 /// Each sort of alert under the name of its golden files.
 pub(crate) fn all() -> Vec<(&'static str, Alert)> {
-    let tolerated = Some("the health check asks for the version, SEC-231".to_owned());
     let query = |state, repeats| Alert {
         severity: Severity::Low,
-        exec: Some(Box::new(ExecFacts { query: true, exception: tolerated.clone(), ..exec(&["gcc", "--version"]) })),
+        reason: if state == SessionState::Closed { "repeated" } else { "container-compiler-executed" }.into(),
+        exec: Some(Box::new(ExecFacts { query: true, ..exec(&["gcc", "--version"]) })),
         session: Some(SessionFacts { repeats, root_command: "gcc --version".into(), ..session(state) }),
         ..opened()
     };
@@ -201,7 +202,12 @@ pub(crate) fn all() -> Vec<(&'static str, Alert)> {
         exec.process.uid = Some(1000);
         exec.host_uid = Some(101_000);
         exec.origin = Origin::Memfd;
-        exec.verdict = Verdict { toolchain: Some("tcc".into()), ..verdict("tcc", Kind::Compiler) };
+        exec.verdict = Verdict {
+            toolchain: Some("tcc".into()),
+            confidence: Confidence::High,
+            evidence: vec![Evidence::Marker],
+            ..verdict("tcc", Kind::Compiler)
+        };
         exec.outer = Some(ContainerFacts {
             key: ContainerKey { runtime: Runtime::Lxc, id: "ci".into() },
             metadata: Metadata::default(),
@@ -234,7 +240,7 @@ pub(crate) fn all() -> Vec<(&'static str, Alert)> {
         let mut facts = exec(&[]);
         facts.process = ProcessFacts { pid: 20117, ..ProcessFacts::default() };
         facts.container = ContainerFacts {
-            key: ContainerKey { runtime: Runtime::Sandbox, id: "4026532630".into() },
+            key: ContainerKey { runtime: Runtime::Sandbox, id: "mnt-4026532630".into() },
             metadata: Metadata::default(),
         };
         facts.verdict = Verdict { toolchain: None, ..verdict("unknown", Kind::Assembler) };
@@ -249,9 +255,10 @@ pub(crate) fn all() -> Vec<(&'static str, Alert)> {
         facts.missing = BTreeMap::from([
             ("process.args", Missing::Gone),
             ("process.executable", Missing::Gone),
-            ("process.user", Missing::Deadline),
+            ("process.user.id", Missing::Deadline),
         ]);
         Alert {
+            severity: Severity::Low,
             exec: Some(Box::new(facts)),
             session: Some(SessionFacts {
                 root_command: String::new(),
@@ -265,8 +272,9 @@ pub(crate) fn all() -> Vec<(&'static str, Alert)> {
         }
     };
     let evil = {
-        let mut alert = closed();
+        let mut alert = Alert { severity: Severity::High, ..closed() };
         if let Some(exec) = &mut alert.exec {
+            exec.process.args_count = Some(4);
             exec.process.name = hostile();
             exec.process.args = Some(vec!["gcc".into(), hostile(), String::new(), "-DX=\"a b\"".into()]);
             exec.process.user_name = Some(hostile());
@@ -289,11 +297,13 @@ pub(crate) fn all() -> Vec<(&'static str, Alert)> {
     }
     lost.busiest = Some(container());
     lost.unexamined = 99;
-    let mut recovered = health(Action::SensorRecovered, "The loss was repaired: 211 processes were looked at");
+    let sentence = "after a loss of the sensor connector all 211 living processes were looked at";
+    let mut recovered = Alert { reason: "swept".into(), ..health(Action::SensorRecovered, sentence) };
     if let Some(loss) = &mut recovered.loss {
         loss.recovered = Some(211);
     }
-    let mut suppressed = health(Action::Suppressed, "17 alerts of container web-1 were held back by its limit");
+    let sentence = "17 alerts of one container were held back by a limit; each session's end is told";
+    let mut suppressed = Alert { reason: "limit".into(), ..health(Action::Suppressed, sentence) };
     if let Some(loss) = &mut suppressed.loss {
         loss.sensor = None;
         loss.count = 17;
