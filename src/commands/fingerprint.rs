@@ -22,8 +22,8 @@ use crate::fingerprint::content::{self, Limit};
 use crate::fingerprint::entry::{self, entry};
 use crate::fingerprint::files::Files;
 use crate::fingerprint::{Content, Database, Invocation, Request, Verdict, argfile};
+use crate::host::DELETED;
 use crate::host::bounded;
-use crate::host::process::DELETED;
 use crate::{escape, hex};
 
 /// The family of what nothing is known of.

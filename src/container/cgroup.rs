@@ -5,7 +5,7 @@ pub(super) mod shape;
 
 use super::{ContainerKey, Payer};
 use crate::event::Look;
-use crate::host::process::DELETED;
+use crate::host::DELETED;
 use shape::{Above, Found, is_host_side, namespaced};
 
 /// What the cgroups of a process say of its container.

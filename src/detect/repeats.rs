@@ -9,8 +9,8 @@ use crate::alert::{SessionFacts, SessionState, Severity};
 use crate::container::ContainerKey;
 use crate::detect::member::Member;
 use crate::detect::programs::Programs;
+use crate::detect::session::Draft;
 use crate::detect::session::{Session, Users};
-use crate::detect::sessions::Draft;
 use crate::event::Monotonic;
 
 /// Repetitions are told after this.

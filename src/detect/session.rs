@@ -51,6 +51,21 @@ struct Had {
     grade: Option<(Severity, bool)>,
 }
 
+/// An alert about a session, before it is completed with what others know.
+#[derive(Debug)]
+pub struct Draft {
+    /// As it stands.
+    pub session: SessionFacts,
+    /// The exec that it is about.
+    pub lead: Arc<Member>,
+    /// How bad.
+    pub severity: Severity,
+    /// `event.reason`.
+    pub reason: &'static str,
+    /// Execs of the host that died unseen in its time.
+    pub unexamined: u64,
+}
+
 /// A session that is open.
 #[derive(Debug)]
 pub struct Session {

@@ -5,12 +5,12 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::alert::SessionState;
 use crate::alert::compose::RULE_EXECUTED;
-use crate::alert::{SessionFacts, SessionState, Severity};
 use crate::container::ContainerKey;
 use crate::detect::member::Member;
 use crate::detect::repeats::Repeats;
-use crate::detect::session::{Change, Session};
+use crate::detect::session::{Change, Draft, Session};
 use crate::event::{Monotonic, Pid, ProcessId};
 use crate::sensor::counters::Unexamined;
 
@@ -30,21 +30,6 @@ const OPEN: usize = 64;
 /// Names an open session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SessionNumber(u64);
-
-/// An alert about a session, before it is completed with what others know.
-#[derive(Debug)]
-pub struct Draft {
-    /// As it stands.
-    pub session: SessionFacts,
-    /// The exec that it is about.
-    pub lead: Arc<Member>,
-    /// How bad.
-    pub severity: Severity,
-    /// `event.reason`.
-    pub reason: &'static str,
-    /// Execs of the host that died unseen in its time.
-    pub unexamined: u64,
-}
 
 /// What is to be done.
 #[derive(Debug)]

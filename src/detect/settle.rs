@@ -10,7 +10,7 @@ use crate::detect::held::Unjudged;
 use crate::detect::member::Member;
 use crate::detect::pending::{Pending, Standing};
 use crate::detect::policy::{Case, Ruling};
-use crate::detect::sessions::Draft;
+use crate::detect::session::Draft;
 use crate::detect::{DEADLINE, Detection, UNFINISHED_BYTES};
 use crate::event::{FileId, SensorKind};
 use crate::fingerprint::{Candidate, Content, ContentSays, Invocation, Judgement, Request};

@@ -10,7 +10,7 @@ use crate::container::registry::Registry;
 use crate::detect::degraded::Degraded;
 use crate::detect::gathered::Gathered;
 use crate::detect::policy::remediation;
-use crate::detect::sessions::Draft;
+use crate::detect::session::Draft;
 use crate::detect::triage::Screen;
 use crate::event::{Field, Lost, Monotonic, SensorKind};
 use crate::fingerprint::Content;

@@ -21,8 +21,8 @@ use crate::detect::pending::Nested;
 use crate::detect::slate::Slate;
 use crate::event::{BegunReads, Comm, FileId, Look, Missing, Monotonic, MountedId};
 use crate::fingerprint::{Candidate, ContentSays, Database, Invocation, SharedDatabase};
+use crate::host::mountinfo::Mount;
 use crate::host::worker::{Pool, Ticket};
-use crate::sensor::mounts::mountinfo::Mount;
 use crate::sensor::{FileIs, FileTriage, Triage};
 
 /// A loss names the busiest container of about this long.

@@ -8,8 +8,9 @@ use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode;
 
 use crate::event::{Comm, Exe, Field, Look, Missing, Monotonic, Pid, Stat};
+use crate::host::DELETED;
 use crate::host::file::{file_id, file_status, mount_number};
-use crate::host::process::{DELETED, NAME, Proc, ProcessDir, below, os};
+use crate::host::process::{NAME, Proc, ProcessDir, below, os};
 use crate::host::stat::parse_stat;
 use crate::sys::file::FileStatus;
 

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::event::basename;
-use crate::host::process::DELETED;
+use crate::host::DELETED;
 
 /// A program in the memory of its process.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

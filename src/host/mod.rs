@@ -10,9 +10,14 @@ pub mod identity;
 pub mod kernel;
 pub mod look;
 pub mod maps;
+pub mod mountinfo;
 pub mod notify;
 pub mod privilege;
 pub mod process;
+pub mod reach;
 pub mod rooted;
 pub mod stat;
 pub mod worker;
+
+/// What the kernel writes behind the path of what has no name any more (fs/d_path.c).
+pub(crate) const DELETED: &[u8] = b" (deleted)";

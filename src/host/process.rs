@@ -16,6 +16,7 @@ use nix::sys::stat::Mode;
 
 use crate::error::{Error, Result};
 use crate::event::{Field, FileId, Missing, Namespace, Pid, RootId, Stat};
+use crate::host::DELETED;
 use crate::host::file::{file_id, file_status};
 use crate::host::stat::{Status, parse_stat, parse_status};
 
@@ -115,9 +116,6 @@ impl Proc {
         namespace_number(&link.into_vec())
     }
 }
-
-/// What the kernel writes behind the path of what has no name any more (fs/d_path.c).
-pub(crate) const DELETED: &[u8] = b" (deleted)";
 
 /// The name of a process' file: its number and `file`.
 pub(super) fn below<'b>(pid: Pid, file: &[u8], buffer: &'b mut [u8; NAME]) -> Field<&'b CStr> {

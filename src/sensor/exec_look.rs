@@ -352,7 +352,7 @@ mod tests {
     use nix::sys::wait::{Id, WaitPidFlag, waitid};
 
     use super::*;
-    use crate::sensor::mounts::mountinfo::Device;
+    use crate::host::mountinfo::Device;
     use crate::sensor::mounts::{Mounted, Trust};
     use crate::sensor::tests::everything;
 

@@ -4,6 +4,7 @@
 pub mod counters;
 pub mod exec_look;
 pub mod fanotify;
+pub mod fanotify_group;
 pub mod far;
 pub mod haste;
 pub mod health;
@@ -35,8 +36,8 @@ use crate::error::{Error, Result};
 use crate::event::claim::UnderWay;
 use crate::event::{BegunReads, Comm, Fact, FileId, Look, Monotonic, MountedId, Pid, SensorKind, Sighting};
 use crate::host::clock;
+use crate::host::mountinfo::Mount;
 use crate::host::process::Proc;
-use crate::sensor::mounts::mountinfo::Mount;
 
 /// Facts on their way to detection; a sighting may hold two descriptors.
 pub const CHANNEL: usize = 256;

@@ -13,7 +13,7 @@ use crate::container::{ContainerKey, cgroup};
 use crate::fingerprint::files::Files;
 use crate::host::bounded;
 use crate::host::kernel::{Capabilities, Kernel};
-use crate::sensor::fanotify::group::{self, Way};
+use crate::sensor::fanotify_group::{self, Way};
 use crate::sensor::proc_connector;
 use crate::sensor::status;
 use crate::sys::privilege::has_call_filters;
@@ -51,7 +51,7 @@ impl Probes for Installed {
     }
 
     fn fanotify(&self, best: Way) -> std::result::Result<Way, String> {
-        group::probe(best)
+        fanotify_group::probe(best)
     }
 
     fn container(&self, cgroup: &[u8]) -> Option<ContainerKey> {

@@ -9,7 +9,7 @@ use crate::config::{Sensors, Switch};
 use crate::container::ContainerKey;
 use crate::escape;
 use crate::host::kernel::{Capabilities, Initial, Kernel, OLDEST};
-use crate::sensor::fanotify::group::{OPENS_ALONE, Way};
+use crate::sensor::fanotify_group::{OPENS_ALONE, Way};
 use crate::sensor::status::{ContainerCoverage, Coverage};
 
 /// Containers that are listed, and of each the mounts that are not covered.

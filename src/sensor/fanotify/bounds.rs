@@ -5,8 +5,8 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use super::group::Way;
 use crate::event::Monotonic;
+use crate::sensor::fanotify_group::Way;
 
 /// Files of one filesystem, where execs alone are reported.
 const EXECUTED: usize = 8192;

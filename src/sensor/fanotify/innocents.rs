@@ -14,10 +14,10 @@ use std::time::{Duration, SystemTime};
 use lru::LruCache;
 
 use super::bounds::Bounds;
-use super::group::{Group, Way};
 use crate::event::{FileId, Inode, Monotonic};
 use crate::host::clock;
 use crate::host::file::{SETTLED, age, file_id, file_status};
+use crate::sensor::fanotify_group::{Group, Way};
 use crate::sensor::mounts::{Mounted, Trust};
 use crate::sensor::without::{Part, without};
 use crate::sys::process::writers_block_exec;

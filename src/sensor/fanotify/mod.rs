@@ -4,7 +4,7 @@
 
 pub mod bounds;
 pub mod breaker;
-pub mod group;
+pub mod far_reader;
 pub mod handing;
 pub mod innocents;
 
@@ -16,13 +16,13 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::fanotify::MaskFlags;
 
 use self::breaker::Breaker;
-use self::group::{EVENTS, Group, Way};
 use self::handing::{BATCH, Handing, path_of};
 use self::innocents::{Innocent, Innocents};
 use crate::event::{Attempt, FileId, Missing, Monotonic, MountNumber, Pid};
 use crate::host::clock;
 use crate::host::file::{file_id, file_status, mount_number, mount_of_descriptor};
 use crate::host::process::Proc;
+use crate::sensor::fanotify_group::{EVENTS, Group, Way};
 use crate::sensor::ledger::Ledger;
 use crate::sensor::mounts::Mounts;
 use crate::sensor::pace::{Mode, Pace};

@@ -11,7 +11,7 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::fanotify::MaskFlags;
 use serde::{Deserialize, Serialize};
 
-use crate::sensor::mounts::reach;
+use crate::host::reach;
 use crate::sys::{fanotify, passing};
 
 /// The argument with which this program is executed to be sent on errands.
@@ -239,7 +239,7 @@ mod tests {
     #[test]
     fn a_mount_is_reached_by_its_number() {
         let root = || OwnedFd::from(File::open("/").unwrap());
-        let all = crate::sensor::mounts::mountinfo::parse(&std::fs::read("/proc/self/mountinfo").unwrap());
+        let all = crate::host::mountinfo::parse(&std::fs::read("/proc/self/mountinfo").unwrap());
         let proc = all.iter().rfind(|mount| mount.point == b"/proc").unwrap();
         let reach = |id| Order::Reach { id, dev: proc.dev, point: proc.point.clone() };
         let mut errands = Errands::default();

@@ -13,9 +13,9 @@ use super::errand::{Order, Report};
 use super::messenger::Messenger;
 use crate::event::{Monotonic, MountNumber, Namespace};
 use crate::host::clock;
+use crate::host::mountinfo::Place;
 use crate::host::process::ProcessDir;
-use crate::sensor::fanotify::group::Group;
-use crate::sensor::mounts::mountinfo::Place;
+use crate::sensor::fanotify_group::Group;
 
 /// A server that has not answered by then does not.
 const PATIENCE: Duration = Duration::from_secs(5);

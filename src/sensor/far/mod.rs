@@ -7,7 +7,6 @@ pub mod errand;
 pub mod files;
 pub mod marks;
 pub mod messenger;
-pub mod reader;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

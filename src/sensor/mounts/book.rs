@@ -5,9 +5,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::layers::Layers;
-use super::mountinfo::Device;
 use super::{GRACE, Mounted, Mounts, Trust};
 use crate::event::{Monotonic, MountNumber, MountedId, Namespace};
+use crate::host::mountinfo::Device;
 use crate::sensor::FileTriage;
 
 /// Under which key something is entered.

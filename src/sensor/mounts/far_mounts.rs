@@ -7,8 +7,8 @@ use nix::errno::Errno;
 
 use super::book::Book;
 use super::marking::{self, Marked, Owner};
-use super::mountinfo::{Device, Mount, Place};
 use crate::event::MountNumber;
+use crate::host::mountinfo::{Device, Mount, Place};
 use crate::sensor::far::marks::Outcome;
 use crate::sensor::status::Uncovered;
 

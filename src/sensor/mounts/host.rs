@@ -11,13 +11,14 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use super::book::{Book, Key};
 use super::layers::Layers;
 use super::listing::Listing;
-use super::mountinfo::{self, Mount, Place};
-use super::{Mounted, Trust, reach};
+use super::{Mounted, Trust};
 use crate::error::{Error, Result};
 use crate::event::{Monotonic, MountNumber};
 use crate::host::clock;
 use crate::host::file::mount_number;
-use crate::sensor::fanotify::group::{Group, Way};
+use crate::host::mountinfo::{self, Mount, Place};
+use crate::host::reach;
+use crate::sensor::fanotify_group::{Group, Way};
 
 /// Process 1's table.
 pub struct HostTable {
@@ -212,7 +213,7 @@ fn mark_own(root: BorrowedFd<'_>, mount: &Mount, book: &mut Book, group: &Group)
     let (place, status) = reach::on_host(root, mount)?;
     let key = Key::Mount(mount_number(status).unwrap_or(MountNumber(mount.id)));
     // A host whose root directory is an overlay would have all that it executes read again.
-    let trust = if mount.is_overlay() { Trust::State } else { mount.trust() };
+    let trust = if mount.is_overlay() { Trust::State } else { Trust::of(mount) };
     let mounted = book.make_of_host(mount.device(), trust);
     book.enter(key, &mounted);
     if let Err(e) = group.mark_mount(place.as_fd()) {

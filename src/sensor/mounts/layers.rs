@@ -11,8 +11,8 @@ use nix::sys::stat::fstat;
 
 use crate::event::{FileId, Missing};
 use crate::host::file::{file_id, file_status};
+use crate::host::mountinfo::{Mount, lower_directories};
 use crate::host::{bounded, rooted};
-use crate::sensor::mounts::mountinfo::{Mount, lower_directories};
 use crate::sys::file::{FileStatus, has_no_writer};
 
 /// The layers of one overlay.
@@ -198,7 +198,7 @@ mod tests {
     #[test]
     fn relative_layers_start_two_above() {
         let text = b"1 0 0:9 / /data/overlay2/abc/merged rw - overlay overlay rw,lowerdir=l/A:l/B,upperdir=abc/diff,workdir=abc/work";
-        let mount = crate::sensor::mounts::mountinfo::parse(text).remove(0);
+        let mount = crate::host::mountinfo::parse(text).remove(0);
         let layers = Layers::of(&mount).unwrap();
         assert_eq!(layers.upper, Path::new("/data/overlay2/abc/diff"));
         assert_eq!(layers.lowers, [Path::new("/data/overlay2/l/A"), Path::new("/data/overlay2/l/B")]);
@@ -206,9 +206,9 @@ mod tests {
         assert!(below(b"/data/overlay2/l") && below(b"/data/overlay2/abc/diff") && below(b"/"));
         assert!(!below(b"/data/overlay2/l/C") && !below(b"/data/over") && !Layers::lie_below(&mount, &[]));
         let shallow = b"1 0 0:9 / /m rw - overlay overlay rw,lowerdir=/far:/b";
-        let shallow = crate::sensor::mounts::mountinfo::parse(shallow).remove(0);
+        let shallow = crate::host::mountinfo::parse(shallow).remove(0);
         assert!(Layers::lie_below(&shallow, &[b"/far".to_vec()]));
         let read_only = b"1 0 0:9 / /m rw - overlay overlay ro,lowerdir=/a:/b";
-        assert_eq!(Layers::of(&crate::sensor::mounts::mountinfo::parse(read_only).remove(0)), None);
+        assert_eq!(Layers::of(&crate::host::mountinfo::parse(read_only).remove(0)), None);
     }
 }

@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::mountinfo::{self, Mount, unescape};
 use crate::error::{Error, Result};
 use crate::event::Monotonic;
+use crate::host::mountinfo::{self, Mount, unescape};
 use crate::sys::mounts::{self, MountNamespace, MountStatus};
 
 /// A table of 100,000 mounts.

@@ -5,13 +5,13 @@ use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
 use super::book::{Book, Key};
-use super::mountinfo::{Mount, Place};
 use super::tools::Tools;
 use super::{Mounted, Trust};
 use crate::event::{Look, MountNumber, MountedId};
 use crate::host::clock;
 use crate::host::file::mount_number;
-use crate::sensor::fanotify::group::Way;
+use crate::host::mountinfo::{Mount, Place};
+use crate::sensor::fanotify_group::Way;
 use crate::sys::file::FileStatus;
 
 /// A mark, and what it is on.
@@ -82,7 +82,7 @@ pub fn mark(
     let marked = known.unwrap_or_else(|| {
         let layers = book.mounts().mounted(mount.dev).and_then(|on| on.layers.clone());
         // Of a device that the host has not mounted, whoever has it can write to it beside its filesystem.
-        let trust = mount.trust();
+        let trust = Trust::of(mount);
         let trust = if trust == Trust::Marks && !host.has(mount.dev) { Trust::State } else { trust };
         let mounted = book.make(mount.device(), layers, trust);
         // Whose it is has to be known before its first exec is reported.

@@ -7,8 +7,6 @@ pub mod host;
 pub mod layers;
 pub mod listing;
 pub mod marking;
-pub mod mountinfo;
-pub mod reach;
 pub mod requests;
 pub mod space;
 pub mod spaces;
@@ -23,9 +21,10 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use crate::event::{Monotonic, MountNumber, MountedId, Namespace};
+use crate::host::mountinfo::{Device, Mount};
 use crate::sensor::far::Far;
 use layers::Layers;
-use mountinfo::Device;
+
 use requests::Requests;
 
 /// A mount that is gone is remembered so long: execs in it may still be on their way.
@@ -46,6 +45,18 @@ pub enum Trust {
     Memory,
     /// Nothing: on an overlay a mapping outlives its descriptor.
     Nothing,
+}
+
+impl Trust {
+    /// As far as the filesystem's kind tells.
+    pub fn of(mount: &Mount) -> Self {
+        match mount.fs_type.as_slice() {
+            b"ext2" | b"ext3" | b"ext4" | b"xfs" => Self::Marks,
+            b"tmpfs" | b"ramfs" | b"hugetlbfs" => Self::Memory,
+            b"overlay" => Self::Nothing,
+            _ => Self::State,
+        }
+    }
 }
 
 /// A filesystem or a mount that is, or was lately, mounted.

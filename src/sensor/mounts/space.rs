@@ -8,19 +8,20 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 
+use super::Mounts;
 use super::book::Book;
 use super::far_mounts::FarMounts;
 use super::layers::Layers;
 use super::marking::{self, Marked, Owner, is_covered_as_a_whole, is_covered_by_another, mark};
-use super::mountinfo::{Mount, Place};
 use super::spending::Spending;
 use super::tools::{HostSide, Tools};
 use super::view::{View, Viewer};
-use super::{Mounts, reach};
 use crate::event::{Field, Look, Missing, Monotonic, MountNumber, MountedId, Namespace, Pid, RootId};
 use crate::host::clock;
 use crate::host::file::mount_number;
+use crate::host::mountinfo::{Mount, Place};
 use crate::host::process::{Proc, ProcessDir};
+use crate::host::reach;
 use crate::sensor::FileTriage;
 use crate::sensor::far::marks::{Outcome, Request};
 use crate::sensor::status::{ContainerCoverage, Uncovered};

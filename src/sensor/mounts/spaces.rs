@@ -11,12 +11,12 @@ use nix::sys::epoll::{EpollEvent, EpollFlags};
 
 use super::Mounts;
 use super::book::Book;
-use super::mountinfo::Place;
 use super::space::Space;
 use super::tools::{HostSide, Tools};
 use crate::event::{Monotonic, Namespace, Pid, RootId};
 use crate::host::clock;
 use crate::host::counts::Counts;
+use crate::host::mountinfo::Place;
 use crate::host::process::Proc;
 use crate::sensor::FileTriage;
 use crate::sensor::far::marks::Outcome;

@@ -5,7 +5,7 @@ use nix::sys::epoll::Epoll;
 use super::book::Book;
 use super::host::HostTable;
 use crate::event::{Namespace, RootId};
-use crate::sensor::fanotify::group::Group;
+use crate::sensor::fanotify_group::Group;
 use crate::sensor::far::marks::Marks;
 
 /// What tells the host's own processes.

@@ -6,9 +6,9 @@ use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
 
-use super::mountinfo::{self, Mount};
 use crate::event::{Field, Missing, Namespace, Pid, RootId};
 use crate::host::file::{file_status, mount_of_descriptor};
+use crate::host::mountinfo::{self, Mount};
 use crate::host::process::{Proc, ProcessDir};
 use crate::sys::file::FileStatus;
 

@@ -19,7 +19,7 @@ use crate::event::Monotonic;
 use crate::host::clock;
 use crate::host::process::Proc;
 use crate::sensor::counters::Counters;
-use crate::sensor::fanotify::group::{Group, Way};
+use crate::sensor::fanotify_group::{Group, Way};
 use crate::sensor::far::marks::{Marks, Outcome};
 use crate::sensor::ledger::Ledger;
 use crate::sensor::status::{Coverage, StatusSocket};

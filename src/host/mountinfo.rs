@@ -3,8 +3,6 @@
 use std::borrow::Borrow;
 use std::collections::{HashMap, HashSet};
 
-use super::Trust;
-
 /// One mount, as one process' namespace shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mount {
@@ -118,16 +116,6 @@ impl Mount {
         ];
         !self.noexec && !NO_FILES.contains(&self.fs_type.as_slice())
     }
-
-    /// What a file's state says of its content, as far as the filesystem's kind tells.
-    pub fn trust(&self) -> Trust {
-        match self.fs_type.as_slice() {
-            b"ext2" | b"ext3" | b"ext4" | b"xfs" => Trust::Marks,
-            b"tmpfs" | b"ramfs" | b"hugetlbfs" => Trust::Memory,
-            b"overlay" => Trust::Nothing,
-            _ => Trust::State,
-        }
-    }
 }
 
 /// The numbers of mounts whose path cannot be walked without asking a server: those that may hang, and all below them.
@@ -204,7 +192,7 @@ fn number(text: &[u8]) -> Option<u64> {
 }
 
 /// `\040` for a space and so on (fs/seq_file.c, `mangle_path`).
-pub(super) fn unescape(text: &[u8]) -> Vec<u8> {
+pub fn unescape(text: &[u8]) -> Vec<u8> {
     let mut plain = Vec::with_capacity(text.len());
     let mut rest = text;
     while let Some((first, after)) = rest.split_first() {

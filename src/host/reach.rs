@@ -10,9 +10,9 @@ use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag, openat};
 use nix::sys::stat::Mode;
 
-use super::mountinfo::Mount;
 use crate::event::Missing;
 use crate::host::file::{file_status, mount_number, mount_of_descriptor};
+use crate::host::mountinfo::Mount;
 use crate::host::rooted;
 use crate::sys::file::FileStatus;
 

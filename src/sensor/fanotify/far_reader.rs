@@ -9,14 +9,14 @@ use std::time::Duration;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::fanotify::MaskFlags;
 
-use super::errand::{Order, Report};
-use super::messenger::Messenger;
+use super::handing::{Handing, path_of};
 use crate::event::{Attempt, Missing, Monotonic, MountNumber, Pid, SensorKind};
 use crate::host::clock;
 use crate::host::file::{file_id, file_status, mount_number, mount_of_descriptor};
 use crate::host::process::Proc;
-use crate::sensor::fanotify::group::Group;
-use crate::sensor::fanotify::handing::{Handing, path_of};
+use crate::sensor::fanotify_group::Group;
+use crate::sensor::far::errand::{Order, Report};
+use crate::sensor::far::messenger::Messenger;
 use crate::sensor::health::PartHealth;
 use crate::sensor::mounts::Mounts;
 use crate::sensor::{Control, ControlInlet, FileIs, FileTriage, Outlet};
