@@ -149,7 +149,7 @@ fn two_signals_in_one_breath_are_no_panic() {
         watcher.signal(Signal::SIGINT);
         watcher.signal(Signal::SIGCONT);
     });
-    assert_ne!(code, Some(101), "a panic\n{story}");
+    assert!(matches!(code, Some(0 | 130)), "{code:?}\n{story}");
 }
 
 #[test]
@@ -242,7 +242,9 @@ fn a_changed_configuration_is_taken_over_but_for_what_a_start_needs() {
     watcher.await_stderr("what waits", |line| line.contains("[sensors] was changed: that holds from the next start"));
     container.exec(&["gcc", "-c", "f.c"]);
     watcher.await_closed(&container.id);
-    eventually("alerts in the other file", || other.exists().then_some(()));
+    eventually("alerts in the other file", || {
+        Alert::of_file(&other).iter().any(|alert| alert.is_of(&container.id)).then_some(())
+    });
     watcher.stop();
 }
 
