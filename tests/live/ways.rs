@@ -1,7 +1,7 @@
 //! The ways in which Linux executes a file: each is counted once, in its container, whatever path led to it.
 
 use crate::common::docker::Plan;
-use crate::common::{Container, Watcher, image};
+use crate::common::{Container, Watcher, alert, image};
 
 /// What happens in the container's shell.
 const WAYS: [(&str, &str); 9] = [
@@ -33,5 +33,8 @@ fn each_is_counted_once() {
         let (execs, family) = (closed.number("ccwatch.session.execs"), closed.text("ccwatch.verdict.family"));
         assert_eq!((execs, family), (1, "tcc"), "{way}: {closed}");
     }
-    watcher.stop();
+    let alerts = watcher.stop();
+    for (way, container) in &executed {
+        assert_eq!(alert::closed_execs(&alerts, &container.id), 1, "{way}: {alerts:#?}");
+    }
 }
