@@ -179,7 +179,20 @@ fn an_overlay_in_a_user_namespace() {
     std::fs::copy(program::inside(), container.work().join("inside")).unwrap();
     let setup = Setup::new().brief();
     let watcher = setup.start();
-    let mut held = container.hold(&["./inside", "unshare", "overlay", "/work", "/over", "say", "mounted", "wait"]);
+    let mut held = container.hold(&[
+        "./inside",
+        "unshare",
+        "overlay",
+        "/work",
+        "/over",
+        "say",
+        "mounted",
+        "wait",
+        "--",
+        "/usr/bin/storm",
+        "2000",
+        "/over/bin/gcc",
+    ]);
     held.await_line("mounted");
     common::eventually("it is marked", || {
         // What lives too short to be looked at: somebody may have died there whom nobody knows.
@@ -188,7 +201,9 @@ fn an_overlay_in_a_user_namespace() {
         setup.coverage().into_iter().find(is_it)
     });
     held.write(b"x");
-    watcher.stop();
+    assert!(held.release());
+    watcher.await_counted(&container.id, STORM);
+    assert_eq!(alert::closed_execs(&watcher.stop(), &container.id), STORM);
 }
 
 #[test]
