@@ -189,27 +189,61 @@ fn the_init_script_is_silent_where_the_program_is_gone() {
     }
 }
 
+/// The keys of a table of the database, as the struct has them that it is read into; with a key that is a table itself,
+/// the struct of that and whether there may be several.
+fn keys_of<'a>(source: &'a str, table: &str) -> Vec<(String, Option<(&'a str, bool)>)> {
+    let (_, fields) = source.split_once(&format!("struct {table} {{\n")).unwrap_or_else(|| panic!("no {table}"));
+    let (fields, _) = fields.split_once("\n}").unwrap();
+    let mut renamed = None;
+    let mut keys = Vec::new();
+    for line in fields.lines().map(str::trim_start) {
+        if let Some((_, name)) = line.split_once("rename = \"") {
+            renamed = name.split('"').next();
+        } else if let Some((name, kind)) = line.split_once(": ").filter(|_| !line.starts_with(['#', '/'])) {
+            let name = renamed.take().unwrap_or(name.trim_start_matches("pub(super) ")).replace('_', "-");
+            let inner = kind.split(['<', '>', ',']).find(|word| word.starts_with("Raw"));
+            keys.push((name, inner.map(|inner| (inner, kind.starts_with("Vec")))));
+        }
+    }
+    assert!(!keys.is_empty(), "{table}");
+    keys
+}
+
+/// The words in bold of a section.
+fn described<'a>(page: &'a str, section: &str) -> BTreeSet<&'a str> {
+    let (_, text) = page.split_once(&format!(".SH {section}\n")).unwrap_or_else(|| panic!("no section {section}"));
+    let text = text.split("\n.SH ").next().unwrap();
+    let bold = text.lines().filter_map(|line| line.strip_prefix(".B ").or(line.strip_prefix(".BR ")));
+    bold.flat_map(|line| line.split([',', ' ', '"'])).collect()
+}
+
 #[test]
 fn the_page_of_fingerprints_describes_every_key() {
     let page = fs::read_to_string(packaging("man/ccwatch-fingerprints.5")).unwrap().replace('\\', "");
-    let file = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("config/fingerprints.toml")).unwrap();
-    let file: toml::Table = toml::from_str(&file).unwrap();
-    let mut keys = BTreeSet::new();
-    for (table, value) in &file {
-        if let Some(entries) = value.as_array() {
-            assert!(page.contains(&format!("[[{table}]]")), "no section [[{table}]]");
-            keys.extend(entries.iter().filter_map(|entry| entry.as_table()).flat_map(|entry| entry.keys().cloned()));
-        } else if let Some(one) = value.as_table() {
-            assert!(page.contains(&format!("[{table}]")), "no section [{table}]");
-            keys.extend(one.iter().filter(|(_, value)| !value.is_array() || value[0].is_str()).map(|(k, _)| k.clone()));
-        } else {
-            keys.insert(table.clone());
+    let source = ["raw", "arguments", "structure"].map(|file| {
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("src/fingerprint/{file}.rs"))).unwrap()
+    });
+    let source = source.concat();
+    let demand = |section: &str, key: &str| {
+        assert!(described(&page, section).contains(key), "{key} is not described in the section {section}");
+    };
+    for (key, table) in keys_of(&source, "RawDatabase") {
+        let Some((table, is_list)) = table else {
+            demand("\"THE FILE\"", &key);
+            continue;
+        };
+        let section = if is_list { format!("\"[[{key}]]\"") } else { format!("\"[{key}]\"") };
+        for (inner, below) in keys_of(&source, table) {
+            // A table within a table has no section of its own.
+            let Some((below, _)) = below else {
+                demand(&section, &inner);
+                continue;
+            };
+            demand(&section, &format!("[[{key}.{inner}]]"));
+            for (last, _) in keys_of(&source, below) {
+                demand(&section, &last);
+            }
         }
-    }
-    for key in keys {
-        let described =
-            |line: &str| line.strip_prefix(".B ").is_some_and(|words| words.split([',', ' ']).any(|word| word == key));
-        assert!(page.lines().any(described), "{key} is not described");
     }
 }
 
