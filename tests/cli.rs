@@ -102,7 +102,7 @@ fn config_show_is_a_file_that_says_the_same() {
 fn every_command_refuses_a_file_that_others_may_write() {
     let (_directory, path) = config("");
     fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();
-    for command in [&["run"][..], &["doctor"], &["config", "check"], &["config", "show"]] {
+    for command in [&["run"][..], &["doctor"], &["config", "check"], &["config", "show"], &["fingerprint", PROGRAM]] {
         let output = ccwatch(&[command, &["--config", &path]].concat());
         let (code, stdout, stderr) = outcome(&output);
         assert_eq!((code, stdout), (78, ""), "{command:?}");
