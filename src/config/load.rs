@@ -131,8 +131,7 @@ impl Source {
         let file = match options.open(&self.path) {
             Ok(file) => file,
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                let is_link = fs::symlink_metadata(&self.path).is_ok();
-                return match (is_link, self.named) {
+                return match (dangles(&self.path), self.named) {
                     (true, _) => Err(whole("a link to no file".into())),
                     (false, true) => Err(whole("no such file".into())),
                     (false, false) => Ok(None),
@@ -215,6 +214,11 @@ fn distrust_way(path: &Path, euid: u32) -> std::io::Result<Option<String>> {
     Ok(None)
 }
 
+/// Whether a link on the way leads to nothing, so that it is not known what would lie there.
+pub(crate) fn dangles(path: &Path) -> bool {
+    path.ancestors().any(|at| at.is_symlink() && !at.exists())
+}
+
 /// The names of a path one after another, the first `/` where it is absolute.
 fn names(path: &Path) -> impl DoubleEndedIterator<Item = OsString> {
     path.components().filter(|name| *name != Component::CurDir).map(|name| name.as_os_str().to_owned())
@@ -288,6 +292,9 @@ mod tests {
         fs::remove_file(&path).unwrap();
         let dangling = Source { path: at("first"), named: false };
         assert!(dangling.load().unwrap_err()[0].to_string().ends_with("a link to no file"));
+        std::os::unix::fs::symlink("nowhere", at("directory")).unwrap();
+        let below = Source { path: at("directory/ccwatch.toml"), named: false };
+        assert!(below.load().unwrap_err()[0].to_string().ends_with("a link to no file"));
         std::os::unix::fs::symlink("itself", at("itself")).unwrap();
         assert!(Config::load(Some(&at("itself"))).is_err());
     }

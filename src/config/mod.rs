@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 pub use check::Invalid;
 pub use load::Loaded;
-pub(crate) use load::read_trusted;
+pub(crate) use load::{dangles, read_trusted};
 pub(crate) use parse::from_toml;
 
 /// Read when no other file is named; it need not exist.

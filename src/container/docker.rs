@@ -41,6 +41,8 @@ impl Docker {
             found.add(daemon.data_root);
         }
         found.add(Some(PathBuf::from("/var/lib/docker")));
+        // Ubuntu's snap, whose dockerd has a root directory of its own.
+        found.add(Some(PathBuf::from("/var/snap/docker/common/var-lib-docker")));
         found
     }
 

@@ -21,6 +21,8 @@ pub enum Runtime {
     Docker,
     /// A build step of BuildKit inside dockerd.
     BuildKit,
+    /// A build step of buildah, as of `podman build`.
+    Buildah,
     /// containerd under Kubernetes' CRI.
     Containerd,
     /// CRI-O.
@@ -48,11 +50,17 @@ pub enum Runtime {
 }
 
 impl Runtime {
+    /// Whether what it makes are the steps of a build of an image.
+    pub fn builds(self) -> bool {
+        matches!(self, Self::BuildKit | Self::Buildah)
+    }
+
     /// The word used in alerts.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Docker => "docker",
             Self::BuildKit => "buildkit",
+            Self::Buildah => "buildah",
             Self::Containerd => "containerd",
             Self::Crio => "cri-o",
             Self::Podman => "podman",

@@ -214,8 +214,12 @@ impl Registry {
         }
         let by_mnt = look.mnt_ns.ok().and_then(|ns| self.by_mnt.get(&ns));
         let by_mnt = by_mnt.filter(|(_, root)| look.root.is_err() || look.root == Ok(*root)).map(|(key, _)| key);
+        // The number may be another's by now: what has a root directory of its own has to show the container's.
+        let is_its_root = |only: &ContainerKey| {
+            look.root.is_err() || self.by_mnt.values().any(|(key, root)| key == only && look.root == Ok(*root))
+        };
         let by_pid = || match self.by_pid.get(&look.pid_ns.ok()?)?.as_slice() {
-            [only] => Some(only),
+            [only] if is_its_root(only) => Some(only),
             _ => None,
         };
         let key = by_mnt.or_else(by_pid)?.clone();

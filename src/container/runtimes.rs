@@ -67,6 +67,7 @@ impl Runtimes {
             }
             Runtime::Unknown | Runtime::Containerd => Err(Missing::Unsupported),
             Runtime::BuildKit
+            | Runtime::Buildah
             | Runtime::Crio
             | Runtime::Podman
             | Runtime::Nerdctl

@@ -143,13 +143,14 @@ impl Detection {
             return by_mount;
         };
         let Home::Container { inner, outer, .. } = self.registry.place(look, None) else { return by_mount };
+        let nested = self.screen.credible((inner, outer));
         // Its root directory lies there: so the filesystem is its container's.
         if let Some(id) = attempt.mounted
             && look.root.is_ok_and(|root| root.dev == attempt.file.dev)
         {
-            self.screen.learn(id, (inner.clone(), outer.clone()));
+            self.screen.learn(id, nested.clone());
         }
-        Some((inner, outer))
+        Some(nested)
     }
 
     /// One sighting: where it belongs, whether it is new, and which reads it waits for.
@@ -172,11 +173,16 @@ impl Detection {
         if let Some(attempt) = attempt.as_ref().filter(|_| sighting.look.exe.is_err()) {
             sighting.look.exe = Ok(attempt.exe());
         }
-        let nested = (inner, outer);
+        let nested = self.screen.credible((inner, outer));
         // What the mount says goes before what the process says, unless it gives way; of the same container, that knows more.
         let by_mount = attempt.as_ref().and_then(|a| self.screen.owner(a.mounted?));
-        let knows_more = |inner: &ContainerKey| inner.id != nested.0.id && !inner.gives_way_to(&nested.0);
-        let nested = by_mount.filter(|(inner, _)| knows_more(inner)).unwrap_or(nested);
+        let knows_more = |inner: &ContainerKey| !inner.gives_way_to(&nested.0) && nested.1.as_ref() != Some(inner);
+        let nested = match by_mount {
+            // Of the same container the process knows what is around it, and the mount who made it.
+            Some((inner, _)) if inner.id == nested.0.id => (inner, nested.1),
+            Some(other) if knows_more(&other.0) => other,
+            _ => nested,
+        };
         let attempted = attempt.is_some();
         let is_interpreted =
             |attempt: &Attempt| attempt.script && sighting.look.file().is_none_or(|file| !attempt.is_on(&file));

@@ -322,7 +322,7 @@ impl Detection {
         while let Ok(outcome) = inlets.outcomes.try_recv() {
             self.outcome(outcome);
         }
-        // What a loader runs is asked for once.
+        // What a loader runs, and whose child it is, is asked for once.
         while let Some(&number) = self.pending.keys().next() {
             self.settle(number);
         }

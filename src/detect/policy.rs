@@ -74,7 +74,7 @@ impl Rules {
 
     /// The exec's severity; `None` where it is no finding. The first that fits, as the contract orders them.
     fn severity(&self, case: Case<'_>) -> Option<Severity> {
-        let build = case.runtime == Runtime::BuildKit;
+        let build = case.runtime.builds();
         let ignored = (build && self.build_containers == Treatment::Ignore)
             || (case.query && self.queries == Treatment::Ignore)
             || !self.findings.contains(&case.verdict.kind.as_str());
@@ -98,7 +98,7 @@ impl Rules {
 /// What to do, in order, as concrete as what is known allows.
 pub fn remediation(runtime: Runtime, image: Option<&str>, executable: Option<&str>) -> Vec<String> {
     let what = executable.unwrap_or("the compiler");
-    if runtime == Runtime::BuildKit {
+    if runtime.builds() {
         return vec!["A build step ran it: see that the last stage of the image does not keep it".to_owned()];
     }
     if runtime == Runtime::Sandbox {

@@ -199,7 +199,13 @@ impl Session {
     /// Takes in what is known by now of a member that was counted before.
     pub fn weigh_again(&mut self, member: &Arc<Member>) -> Change {
         if (self.lead.pid, self.lead.at) == (member.pid, member.at) {
-            self.lead = Arc::clone(member);
+            let before = std::mem::replace(&mut self.lead, Arc::clone(member));
+            if member.facts.ancestors.is_empty() {
+                // Others have told what it does not know.
+                let lead = Arc::make_mut(&mut self.lead);
+                lead.root_command.clone_from(&before.root_command);
+                lead.facts.process.session_leader.clone_from(&before.facts.process.session_leader);
+            }
         }
         let is_worse = member.severity > self.severity();
         self.had.grade = self.had.grade.max(Some(member.grade()));

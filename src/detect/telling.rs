@@ -1,6 +1,7 @@
 //! What detection has to tell: finds the last facts for an alert about a session, and makes the alerts about the
 //! watcher's own health: losses and their repair, sensors that fail and recover, alerts held back.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -154,8 +155,9 @@ impl Telling {
 
     /// Tells the losses gathered, and has them repaired; see [`Gathered::take`].
     pub fn losses(&mut self, attempts: u64, more: bool, now: Monotonic, registry: &Registry) {
+        let mut repaired: BTreeMap<SensorKind, u64> = BTreeMap::new();
         for (lost, unexamined) in self.losses.take(attempts, more, now) {
-            self.repair(lost.sensor, lost.count);
+            *repaired.entry(lost.sensor).or_insert(0) += lost.count;
             let number = if lost.count == 0 { "an unknown number of".into() } else { lost.count.to_string() };
             let sentence = format!("{number} events of the sensor {} were lost: {}", lost.sensor.as_str(), lost.at);
             let since = Some(clock::wall(lost.since));
@@ -164,6 +166,9 @@ impl Telling {
             alert.busiest = self.screen.busiest().map(|key| known(&key, registry));
             alert.unexamined = unexamined;
             self.tell(alert);
+        }
+        for (sensor, count) in repaired {
+            self.repair(sensor, count);
         }
     }
 

@@ -156,11 +156,21 @@ impl Screen {
         self.owned.read().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
     }
 
+    /// What cgroups say of two containers, as far as it is credible: who can name them in the outer one could call his own
+    /// after a container that lies elsewhere, as its mounts tell, and is in the outer one then.
+    pub fn credible(&self, (inner, outer): Nested) -> Nested {
+        let Some(outer) = outer else { return (inner, None) };
+        let owned = self.owned.read().unwrap_or_else(PoisonError::into_inner);
+        let lies_elsewhere = owned.values().any(|(other, around)| *other == inner && around.as_ref() != Some(&outer));
+        if lies_elsewhere { (outer, None) } else { (inner, Some(outer)) }
+    }
+
     /// A process told whose a filesystem is that its mount does not tell of. The first word stands, but for that of a
-    /// process whose runtime had not yet put it into its cgroup.
+    /// process whose runtime had not yet put it into its cgroup, and for that of a container around the one whose it is.
     pub fn learn(&self, id: MountedId, nested: Nested) {
+        let is_around = |known: &ContainerKey| nested.1.as_ref() == Some(known);
         let known = self.owner(id);
-        if known.is_none_or(|(inner, _)| inner.gives_way_to(&nested.0)) {
+        if known.is_none_or(|(inner, _)| inner.gives_way_to(&nested.0) || is_around(&inner)) {
             self.owned.write().unwrap_or_else(PoisonError::into_inner).insert(id, nested);
         }
     }
@@ -170,7 +180,7 @@ impl Screen {
         let by_root = root.and_then(|root| self.owner(root));
         match by_root {
             Some((inner, outer)) if !inner.is_sandbox() => Some((inner, outer)),
-            sandbox => nested_of(look, &self.host).or(sandbox),
+            sandbox => nested_of(look, &self.host).map(|nested| self.credible(nested)).or(sandbox),
         }
     }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::content::{self, Limit};
 use super::raw::RawDatabase;
 use super::{Content, ContentSays, Database, Evidence};
-use crate::config::read_trusted;
+use crate::config::{dangles, read_trusted};
 use crate::error::{Error, Result};
 
 /// A file of ten thousand hashes has a megabyte.
@@ -30,7 +30,7 @@ impl Files {
     /// A file that cannot be read, that others than root and we may change, that is larger than 16 MiB or not UTF-8; more than 256 of them.
     pub fn read(directory: &Path) -> Result<Self> {
         let listed = match std::fs::read_dir(directory) {
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Self::default()),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound && !dangles(directory) => return Ok(Self::default()),
             listed => listed.map_err(|e| Error::file("read", directory, e))?,
         };
         let mut paths = Vec::new();

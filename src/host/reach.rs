@@ -81,7 +81,7 @@ fn prove(place: OwnedFd, mount: &Mount) -> nix::Result<(OwnedFd, FileStatus)> {
 
 fn prove_that(place: OwnedFd, id: u64, dev: u64) -> nix::Result<(OwnedFd, FileStatus)> {
     let status = file_status(place.as_fd(), c"").map_err(|e| Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO)))?;
-    // Before 3.15 a descriptor does not tell its mount.
+    // Before 3.15 an overlay's descriptor does not tell its mount.
     if mount_of_descriptor(place.as_fd()).map_or(status.dev != dev, |number| number != id) {
         return Err(Errno::ESTALE);
     }

@@ -93,7 +93,8 @@ pub fn locate_mount_point(root: BorrowedFd<'_>, path: &Path, is_safe: impl Fn(u6
 }
 
 /// The same, name by name: none is looked up in a directory whose mount, by its number in mountinfo, is not `is_safe`.
-/// Such a way has no links. Before Linux 3.15 no descriptor tells its mount, and nobody without privileges mounts FUSE.
+/// Such a way has no links. Before Linux 3.15 an overlay's descriptor does not tell its mount, and nobody without
+/// privileges mounts FUSE.
 ///
 /// # Errors
 /// `Gone` where something else is mounted on the way, else as [`locate`].

@@ -181,11 +181,6 @@ impl Group {
         mark(&self.group, MarkFlags::FAN_MARK_ADD | self.ignore | forever, self.event, file)
     }
 
-    /// Whether an ignored file is so until it is written to, and not only as long as the kernel has room for that.
-    pub fn keeps_marks(&self) -> bool {
-        !self.ignore.contains(MarkFlags::FAN_MARK_EVICTABLE)
-    }
-
     /// Has a file's execs reported again.
     ///
     /// # Errors

@@ -13,6 +13,7 @@ mod demo;
 mod kernels;
 mod lifecycle;
 mod mounts;
+mod nested;
 mod policy;
 mod privilege;
 mod service;

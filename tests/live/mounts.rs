@@ -13,13 +13,13 @@ use crate::common::watcher::{Setup, Watcher};
 use crate::common::{self, Alert, Lines, alert, image, program};
 
 /// Long enough for what is awaited to be a matter of marks and not of luck.
-const STORM: u64 = 2000;
+pub(crate) const STORM: u64 = 2000;
 
 /// What a container needs to mount something: less than `--privileged`, which not every machine can give.
-const PRIVILEGES: &[&str] = &["--cap-add", "SYS_ADMIN", "--security-opt", "seccomp=unconfined"];
+pub(crate) const PRIVILEGES: &[&str] = &["--cap-add", "SYS_ADMIN", "--security-opt", "seccomp=unconfined"];
 
 /// A container that waits, with the programs of these tests in /work, which is a bind mount.
-fn container(options: &[&str]) -> Container {
+pub(crate) fn container(options: &[&str]) -> Container {
     let container = Container::idle(options);
     for (name, file) in [("inside", program::inside()), ("storm", program::storm()), ("gcc", program::tiny())] {
         fs::copy(file, container.work().join(name)).unwrap();
@@ -28,7 +28,7 @@ fn container(options: &[&str]) -> Container {
 }
 
 /// Several storms at once are more than two cores take.
-fn one_storm() -> MutexGuard<'static, ()> {
+pub(crate) fn one_storm() -> MutexGuard<'static, ()> {
     static TURN: Mutex<()> = Mutex::new(());
     TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -46,7 +46,7 @@ fn assert_counted(watcher: &Watcher, container: &Container, before: u64, command
 }
 
 /// Whether the watcher sees a mount namespace through this process.
-fn is_held(watcher: &Watcher, pid: &str) -> bool {
+pub(crate) fn is_held(watcher: &Watcher, pid: &str) -> bool {
     let table = format!("/proc/{pid}/mountinfo");
     let fds = fs::read_dir(format!("/proc/{}/fd", watcher.pid())).unwrap().flatten();
     fds.filter_map(|fd| fs::read_link(fd.path()).ok()).any(|link| link == std::path::Path::new(&table))
@@ -60,7 +60,7 @@ fn pids_of(name: &str, container: &Container) -> Vec<String> {
 }
 
 /// The same; there is one.
-fn pid_of(name: &str, container: &Container) -> String {
+pub(crate) fn pid_of(name: &str, container: &Container) -> String {
     let found = pids_of(name, container);
     assert_eq!(found.len(), 1, "{name}: {found:?}");
     found.into_iter().next().unwrap()

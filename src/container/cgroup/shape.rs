@@ -163,6 +163,10 @@ fn colon_form(segment: &[u8]) -> Option<Found<'_>> {
     let mut parts = segment.rsplit(|b| *b == b':');
     let (id, driver, _slice) = (parts.next()?, parts.next()?, parts.next()?);
     let (_, runtime) = DRIVERS.iter().find(|(word, _)| *word == driver)?;
+    // BuildKit inside dockerd with systemd's driver hands its runc dockerd's words as a path (moby, builder-next; from 0.10).
+    if *runtime == Runtime::Docker && is_buildkit(id) {
+        return found(Runtime::BuildKit, id);
+    }
     if is_digest(id) { found(*runtime, id) } else { None }
 }
 
@@ -172,13 +176,18 @@ fn prefixed(stem: &[u8], user: bool) -> Option<Found<'_>> {
     for (prefix, runtime) in PREFIXES {
         match stem.strip_prefix(*prefix) {
             Some(id) if is_digest(id) => return found(*runtime, id),
-            // BuildKit inside dockerd with systemd's driver uses dockerd's word (moby, daemon_unix.go).
+            // As dockerd's own word for it would be (moby, daemon_unix.go).
             Some(id) if *runtime == Runtime::Docker && is_buildkit(id) => return found(Runtime::BuildKit, id),
             _ => {}
         }
     }
     if let Some(id) = stem.strip_prefix(b"buildkit-").filter(|id| is_buildkit(id)) {
         return found(Runtime::BuildKit, id);
+    }
+    // A step of `podman build` (buildah, run_common.go: the runtime's name, then the container's).
+    if let Some(id) = [&b"crun-buildah-"[..], b"runc-buildah-"].iter().find_map(|prefix| stem.strip_prefix(*prefix)) {
+        let number = id.strip_prefix(b"buildah")?;
+        return if number.iter().all(u8::is_ascii_digit) { found(Runtime::Buildah, id) } else { None };
     }
     // BPM's encoding of a job's name (bpm-release, jobid/encoding.go).
     if let Some(id) = stem.strip_prefix(b"bpm-").filter(|id| !is_unit(id)) {
@@ -198,6 +207,13 @@ fn machine<'a>(segment: &'a [u8], below: &[u8]) -> Option<Found<'a>> {
     }
     if let Some(name) = segment.strip_prefix(b"systemd-nspawn@").and_then(|s| s.strip_suffix(b".service")) {
         return found(Runtime::Nspawn, unescape(name));
+    }
+    // A unit that keeps its own name (`--keep-unit`, NixOS' containers): what it starts is split in two all the same.
+    if below == b"payload"
+        && let Some(stem) = segment.strip_suffix(b".service")
+    {
+        let instance = stem.iter().position(|b| *b == b'@').and_then(|at| stem.get(at + 1..));
+        return found(Runtime::Nspawn, unescape(instance.unwrap_or(stem)));
     }
     // libvirt without systemd.
     if let Some(name) = segment.strip_suffix(b".libvirt-lxc") {

@@ -63,6 +63,12 @@ fn every_shape_of_every_runtime() {
         // BuildKit.
         ("/docker/buildkit/$BUILD", BuildKit, "$BUILD"),
         ("/system.slice/docker-$BUILD.scope", BuildKit, "$BUILD"),
+        ("/system.slice/system.slice:docker:$BUILD", BuildKit, "$BUILD"),
+        ("/system.slice/foo.slice:docker:$BUILD", BuildKit, "$BUILD"),
+        ("/user.slice/user-1000.slice/user@1000.service/user.slice/user.slice:docker:$BUILD", BuildKit, "$BUILD"),
+        // buildah.
+        ("/system.slice/crun-buildah-buildah2365838308.scope", Buildah, "buildah2365838308"),
+        ("/machine.slice/runc-buildah-buildah7.scope", Buildah, "buildah7"),
         ("/buildkit/$BUILD", BuildKit, "$BUILD"),
         ("/system.slice/buildkit-$BUILD.scope", BuildKit, "$BUILD"),
         // Kubernetes with containerd.
@@ -143,6 +149,8 @@ fn every_shape_of_every_runtime() {
         ("/machine.slice/systemd-nspawn@deb12.service/payload/system.slice/cron.service", Nspawn, "deb12"),
         ("/machine.slice/systemd-nspawn@deb\\x2dnine.service/init.scope", Nspawn, "deb-nine"),
         ("/machine.slice/machine-web\\x2d1.scope/payload", Nspawn, "web-1"),
+        ("/machine.slice/container@web.service/payload/system.slice/nginx.service", Nspawn, "web"),
+        ("/system.slice/own-name.service/payload/init.scope", Nspawn, "own-name"),
         ("/machine.slice/machine-web.scope", Nspawn, "web"),
         // libvirt's LXC driver.
         (
@@ -226,6 +234,7 @@ fn the_host_side_is_no_container() {
         "/lxc.monitor/web1",
         "/lxc.monitor-101",
         "/machine.slice/systemd-nspawn@deb12.service/supervisor",
+        "/machine.slice/container@web.service/supervisor",
         "/kata_overhead/$A",
         // Pods without their containers.
         "/kubepods.slice/kubepods-pod63b3ebfc_2890_11e9_8154_16bf8ef8d9dc.slice",

@@ -181,6 +181,9 @@ fn a_known_namespace_names_its_container() {
     let reused = Look { pid_ns: Ok(Namespace(8)), root: Ok(root(8)), ..boxed("/user.slice", 5) };
     assert_eq!(registry.place(&reused, None), within(key(Runtime::Sandbox, "mnt-5"), by));
     assert_eq!(registry.place(&Look { root: Ok(HOST_ROOT), ..reused }, None), Home::Host);
+    // A pid namespace's number alone came to other use.
+    let other = Look { mnt_ns: Ok(Namespace(77)), root: Ok(root(8)), ..boxed("/user.slice", 5) };
+    assert_eq!(registry.place(&other, None), within(key(Runtime::Sandbox, "mnt-77"), by));
     // The next container under that number.
     let next = boxed(&format!("/docker/{A}"), 5);
     registry.place(&next, None);

@@ -12,6 +12,7 @@ use std::sync::PoisonError;
 use std::time::{Duration, SystemTime};
 
 use lru::LruCache;
+use procfs::KernelVersion;
 
 use super::bounds::Bounds;
 use crate::event::{FileId, Inode, Monotonic};
@@ -27,7 +28,6 @@ use crate::sys::process::writers_block_exec;
 const RESTED: Duration = Duration::from_secs(10);
 const WRITTEN: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
 const QUIET: NonZeroUsize = NonZeroUsize::new(8192).unwrap();
-const LATELY: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
 const REFUSED: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
 
 /// What was decided of which file.
@@ -37,8 +37,6 @@ pub struct Innocents {
     written: LruCache<Inode, ()>,
     /// Files in this state cannot be ignored: asked once.
     refused: LruCache<FileId, ()>,
-    /// Files that were ignored in this state.
-    lately: LruCache<FileId, ()>,
     /// Files of writable layers whose writers would be heard of, and that had none in this state. An inode's number is
     /// given to another file as soon as it is free, so the number alone says nothing.
     quiet: LruCache<Inode, FileId>,
@@ -48,6 +46,8 @@ pub struct Innocents {
     /// A file must have lain unchanged for [`RESTED`]. Not so where each open is an event: all that was just unpacked would
     /// be heard of again and again.
     wants_rest: bool,
+    /// An overlay's files are opened as those of its layers, so that an ignore mark on one has no effect.
+    opens_layers: bool,
     /// A file that somebody can write to cannot be executed, unless it lies on an overlay (not so in 6.11 and 6.12).
     writers_block_exec: bool,
 }
@@ -70,12 +70,20 @@ impl Innocents {
     /// None, by marks of a group of this way.
     pub fn new(way: Way) -> Self {
         let (written, refused) = (LruCache::new(WRITTEN), LruCache::new(REFUSED));
-        let (quiet, lately) = (LruCache::new(QUIET), LruCache::new(LATELY));
-        let bounds = Bounds::new(way, clock::now());
+        let (quiet, bounds) = (LruCache::new(QUIET), Bounds::new(way, clock::now()));
         let ignores_memory = way == Way::Open || without(Part::Leases);
         let wants_rest = way != Way::Open && !without(Part::Rest);
         let writers_block_exec = writers_block_exec();
-        Self { written, refused, lately, quiet, bounds, ignores_memory, wants_rest, writers_block_exec }
+        Self {
+            written,
+            refused,
+            quiet,
+            bounds,
+            opens_layers: opens_layers(),
+            ignores_memory,
+            wants_rest,
+            writers_block_exec,
+        }
     }
 
     /// Has a file ignored that was judged innocent, if nothing can be hidden by that; whether it is.
@@ -88,7 +96,7 @@ impl Innocents {
         if on.layers.is_some() && self.written.contains(&id.inode()) && !without(Part::Layers) {
             return false;
         }
-        if on.ignores_in_vain() {
+        if self.opens_layers && on.is_overlay() {
             return false;
         }
         {
@@ -100,9 +108,6 @@ impl Innocents {
             if !self.bounds.admit(&mut ignored, id.ino, on.layers.is_none()) {
                 return false;
             }
-        }
-        if group.way == Way::Open && group.keeps_marks() && self.lately.put(*id, ()).is_some() {
-            on.hear_again();
         }
         let done = group.watch_writes(*file, false).and_then(|()| {
             // Asked again: it may have been written to before that mark stood.
@@ -155,7 +160,6 @@ impl Innocents {
     /// All marks were taken away, those that tell of writers among them.
     pub fn forget_marks(&mut self, now: Monotonic) {
         self.quiet.clear();
-        self.lately.clear();
         self.bounds.begin_anew(now);
     }
 
@@ -183,4 +187,10 @@ impl Innocents {
         // ENOENT: the kernel has taken the mark away already.
         let _ = group.regard(file);
     }
+}
+
+/// From Linux 4.2 to 4.8 (d_real and its forerunners in fs/open.c; 4.9 has fsnotify see the overlay's file).
+fn opens_layers() -> bool {
+    let of = |major, minor| KernelVersion::new(major, minor, 0);
+    KernelVersion::current().is_ok_and(|version| (of(4, 2)..of(4, 9)).contains(&version))
 }

@@ -293,10 +293,10 @@ impl Reader {
         {
             is = self.triage.judge(path, id);
         }
-        if matches!(is, FileIs::Innocent | FileIs::ByArguments) {
+        if is == FileIs::Innocent {
             let may_have_changed = match innocent {
                 Some(innocent) => self.innocents.may_have_changed(&self.group, innocent, self.triage.rested(id)),
-                // Nobody knows on what it lies. Before Linux 3.15 that is so of all that lies on no overlay.
+                // Nobody knows on what it lies. By open events very much is heard of.
                 None => self.group.way != Way::Open,
             };
             if may_have_changed {

@@ -16,7 +16,7 @@ pub mod view;
 pub mod watch;
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -29,9 +29,6 @@ use requests::Requests;
 
 /// A mount that is gone is remembered so long: execs in it may still be on their way.
 pub const GRACE: Duration = Duration::from_secs(60);
-
-/// So often a mount's ignored files are heard of again before nothing is ignored there any more.
-const IN_VAIN: u32 = 64;
 
 /// What the state of a file (size, times, number) says of its content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,8 +73,6 @@ pub struct Mounted {
     pub far: Option<Arc<Far>>,
     /// Inode numbers of its files whose execs are ignored.
     pub ignored: Arc<Mutex<HashSet<u64>>>,
-    /// How often one of them was reported all the same.
-    heard_again: AtomicU32,
     marked: AtomicBool,
     gone: AtomicBool,
     rests: AtomicU64,
@@ -87,8 +82,7 @@ impl Mounted {
     /// Not marked yet.
     pub fn new(id: MountedId, device: Device, layers: Option<Arc<Layers>>, trust: Trust) -> Self {
         let (marked, gone, rests) = (AtomicBool::new(false), AtomicBool::new(false), AtomicU64::new(0));
-        let (ignored, heard_again) = (Arc::default(), AtomicU32::new(0));
-        Self { id, device, layers, trust, of_host: false, far: None, ignored, heard_again, marked, gone, rests }
+        Self { id, device, layers, trust, of_host: false, far: None, ignored: Arc::default(), marked, gone, rests }
     }
 
     /// All execs on it are reported from now on, or not any more.
@@ -96,14 +90,9 @@ impl Mounted {
         self.marked.store(marked, Ordering::Release);
     }
 
-    /// A file of it was reported whose opens are ignored.
-    pub fn hear_again(&self) {
-        self.heard_again.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Whether ignore marks are in vain: from Linux 4.2 to 4.8 an overlay's files are opened as those of its layers.
-    pub fn ignores_in_vain(&self) -> bool {
-        self.heard_again.load(Ordering::Relaxed) >= IN_VAIN
+    /// Whether its files are those of layers.
+    pub fn is_overlay(&self) -> bool {
+        self.layers.is_some() || self.trust == Trust::Nothing
     }
 
     /// It is not to be marked before this moment.

@@ -113,8 +113,8 @@ impl Requests {
         self.sweep_wanted.load(Ordering::Acquire)
     }
 
-    /// It is being looked into.
-    pub(super) fn sweep_is_done(&self) {
+    /// It is looked into from now on.
+    pub(super) fn sweep_begins(&self) {
         self.sweep_wanted.store(false, Ordering::Release);
     }
 

@@ -301,7 +301,7 @@ impl Watcher {
         self.young.due = None;
         if !young {
             self.sweeps.due = None;
-            self.mounts.requests.sweep_is_done();
+            self.mounts.requests.sweep_begins();
         }
         if without(Part::Namespaces) {
             return;

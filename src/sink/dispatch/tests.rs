@@ -8,9 +8,9 @@ use crate::alert::samples;
 
 const LONG: Duration = Duration::from_secs(60);
 
-/// Watches nothing; syslog at `log` in the directory, and the alert file there.
 const RELOADED: Life = Life::Reloaded { config: true, database: false };
 
+/// Watches nothing; syslog at `log` in the directory, and the alert file there.
 fn configuration(home: &Path, log: &str, alert_file: bool) -> Config {
     let mut config = Config::default();
     config.syslog.target = format!("unix:{}", home.join(log).display());
