@@ -30,14 +30,14 @@ fn below_cgroups(pid: &str, container: &Container, name: &str) -> Vec<PathBuf> {
     lines.map(|words| mounted(words[1]).unwrap().join(&words[2][1..]).join(name)).collect()
 }
 
-/// Processes with a root directory of their own on a tmpfs, as an engine within a container makes them, in a cgroup of this
-/// name. What ends before it is looked at is known by its mount alone.
+/// Processes with a root directory of their own, which is mounted in the outer container's namespace first, as an engine
+/// within a container does, in a cgroup of this name. What ends before it is looked at is known by its mount alone.
 fn storm_within(outer: &Container, inner: &str, counted_as: &str) -> Vec<Alert> {
     let watcher = Watcher::start();
-    let acts = ["./inside", "say", "ready", "wait", "unshare-mounts", "load", "gcc", "tmpfs", "/inner"];
-    let more = ["put", "/inner/gcc", "load", "storm", "put", "/inner/storm", "chroot", "/inner"];
-    let then = ["say", "there", "wait", "--", "/storm", "2000", "/gcc"];
-    let mut held = outer.hold(&[&acts[..], &more[..], &then[..]].concat());
+    let put = ["put", "/inner/gcc", "load", "storm", "put", "/inner/storm"];
+    outer.exec(&[&["./inside", "load", "gcc", "tmpfs", "/inner"][..], &put].concat());
+    let acts = ["./inside", "say", "ready", "wait", "unshare-mounts", "chroot", "/inner"];
+    let mut held = outer.hold(&[&acts[..], &["say", "there", "wait", "--", "/storm", "2000", "/gcc"]].concat());
     held.await_line("ready");
     let pid = pid_of("inside", outer);
     let cgroups = below_cgroups(&pid, outer, &format!("docker-{inner}.scope"));
