@@ -104,6 +104,9 @@ impl Detection {
                     self.exec_unseen(attempt, standing);
                 }
                 (ContentSays::Unknown, exec) => self.drop_unjudged([exec]),
+                (ContentSays::ByArguments, exec @ Unjudged::Unseen { standing: Standing::Confirmed, .. }) => {
+                    self.drop_unjudged([exec]);
+                }
                 (_, Unjudged::Loading(pending)) => {
                     let number = self.number();
                     self.pending.insert(number, *pending);

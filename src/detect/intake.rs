@@ -66,6 +66,10 @@ impl Detection {
             None if attempt.unjudged => self.hold_unseen(attempt, standing),
             Some(ContentSays::Toolchain) | None => self.exec_unseen(attempt, standing),
             Some(ContentSays::Unknown) => self.drop_unjudged([Unjudged::Unseen { attempt, standing }]),
+            // It is gone, and its arguments with it.
+            Some(ContentSays::ByArguments) if standing == Standing::Confirmed => {
+                self.drop_unjudged([Unjudged::Unseen { attempt, standing }]);
+            }
             Some(_) => {}
         }
     }
