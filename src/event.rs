@@ -363,6 +363,8 @@ pub struct Attempt {
     pub open: Option<Arc<OwnedFd>>,
     /// Its name says nothing, and its content is not known yet.
     pub unjudged: bool,
+    /// What was read of it before this moment may not be what was executed.
+    pub doubted: bool,
     /// It is a script: what runs is what its first line names.
     pub script: bool,
     /// It was opened, for whatever purpose: this kernel has no exec events.
@@ -458,6 +460,7 @@ pub(crate) mod samples {
             path: format!("/usr/bin/prog-{ino}").into_bytes().into(),
             open: None,
             unjudged: false,
+            doubted: false,
             script: false,
             by_open: false,
             on_host: false,

@@ -61,8 +61,24 @@ impl Held {
         self.by_file.keys().copied().collect()
     }
 
+    /// How many wait for a file.
+    pub(super) fn of(&self, id: FileId) -> usize {
+        self.by_file.get(&id).map_or(0, Vec::len)
+    }
+
     fn take(&mut self, id: FileId) -> Vec<Unjudged> {
         let held = self.by_file.remove(&id).unwrap_or_default();
+        self.let_go(held)
+    }
+
+    /// All but the first ones.
+    pub(super) fn take_from(&mut self, id: FileId, first: usize) -> Vec<Unjudged> {
+        let held = self.by_file.get_mut(&id);
+        let later = held.map(|held| held.split_off(first.min(held.len()))).unwrap_or_default();
+        self.let_go(later)
+    }
+
+    fn let_go(&mut self, held: Vec<(Payer, Unjudged)>) -> Vec<Unjudged> {
         self.count -= held.len();
         let let_go = |(payer, exec): (Payer, _)| {
             self.counts.remove(&payer.container);

@@ -10,7 +10,7 @@ use crate::detect::held::Unjudged;
 use crate::detect::merge::{Looked, Merged};
 use crate::detect::pending::{Nested, Pending, Standing};
 use crate::detect::triage::Reading;
-use crate::detect::{BeingRead, CONTENT_HANGS, DEADLINE, Detection, LARGE, LARGE_DEADLINE, PENDING, Share};
+use crate::detect::{Again, BeingRead, CONTENT_HANGS, DEADLINE, Detection, LARGE, LARGE_DEADLINE, PENDING, Share};
 use crate::event::{Attempt, Comm, Exe, FileId, Look, Monotonic, MountNumber, SensorKind, Sighting};
 use crate::fingerprint::{Candidate, Content, ContentSays, Invocation};
 use crate::host::clock;
@@ -62,7 +62,7 @@ impl Detection {
         if standing == Standing::Unheard {
             self.merge.give_up(attempt.pid);
         }
-        match self.judged.says(attempt.file).filter(|_| attempt.unjudged) {
+        match self.says_of(&attempt).filter(|_| attempt.unjudged) {
             None if attempt.unjudged => self.hold_unseen(attempt, standing),
             Some(ContentSays::Toolchain) | None => self.exec_unseen(attempt, standing),
             Some(ContentSays::Unknown) => self.drop_unjudged([Unjudged::Unseen { attempt, standing }]),
@@ -71,6 +71,18 @@ impl Detection {
                 self.drop_unjudged([Unjudged::Unseen { attempt, standing }]);
             }
             Some(_) => {}
+        }
+    }
+
+    /// What is known of an attempt's file, as it was executed.
+    fn says_of(&self, attempt: &Attempt) -> Option<ContentSays> {
+        self.says_since(attempt.file, since(attempt))
+    }
+
+    fn says_since(&self, id: FileId, since: Option<Monotonic>) -> Option<ContentSays> {
+        match since {
+            Some(since) => self.judged.says_since(id, clock::wall(since)),
+            None => self.judged.says(id),
         }
     }
 
@@ -104,14 +116,14 @@ impl Detection {
             && self.judged.says(attempt.file).is_none()
             && let Some((inner, outer)) = self.owner_of(attempt)
         {
-            self.read_content((attempt.file, attempt.mount), file, Payer::new(&inner, outer.as_ref()), None);
+            self.read_content((attempt.file, attempt.mount), file, Payer::new(&inner, outer.as_ref()), None, None);
         }
     }
 
     /// A file that the host executes on a mount that is marked for a container's sake.
     fn read_of_host(&mut self, attempt: &Attempt) {
         if let Some(file) = attempt.open.as_ref().filter(|_| self.judged.says(attempt.file).is_none()) {
-            self.read_content((attempt.file, attempt.mount), file, Payer::host(), None);
+            self.read_content((attempt.file, attempt.mount), file, Payer::host(), None, None);
         }
     }
 
@@ -119,7 +131,8 @@ impl Detection {
         if let Some(file) = attempt.open.take()
             && let Some((inner, outer)) = self.owner_of(&attempt)
         {
-            self.read_content((attempt.file, attempt.mount), &file, Payer::new(&inner, outer.as_ref()), None);
+            let payer = Payer::new(&inner, outer.as_ref());
+            self.read_content((attempt.file, attempt.mount), &file, payer, None, since(&attempt));
         }
         self.hold(attempt.file, Unjudged::Unseen { attempt, standing });
     }
@@ -187,7 +200,7 @@ impl Detection {
             Some(other) if knows_more(&other.0) => other,
             _ => nested,
         };
-        let attempted = attempt.is_some();
+        let attempted = (attempt.is_some(), attempt.as_ref().and_then(since));
         let is_interpreted =
             |attempt: &Attempt| attempt.script && sighting.look.file().is_none_or(|file| !attempt.is_on(&file));
         // What env executes next is counted under the script's name.
@@ -201,11 +214,11 @@ impl Detection {
 
     /// What was attempted is a script: its text goes before what is known of its interpreter.
     fn exec_by_script(&mut self, mut script: Attempt, sighting: Sighting, reading: Option<Reading>, nested: Nested) {
-        let says = self.judged.says(script.file);
+        let says = self.says_of(&script);
         match (says, script.open.take()) {
             (None, Some(file)) => {
                 let payer = Payer::new(&nested.0, nested.1.as_ref());
-                self.read_content((script.file, script.mount), &file, payer, None);
+                self.read_content((script.file, script.mount), &file, payer, None, since(&script));
                 let (id, script, sighting) = (script.file, Box::new(script), Box::new(sighting));
                 self.hold(id, Unjudged::Script { script, sighting, reading, nested });
             }
@@ -232,7 +245,7 @@ impl Detection {
         if says == ContentSays::Unknown && candidate == Candidate::No {
             return self.leave_unexamined(reading);
         }
-        self.exec_of_image(sighting, candidate, reading, true, nested);
+        self.exec_of_image(sighting, candidate, reading, (true, None), nested);
     }
 
     fn candidate(&self, sighting: &Sighting) -> Candidate {
@@ -245,14 +258,14 @@ impl Detection {
         sighting: Sighting,
         candidate: Candidate,
         reading: Option<Reading>,
-        attempted: bool,
+        (attempted, since): (bool, Option<Monotonic>),
         nested: Nested,
     ) {
         if candidate != Candidate::No {
             return self.admit(sighting, reading, attempted, nested);
         }
         let Some(id) = sighting.look.file() else { return self.leave(reading) };
-        match self.judged.says(id) {
+        match self.says_since(id, since) {
             Some(ContentSays::Toolchain | ContentSays::ByArguments | ContentSays::Loader) => {
                 self.admit(sighting, reading, attempted, nested);
             }
@@ -261,7 +274,7 @@ impl Detection {
             None => {
                 if let Ok(Exe { file: Ok(file), mount, .. }) = &sighting.look.exe {
                     let payer = Payer::new(&nested.0, nested.1.as_ref());
-                    self.read_content((id, *mount), file, payer, image_of(&sighting.look));
+                    self.read_content((id, *mount), file, payer, image_of(&sighting.look), since);
                 }
                 let sighting = Box::new(sighting);
                 self.hold(id, Unjudged::Seen { sighting, reading, attempted, nested });
@@ -380,7 +393,10 @@ impl Detection {
         let image = image_of(&pending.look);
         // A named file is handed over open only now and then.
         let is_read = self.reading.contains_key(&id)
-            || exe.file.as_ref().is_ok_and(|file| self.read_content((id, exe.mount), file, pending.payer(), image));
+            || exe
+                .file
+                .as_ref()
+                .is_ok_and(|file| self.read_content((id, exe.mount), file, pending.payer(), image, None));
         if !is_read {
             return;
         }
@@ -400,7 +416,7 @@ impl Detection {
         let Some(program) = pending.slate.take_program().filter(|_| runs) else { return false };
         pending.program = Some(program.id);
         let known = self.judged.says(program.id).is_some();
-        if known || !self.read_content((program.id, program.mount), &program.file, pending.payer(), None) {
+        if known || !self.read_content((program.id, program.mount), &program.file, pending.payer(), None, None) {
             return false;
         }
         let wait = if program.id.size >= LARGE { LARGE_DEADLINE } else { DEADLINE };
@@ -408,15 +424,21 @@ impl Detection {
         true
     }
 
-    /// Has a file of a container read, unless it is being read; whether somebody does.
-    fn read_content(
+    /// Has a file of a container read, unless it is being read; whether somebody does. Where only what is read `since` counts,
+    /// it is read again after that.
+    pub(super) fn read_content(
         &mut self,
         (id, mount): (FileId, Option<MountNumber>),
         file: &Arc<OwnedFd>,
         payer: Payer,
         image: Option<RunningAs>,
+        since: Option<Monotonic>,
     ) -> bool {
-        if self.reading.contains_key(&id) {
+        if let Some(read) = self.reading.get_mut(&id) {
+            if since.is_some_and(|since| since > read.asked) && read.again.is_none() {
+                let held = self.held.of(id);
+                read.again = Some(Again { mount, file: Arc::clone(file), payer, image, held });
+            }
             return true;
         }
         let far = self.mounts.is_far(id.dev, mount);
@@ -425,10 +447,16 @@ impl Detection {
         // What hangs must not keep local filesystems from being read, and what is not covered may be anything.
         let may_hang = far || !self.mounts.covers(id.dev, mount);
         let Some(ticket) = self.contents.submit(Share::new(payer.clone(), may_hang), job) else { return false };
-        let hangs = clock::now().plus(CONTENT_HANGS);
-        self.reading.insert(id, BeingRead { ticket, hangs, payer });
+        let asked = clock::now();
+        let hangs = asked.plus(CONTENT_HANGS);
+        self.reading.insert(id, BeingRead { ticket, hangs, payer, asked, again: None });
         true
     }
+}
+
+/// From when on what is read of an attempt's file counts, where earlier readings do not.
+fn since(attempt: &Attempt) -> Option<Monotonic> {
+    attempt.doubted.then_some(attempt.at)
 }
 
 fn image_of(look: &Look) -> Option<RunningAs> {

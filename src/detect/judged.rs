@@ -76,6 +76,8 @@ struct Known {
     content: Option<Arc<Content>>,
     /// How long it had lain unchanged when it was read. Within [`SETTLED`] a change since then may not show.
     rested: Duration,
+    /// When reading began.
+    began: SystemTime,
     share: Share,
     /// One that pays too.
     within: Option<Share>,
@@ -146,6 +148,16 @@ impl Judged {
         self.table().files.get(&id).filter(|known| known.holds()).map(|known| known.says)
     }
 
+    /// Whether what was read of a file does not hold any more.
+    pub fn is_doubted(&self, id: FileId) -> bool {
+        self.table().files.peek(&id).is_some_and(|known| !known.holds())
+    }
+
+    /// As [`Judged::says`], of what was read from a moment on.
+    pub fn says_since(&self, id: FileId, since: SystemTime) -> Option<ContentSays> {
+        self.table().files.get(&id).filter(|known| known.holds() && known.began >= since).map(|known| known.says)
+    }
+
     /// How long a file had lain unchanged when what is known of it was read; zero where that is nothing.
     pub fn rested(&self, id: FileId) -> Duration {
         self.table().files.peek(&id).map_or(Duration::ZERO, |known| known.rested)
@@ -162,7 +174,8 @@ impl Judged {
         let content = finding.content.ok().map(Arc::new);
         let is_nested = payer.container != payer.outermost;
         let within = is_nested.then_some(Share::Within(payer.outermost));
-        let known = Known { says: finding.says, content, rested, share: Share::Container(payer.container), within };
+        let (says, began, share) = (finding.says, finding.began, Share::Container(payer.container));
+        let known = Known { says, content, rested, began, share, within };
         let layer = self.layers.lock().unwrap_or_else(PoisonError::into_inner).pop(&id);
         let mut table = self.table();
         if table.database.as_ref().is_some_and(|database| !Arc::ptr_eq(database, &finding.database)) {
@@ -259,6 +272,8 @@ mod tests {
             judged.learn(id, container("a"), Finding { began: now, ..innocent(&database) });
         }
         assert_eq!(judged.says(old), Some(ContentSays::Innocent));
+        let later = now + Duration::from_nanos(1);
+        assert_eq!([now, later].map(|since| judged.says_since(old, since)), [Some(ContentSays::Innocent), None]);
         assert_eq!(judged.says(fresh), None);
         assert!(judged.content(fresh).is_some());
         let other = Arc::new(Database::builtin().unwrap());

@@ -28,6 +28,7 @@ mod user_names;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::num::NonZeroUsize;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,7 +38,7 @@ use lru::LruCache;
 use crate::config::Config;
 use crate::container::registry::Registry;
 use crate::container::{ContainerKey, Payer};
-use crate::detect::enrich::{Job, Outcome};
+use crate::detect::enrich::{Job, Outcome, RunningAs};
 use crate::detect::hearing::Hearing;
 use crate::detect::held::Held;
 use crate::detect::judged::Judged;
@@ -48,7 +49,7 @@ use crate::detect::policy::Rules;
 use crate::detect::sessions::Sessions;
 use crate::detect::telling::Telling;
 use crate::detect::triage::Screen;
-use crate::event::{Fact, FileId, ImageId, Monotonic, Pid, SensorKind, StartTime};
+use crate::event::{Fact, FileId, ImageId, Monotonic, MountNumber, Pid, SensorKind, StartTime};
 use crate::fingerprint::SharedDatabase;
 use crate::host::clock;
 use crate::host::worker::{self, Pool, Ticket};
@@ -160,6 +161,19 @@ struct BeingRead {
     hangs: Monotonic,
     /// For whom it is read.
     payer: Payer,
+    /// When that was asked for.
+    asked: Monotonic,
+    again: Option<Again>,
+}
+
+/// An exec that came while its file was being read, and that this reading says nothing of: another one follows.
+struct Again {
+    mount: Option<MountNumber>,
+    file: Arc<OwnedFd>,
+    payer: Payer,
+    image: Option<RunningAs>,
+    /// Execs that were held before it.
+    held: usize,
 }
 
 /// The channels that detection listens to.
@@ -387,13 +401,18 @@ impl Detection {
             Outcome::Metadata(key, metadata) => self.registry.learn(&key, metadata, clock::now()),
             Outcome::Alive(session, alive) => self.sessions.answer(session, &alive, clock::now()),
             Outcome::Content(id, payer, finding) => {
-                self.reading.remove(&id);
+                let again = self.reading.remove(&id).and_then(|read| read.again);
+                let later = again.as_ref().map(|again| self.held.take_from(id, again.held)).unwrap_or_default();
                 let (says, unreadable) = (finding.says, finding.content.is_err());
                 self.judged.learn(id, payer, *finding);
                 if unreadable {
                     self.give_up(id)
                 } else {
                     self.release(id, says)
+                }
+                if let Some(Again { mount, file, payer, image, .. }) = again {
+                    self.read_content((id, mount), &file, payer, image, None);
+                    later.into_iter().for_each(|exec| self.hold(id, exec));
                 }
                 let waiting: Vec<u64> =
                     self.pending.iter().filter(|(_, p)| p.content == Some(id)).map(|(n, _)| *n).collect();

@@ -146,7 +146,7 @@ impl Detection {
             return false;
         };
         let is = self.screen.judge(&exe.path, file);
-        matches!(is, FileIs::Toolchain | FileIs::Unjudged) && self.mounts.covers(file.dev, exe.mount)
+        matches!(is, FileIs::Toolchain | FileIs::Unjudged | FileIs::Doubted) && self.mounts.covers(file.dev, exe.mount)
     }
 
     /// What containers decide the size of is bounded in bytes too. What a worker writes later is counted the next time.

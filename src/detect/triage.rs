@@ -298,6 +298,7 @@ impl FileTriage for Screen {
         match (database.file_candidate(path), self.judged.says(id)) {
             (Candidate::ByName, _) | (_, Some(ContentSays::Toolchain)) => FileIs::Toolchain,
             // What cannot be said of it is counted for each exec, by whoever gets its attempts.
+            (_, None) if self.judged.is_doubted(id) => FileIs::Doubted,
             (_, None | Some(ContentSays::Unknown)) => FileIs::Unjudged,
             (Candidate::No, Some(ContentSays::Innocent | ContentSays::Loader)) => {
                 let mut innocents = self.innocents();

@@ -92,6 +92,8 @@ pub enum FileIs {
     Toolchain,
     /// Its name says nothing, and its content is not known yet.
     Unjudged,
+    /// Its content was known, and may be another by now: it is to be read again, from now on.
+    Doubted,
 }
 
 /// What fanotify's threads ask, and tell.

@@ -116,7 +116,9 @@ static char *mapped;
 /* Keeps a shared mapping of a file that is closed again. */
 static void keep_mapped(const char *path) {
     int fd = open(path, O_RDWR);
-    check(fd >= 0 && ftruncate(fd, (off_t)size) == 0, path);
+    struct stat status;
+    check(fd >= 0 && fstat(fd, &status) == 0, path);
+    check(status.st_size >= (off_t)size || ftruncate(fd, (off_t)size) == 0, path);
     mapped = map(fd);
     close(fd);
 }
@@ -172,6 +174,27 @@ static void go_on(void) {
     struct uffdio_copy copy = {.dst = (uintptr_t)late, .src = (uintptr_t)content, .len = sizeof content};
     check(ioctl(faults, UFFDIO_COPY, &copy) == 0, "UFFDIO_COPY");
     check(pthread_join(filler, 0) == 0, "pthread_join");
+}
+
+/* Makes a file so long that it takes a while to be read. */
+static void lengthen(const char *path) {
+    static char zeros[1 << 20];
+    int fd = open(path, O_WRONLY | O_APPEND);
+    check(fd >= 0, path);
+    for (int n = 0; n < 64; n++) check(write(fd, zeros, sizeof zeros) == sizeof zeros, path);
+    close(fd);
+}
+
+/* Executes a program, waits for it, and then for as long as its first pages take to be read. */
+static void execute(const char *path) {
+    pid_t pid = fork();
+    if (pid == 0) {
+        execl(path, path, (char *)0);
+        _exit(1);
+    }
+    struct timespec pause = {.tv_nsec = 20 * 1000 * 1000};
+    check(pid > 0 && waitpid(pid, 0, 0) == pid, path);
+    nanosleep(&pause, 0);
 }
 
 /* Writes what was loaded over a file, which keeps its inode. */
@@ -262,6 +285,8 @@ int main(int argc, char **argv) {
         else if (!strcmp(act, "map")) keep_mapped(first), at++;
         else if (!strcmp(act, "pin")) keep_pinned(first), at++;
         else if (!strcmp(act, "fill")) fill_pinned();
+        else if (!strcmp(act, "lengthen")) lengthen(first), at++;
+        else if (!strcmp(act, "execute")) execute(first), at++;
         else if (!strcmp(act, "pin-for-copy")) keep_pinned_for_a_copy(first), at++;
         else if (!strcmp(act, "go-on")) go_on();
         else if (!strcmp(act, "mkdir")) check(mkdir(first, 0755) == 0, first), at++;

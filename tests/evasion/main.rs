@@ -208,6 +208,17 @@ fn overwritten_by_a_copy_that_goes_on_late() {
     }
 }
 
+/// While a file is read for one exec its pages change, and the next one comes: that reading says nothing of it.
+#[test]
+fn overwritten_while_it_is_read() {
+    let _turn = alone();
+    let stage = Stage::set_wholly_without("looks", &[]);
+    stage.inside(&["load", "tool", "put", "/memory/tool", "lengthen", "/memory/tool"]);
+    let acts = ["./inside", "load", "compile-0", "pin", "/memory/tool", "execute", "/memory/tool", "fill"];
+    stage.container.exec(&[&acts[..], &["--", "/work/storm", &EXECS.to_string(), "/memory/tool"]].concat());
+    assert_eq!(stage.seen().0, EXECS);
+}
+
 /// The layers of an overlay that a container mounts itself are nothing that anybody vouches for.
 #[test]
 fn overwritten_on_an_overlay_of_its_own() {

@@ -218,8 +218,23 @@ impl Reader {
         let (after, path) = (self.handing.empty, path.into());
         // What it begins with only its server knows.
         let (script, by_open, on_host) = (false, false, false);
-        let file = id;
-        Some(Attempt { pid, after, at, file, path, open, unjudged, script, by_open, on_host, mount, mounted, look })
+        let (file, doubted) = (id, unjudged);
+        Some(Attempt {
+            pid,
+            after,
+            at,
+            file,
+            path,
+            open,
+            unjudged,
+            doubted,
+            script,
+            by_open,
+            on_host,
+            mount,
+            mounted,
+            look,
+        })
     }
 
     /// Tells when somebody is held, and when nobody is any more.

@@ -157,6 +157,13 @@ impl Innocents {
         true
     }
 
+    /// Whether a file of no image layer may change without a trace while it is read for the first time.
+    pub fn may_change(&self, innocent: Option<&Innocent<'_>>, id: FileId) -> bool {
+        let is_trusted = |on: &Mounted| on.layers.is_none() && matches!(on.trust, Trust::Marks | Trust::State);
+        let lies_still = || age(id, SystemTime::now()) >= RESTED;
+        self.wants_rest && !(innocent.is_some_and(|innocent| is_trusted(innocent.on)) && lies_still())
+    }
+
     /// All marks were taken away, those that tell of writers among them.
     pub fn forget_marks(&mut self, now: Monotonic) {
         self.quiet.clear();

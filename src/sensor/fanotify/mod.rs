@@ -245,8 +245,8 @@ impl Reader {
                 None
             }
             FileIs::ByArguments => None,
-            is @ (FileIs::Toolchain | FileIs::Unjudged) => {
-                let unjudged = is == FileIs::Unjudged;
+            is @ (FileIs::Toolchain | FileIs::Unjudged | FileIs::Doubted) => {
+                let (unjudged, doubted) = (is != FileIs::Toolchain, is == FileIs::Doubted);
                 let of_host = mounted.as_ref().is_some_and(|m| m.of_host);
                 let mounted = mounted.map(|m| m.id);
                 let is_known = mounted.is_some_and(|id| self.triage.owns(id));
@@ -270,6 +270,7 @@ impl Reader {
                     path,
                     open,
                     unjudged,
+                    doubted,
                     script,
                     by_open,
                     on_host,
@@ -284,14 +285,17 @@ impl Reader {
     /// What a file is. Of what was opened for whatever purpose, most is nothing that could be executed.
     fn judge(&mut self, path: &[u8], id: FileId, file: &OwnedFd, innocent: Option<&Innocent<'_>>) -> FileIs {
         let mut is = self.triage.judge(path, id);
-        if is == FileIs::Unjudged && self.group.way == Way::Open && !may_be_program(file) {
+        let is_unknown = matches!(is, FileIs::Unjudged | FileIs::Doubted);
+        if is_unknown && self.group.way == Way::Open && !may_be_program(file) {
             return FileIs::Innocent;
         }
-        if is == FileIs::Unjudged
-            && let Some(layer) = innocent.and_then(|i| i.on.layers.as_ref()?.layer_file(path, id))
-            && self.triage.adopt(id, layer)
-        {
-            is = self.triage.judge(path, id);
+        if is == FileIs::Unjudged {
+            match innocent.and_then(|i| i.on.layers.as_ref()?.layer_file(path, id)) {
+                Some(layer) if self.triage.adopt(id, layer) => is = self.triage.judge(path, id),
+                Some(_) => {}
+                None if self.innocents.may_change(innocent, id) => is = FileIs::Doubted,
+                None => {}
+            }
         }
         if is == FileIs::Innocent {
             let may_have_changed = match innocent {
@@ -301,7 +305,7 @@ impl Reader {
             };
             if may_have_changed {
                 self.triage.invalidate(id);
-                return FileIs::Unjudged;
+                return FileIs::Doubted;
             }
         }
         is
