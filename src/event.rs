@@ -380,6 +380,13 @@ pub struct Attempt {
 }
 
 impl Attempt {
+    /// Of a file of which nothing else is known yet; `after` and `at` as there.
+    pub fn new(pid: Pid, (after, at): (Monotonic, Monotonic), file: FileId, path: Arc<[u8]>) -> Self {
+        let (unjudged, doubted, script, by_open, on_host) = Default::default();
+        let (open, mount, mounted, look) = Default::default();
+        Self { pid, after, at, file, path, open, unjudged, doubted, script, by_open, on_host, mount, mounted, look }
+    }
+
     /// Whether this file is what was attempted, be it through an overlay.
     pub fn is_on(&self, file: &FileId) -> bool {
         file.inode() == self.file.inode() || file.is_layer_of(&self.file)
@@ -452,21 +459,7 @@ pub(crate) mod samples {
 
     /// An attempt of `pid` on file `ino`, read at `read` ms after a moment without events at `after` ms.
     pub(crate) fn attempt(pid: i32, ino: u64, after: u64, read: u64) -> Attempt {
-        Attempt {
-            pid: Pid(pid),
-            after: Monotonic(after * MS),
-            at: Monotonic(read * MS),
-            file: file(ino),
-            path: format!("/usr/bin/prog-{ino}").into_bytes().into(),
-            open: None,
-            unjudged: false,
-            doubted: false,
-            script: false,
-            by_open: false,
-            on_host: false,
-            mount: None,
-            mounted: None,
-            look: None,
-        }
+        let path = format!("/usr/bin/prog-{ino}").into_bytes().into();
+        Attempt::new(Pid(pid), (Monotonic(after * MS), Monotonic(read * MS)), file(ino), path)
     }
 }

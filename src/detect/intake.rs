@@ -2,6 +2,7 @@
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::time::UNIX_EPOCH;
 
 use crate::container::{ContainerKey, Home, Payer};
 use crate::detect::enrich::{Executable, Job, RunningAs};
@@ -80,10 +81,7 @@ impl Detection {
     }
 
     fn says_since(&self, id: FileId, since: Option<Monotonic>) -> Option<ContentSays> {
-        match since {
-            Some(since) => self.judged.says_since(id, clock::wall(since)),
-            None => self.judged.says(id),
-        }
+        self.judged.says_since(id, since.map_or(UNIX_EPOCH, clock::wall))
     }
 
     /// No EXEC came: it was none, or nobody heard it. Where none comes at all the connector is to prove itself.

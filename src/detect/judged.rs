@@ -5,7 +5,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use lru::LruCache;
 
@@ -145,7 +145,7 @@ impl Judged {
 
     /// What a file is by its content; `None` where it is to be read, for the first time or again.
     pub fn says(&self, id: FileId) -> Option<ContentSays> {
-        self.table().files.get(&id).filter(|known| known.holds()).map(|known| known.says)
+        self.says_since(id, UNIX_EPOCH)
     }
 
     /// Whether what was read of a file does not hold any more.
@@ -218,8 +218,6 @@ impl Judged {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
-    use std::time::{SystemTime, UNIX_EPOCH};
-
     use super::*;
     use crate::container::Runtime;
     use crate::fingerprint::Database;

@@ -1,5 +1,5 @@
 //! Sessions that report nothing by themselves, as they repeat one that was reported: a probe that asks every few seconds.
-//! Their sum is told once an hour, or where one is worse than what was told before. Pure.
+//! Their sum is told once an hour; one that is worse than what was told is no repetition. Pure.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -9,8 +9,7 @@ use crate::alert::{SessionFacts, SessionState, Severity};
 use crate::container::ContainerKey;
 use crate::detect::member::Member;
 use crate::detect::programs::Programs;
-use crate::detect::session::Draft;
-use crate::detect::session::{Session, Users};
+use crate::detect::session::{Draft, Session, Users};
 use crate::event::Monotonic;
 
 /// Repetitions are told after this.

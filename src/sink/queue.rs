@@ -97,6 +97,12 @@ struct Inner {
     rung: bool,
 }
 
+impl Inner {
+    fn lose(&mut self, count: u64) {
+        self.loss.get_or_insert_with(|| Loss { count: 0, since: SystemTime::now() }).count += count;
+    }
+}
+
 impl Queue {
     /// An empty one for the sink of this name, bounded by [`MAX_MESSAGES`] and [`MAX_BYTES`]. Fails where the process
     /// has no descriptors left.
@@ -281,8 +287,7 @@ impl Queue {
         if told > 0 {
             inner.said_working = false;
         }
-        let loss = inner.loss.get_or_insert_with(|| Loss { count: 0, since: SystemTime::now() });
-        loss.count += 1 + told;
+        inner.lose(1 + told);
         if !inner.said_failing && !inner.replaced {
             inner.said_failing = self.reports.try_send(Report::Failing(self.sink, why.into())).is_ok();
         }
@@ -290,9 +295,7 @@ impl Queue {
 
     /// A message of which this sink was not to know, and whose number it misses: told with what it lost.
     pub fn pass_over(&self) {
-        let mut inner = self.lock();
-        let loss = inner.loss.get_or_insert_with(|| Loss { count: 0, since: SystemTime::now() });
-        loss.count += 1;
+        self.lock().lose(1);
     }
 
     fn ring(&self, inner: &mut Inner) {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::fanotify::MaskFlags;
 
-use super::handing::{Handing, path_of};
+use super::handing::{Handing, QUEUE, UNOPENED, path_of};
 use crate::event::{Attempt, Missing, Monotonic, MountNumber, Pid, SensorKind};
 use crate::host::clock;
 use crate::host::file::{file_id, file_status, mount_number, mount_of_descriptor};
@@ -176,7 +176,7 @@ impl Reader {
                 }
                 Ok(Some((Report::Read { error, more }, _))) => {
                     if error != 0 && error != libc::EINTR {
-                        self.handing.lose(1, "an event whose file could not be opened");
+                        self.handing.lose(1, UNOPENED);
                     }
                     if !more {
                         self.handing.empty = reading.sent;
@@ -194,12 +194,12 @@ impl Reader {
 
     fn event(&mut self, mask: MaskFlags, pid: Pid, file: Option<OwnedFd>, at: Monotonic) -> Option<Attempt> {
         if mask.contains(MaskFlags::FAN_Q_OVERFLOW) {
-            self.handing.lose(0, "the kernel's queue");
+            self.handing.lose(0, QUEUE);
             return None;
         }
         // Without the file only its pid is known (FAN_REPORT_FD_ERROR): the server chooses whether it can be opened.
         let Some((status, file)) = file.and_then(|file| Some((file_status(file.as_fd(), c"").ok()?, file))) else {
-            self.handing.lose(1, "an event whose file could not be opened");
+            self.handing.lose(1, UNOPENED);
             return None;
         };
         let id = file_id(status);
@@ -215,26 +215,9 @@ impl Reader {
             Arc::new(look)
         });
         let open = (unjudged || self.handing.is_to_be_read(id, at)).then(|| Arc::new(file));
-        let (after, path) = (self.handing.empty, path.into());
-        // What it begins with only its server knows.
-        let (script, by_open, on_host) = (false, false, false);
-        let (file, doubted) = (id, unjudged);
-        Some(Attempt {
-            pid,
-            after,
-            at,
-            file,
-            path,
-            open,
-            unjudged,
-            doubted,
-            script,
-            by_open,
-            on_host,
-            mount,
-            mounted,
-            look,
-        })
+        // Whether it is a script only its server knows.
+        let attempt = Attempt::new(pid, (self.handing.empty, at), id, path.into());
+        Some(Attempt { open, unjudged, doubted: unjudged, mount, mounted, look, ..attempt })
     }
 
     /// Tells when somebody is held, and when nobody is any more.

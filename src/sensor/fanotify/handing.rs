@@ -22,6 +22,11 @@ const PAUSE: Duration = Duration::from_millis(1);
 /// Attempts handed over at once, of which each may have an open file.
 pub const BATCH: usize = FILES;
 
+/// Where events are lost, for both groups.
+pub const QUEUE: &str = "the kernel's queue";
+/// The same.
+pub const UNOPENED: &str = "an event whose file could not be opened";
+
 /// The way to detection.
 pub struct Handing {
     /// Where facts go.

@@ -131,7 +131,7 @@ impl Innocents {
         }
         let is_young = self.wants_rest && rested < RESTED;
         let Some(layers) = &on.layers else {
-            return is_young || on.trust == Trust::Nothing || on.trust == Trust::Memory && !self.ignores_memory;
+            return is_young || !self.state_tells(on);
         };
         let inode = id.inode();
         if self.quiet.get(&inode) == Some(id) || without(Part::Layers) {
@@ -158,10 +158,19 @@ impl Innocents {
     }
 
     /// Whether a file of no image layer may change without a trace while it is read for the first time.
-    pub fn may_change(&self, innocent: Option<&Innocent<'_>>, id: FileId) -> bool {
-        let is_trusted = |on: &Mounted| on.layers.is_none() && matches!(on.trust, Trust::Marks | Trust::State);
-        let lies_still = || age(id, SystemTime::now()) >= RESTED;
-        self.wants_rest && !(innocent.is_some_and(|innocent| is_trusted(innocent.on)) && lies_still())
+    pub fn may_change(&self, innocent: Option<&Innocent<'_>>) -> bool {
+        let lies_still = |id| age(id, SystemTime::now()) >= RESTED;
+        let is_trusted = |i: &Innocent<'_>| i.on.layers.is_none() && self.state_tells(i.on) && lies_still(i.id);
+        self.wants_rest && !innocent.is_some_and(is_trusted)
+    }
+
+    /// Whether a change to a file of what has no layers shows in its state, once no writer is left.
+    fn state_tells(&self, on: &Mounted) -> bool {
+        match on.trust {
+            Trust::Marks | Trust::State => true,
+            Trust::Memory => self.ignores_memory,
+            Trust::Nothing => false,
+        }
     }
 
     /// All marks were taken away, those that tell of writers among them.

@@ -16,7 +16,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::fanotify::MaskFlags;
 
 use self::breaker::Breaker;
-use self::handing::{BATCH, Handing, path_of};
+use self::handing::{BATCH, Handing, QUEUE, UNOPENED, path_of};
 use self::innocents::{Innocent, Innocents};
 use crate::event::{Attempt, FileId, Missing, Monotonic, MountNumber, Pid};
 use crate::host::clock;
@@ -160,7 +160,7 @@ impl Reader {
                 && e.kind() != std::io::ErrorKind::Interrupted
             {
                 log::debug!("read fanotify events: {e}");
-                self.lose(1, "an event whose file could not be opened");
+                self.lose(1, UNOPENED);
                 self.events = events;
                 break;
             }
@@ -200,12 +200,12 @@ impl Reader {
         let mask = MaskFlags::from_bits_retain(event.mask);
         if mask.contains(MaskFlags::FAN_Q_OVERFLOW) {
             // One event stands for all that found no room; how many is told by the EXECs that they leave alone.
-            self.lose(0, "the kernel's queue");
+            self.lose(0, QUEUE);
             return None;
         }
         let pid = Pid(event.pid);
         let Some(file) = event.file else {
-            self.lose(1, "an event whose file could not be opened");
+            self.lose(1, UNOPENED);
             return None;
         };
         if pid == self.own {
@@ -261,23 +261,9 @@ impl Reader {
                 }
                 let script = head(&file).starts_with(b"#!");
                 let open = (unjudged || self.handing.is_to_be_read(id, at)).then(|| Arc::new(file));
-                let (after, by_open, path) = (self.handing.empty, self.group.way == Way::Open, path.into());
-                Some(Attempt {
-                    pid,
-                    after,
-                    at,
-                    file: id,
-                    path,
-                    open,
-                    unjudged,
-                    doubted,
-                    script,
-                    by_open,
-                    on_host,
-                    mount,
-                    mounted,
-                    look,
-                })
+                let by_open = self.group.way == Way::Open;
+                let attempt = Attempt::new(pid, (self.handing.empty, at), id, path.into());
+                Some(Attempt { open, unjudged, doubted, script, by_open, on_host, mount, mounted, look, ..attempt })
             }
         }
     }
@@ -293,7 +279,7 @@ impl Reader {
             match innocent.and_then(|i| i.on.layers.as_ref()?.layer_file(path, id)) {
                 Some(layer) if self.triage.adopt(id, layer) => is = self.triage.judge(path, id),
                 Some(_) => {}
-                None if self.innocents.may_change(innocent, id) => is = FileIs::Doubted,
+                None if self.innocents.may_change(innocent) => is = FileIs::Doubted,
                 None => {}
             }
         }
