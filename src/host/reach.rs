@@ -48,10 +48,10 @@ pub fn within(
     is_safe: impl Fn(u64) -> bool,
 ) -> nix::Result<(OwnedFd, FileStatus)> {
     let path = Path::new(OsStr::from_bytes(&mount.point));
-    let found = match rooted::locate_mount_point(root, path, &is_safe) {
+    let found = match rooted::locate_in_memory(root, path, &is_safe) {
         // These ask for their own names each time (fs/proc/generic.c, `proc_misc_d_revalidate`; fs/kernfs/dir.c).
         Err(Missing::Busy) if [&b"/proc/"[..], b"/sys/"].iter().any(|own| mount.point.starts_with(own)) => {
-            rooted::walk_mount_point(root, path, &is_safe)
+            rooted::walk_safe_mounts(root, path, &is_safe)
         }
         other => other,
     };
@@ -69,7 +69,7 @@ pub fn within(
 /// # Errors
 /// `ESTALE` where something else is mounted there by now; else the kernel's.
 pub fn far(root: BorrowedFd<'_>, id: u64, dev: u64, point: &[u8]) -> nix::Result<(OwnedFd, u64)> {
-    let place = rooted::walk_mount_point(root, Path::new(OsStr::from_bytes(point)), |_| true);
+    let place = rooted::walk_safe_mounts(root, Path::new(OsStr::from_bytes(point)), |_| true);
     let place = place.map_err(|why| if why == Missing::Denied { Errno::EACCES } else { Errno::ESTALE })?;
     let (place, status) = prove_that(place, id, dev)?;
     Ok((place, mount_number(status).map_or(id, |number| number.0)))

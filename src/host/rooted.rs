@@ -74,18 +74,18 @@ pub fn locate(root: BorrowedFd<'_>, path: &Path) -> Field<OwnedFd> {
     Resolver::best().locate(root, path.as_os_str().as_bytes())
 }
 
-/// An `O_PATH` descriptor on a place that something is mounted on, inside `root`, as far as the kernel finds the way in
-/// its memory, where it keeps every way to a mount. So no server is asked that somebody mounts on that way meanwhile,
-/// and who may never answer. Before Linux 5.12 as [`walk_mount_point`].
+/// An `O_PATH` descriptor on a place inside `root`, as far as the kernel finds the way in its memory, where it keeps every
+/// way to a mount. So no server is asked that somebody mounts on that way meanwhile, and who may never answer. Before
+/// Linux 5.12 as [`walk_safe_mounts`].
 ///
 /// # Errors
-/// `Busy` where the way is not in memory, else as [`walk_mount_point`].
-pub fn locate_mount_point(root: BorrowedFd<'_>, path: &Path, is_safe: impl Fn(u64) -> bool) -> Field<OwnedFd> {
+/// `Busy` where the way is not in memory, else as [`walk_safe_mounts`].
+pub fn locate_in_memory(root: BorrowedFd<'_>, path: &Path, is_safe: impl Fn(u64) -> bool) -> Field<OwnedFd> {
     let how = how().resolve(RESOLUTION | ResolveFlag::from_bits_retain(RESOLVE_CACHED));
     for _ in 0..MAX_RACES {
         match openat2(root, path, how) {
             Err(Errno::EAGAIN | Errno::EINTR) => {}
-            Err(Errno::ENOSYS | Errno::EINVAL | Errno::EPERM) => return walk_mount_point(root, path, is_safe),
+            Err(Errno::ENOSYS | Errno::EINVAL | Errno::EPERM) => return walk_safe_mounts(root, path, is_safe),
             other => return other.map_err(bounded::missing),
         }
     }
@@ -98,7 +98,7 @@ pub fn locate_mount_point(root: BorrowedFd<'_>, path: &Path, is_safe: impl Fn(u6
 ///
 /// # Errors
 /// `Gone` where something else is mounted on the way, else as [`locate`].
-pub fn walk_mount_point(root: BorrowedFd<'_>, path: &Path, is_safe: impl Fn(u64) -> bool) -> Field<OwnedFd> {
+pub fn walk_safe_mounts(root: BorrowedFd<'_>, path: &Path, is_safe: impl Fn(u64) -> bool) -> Field<OwnedFd> {
     let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let mut here = root.try_clone_to_owned().map_err(|e| Missing::from_os(&e))?;
     for name in path.as_os_str().as_bytes().split(|b| *b == b'/').filter(|name| !name.is_empty()) {
@@ -238,12 +238,12 @@ mod tests {
     fn the_way_to_a_mount_is_in_memory() {
         let root = open_root(Path::new("/")).unwrap();
         for path in ["/proc", "/sys", "/dev"] {
-            let place = locate_mount_point(root.as_fd(), Path::new(path), |_| true).unwrap();
+            let place = locate_in_memory(root.as_fd(), Path::new(path), |_| true).unwrap();
             assert_eq!(fstat(&place).unwrap().st_ino, fs::metadata(path).unwrap().ino());
         }
         let unread = tempfile::tempdir().unwrap();
         let nowhere = unread.path().join("never/looked/for");
-        assert_eq!(locate_mount_point(root.as_fd(), &nowhere, |_| true).map(drop), Err(Missing::Busy));
+        assert_eq!(locate_in_memory(root.as_fd(), &nowhere, |_| true).map(drop), Err(Missing::Busy));
         assert_eq!(locate(root.as_fd(), &nowhere).map(drop), Err(Missing::Absent));
     }
 
@@ -254,7 +254,7 @@ mod tests {
         let (top, proc) = (number("/"), number("/proc"));
         assert_ne!(top, proc);
         let walk = |path: &str, unsafe_mount: Option<u64>| {
-            walk_mount_point(root.as_fd(), Path::new(path), |mount| Some(mount) != unsafe_mount)
+            walk_safe_mounts(root.as_fd(), Path::new(path), |mount| Some(mount) != unsafe_mount)
         };
         assert_eq!(mount_of_descriptor(walk("/proc/sys/fs", None).unwrap().as_fd()), proc);
         assert!(walk("/proc", proc).is_ok(), "nothing is looked up in it");

@@ -190,6 +190,18 @@ impl Group {
         mark(&self.group, MarkFlags::FAN_MARK_REMOVE | style, self.event, file)
     }
 
+    /// Has a file's execs reported again, and its writes no more.
+    pub fn let_go(&self, file: BorrowedFd<'_>) {
+        // ENOENT: the kernel has dropped either already.
+        let _ = self.regard(file);
+        let _ = mark(&self.group, MarkFlags::FAN_MARK_REMOVE, MaskFlags::FAN_CLOSE_WRITE, file);
+    }
+
+    /// Whether the kernel drops an ignore mark with its file where it needs the memory.
+    pub fn are_evictable(&self) -> bool {
+        self.ignore.contains(MarkFlags::FAN_MARK_EVICTABLE)
+    }
+
     /// Has all files' execs reported again.
     ///
     /// # Errors

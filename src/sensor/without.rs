@@ -24,6 +24,8 @@ pub enum Part {
     Leases,
     /// That a file has to lie unchanged for a while before what is read of it is believed.
     Rest,
+    /// Room for many ignore marks on a filesystem.
+    Room,
     /// That files of several names are not ignored.
     Links,
     /// The marks on the host's files while a container sees the host's processes.
@@ -31,7 +33,7 @@ pub enum Part {
 }
 
 impl Part {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Namespaces,
         Self::Looks,
         Self::WriteMarks,
@@ -39,6 +41,7 @@ impl Part {
         Self::Layers,
         Self::Leases,
         Self::Rest,
+        Self::Room,
         Self::Links,
         Self::HostMarks,
     ];
@@ -56,6 +59,7 @@ impl Part {
             Self::Layers => "layers",
             Self::Leases => "leases",
             Self::Rest => "rest",
+            Self::Room => "room",
             Self::Links => "links",
             Self::HostMarks => "host-marks",
         }

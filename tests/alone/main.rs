@@ -9,6 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 mod common;
 
 mod attempts;
+mod bounds;
 mod content;
 mod coverage;
 mod far;

@@ -82,6 +82,23 @@ pub(crate) fn tiny() -> &'static str {
     })
 }
 
+/// The same with so many programs in /many. Its tag.
+pub(crate) fn many(count: usize) -> &'static str {
+    static TAG: OnceLock<String> = OnceLock::new();
+    TAG.get_or_init(|| {
+        let (tiny, storm) = (program::tiny(), program::storm());
+        let key = Sha256::new().chain_update(fs::read(tiny).unwrap()).chain_update(fs::read(storm).unwrap());
+        import("many", &key.chain_update(count.to_le_bytes()).finalize(), |root| {
+            fs::create_dir(root.join("many")).unwrap();
+            for number in 0..count {
+                fs::copy(tiny, root.join(format!("many/{number}"))).unwrap();
+            }
+            fs::copy(tiny, root.join("usr/bin/tool")).unwrap();
+            fs::copy(storm, root.join("usr/bin/storm")).unwrap();
+        })
+    })
+}
+
 /// Options of `docker run` that show a container the machine's compilers, read-only.
 pub(crate) fn host_options() -> Vec<String> {
     let sysroot = run(Command::new("rustc").args(["--print", "sysroot"]));

@@ -2,6 +2,7 @@
  *   inside ACT [ARGUMENTS] [-- PROGRAM ARGUMENTS]
  * Acts are done in order; what follows -- is executed at the end. */
 #define _GNU_SOURCE
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/aio_abi.h>
@@ -295,6 +296,16 @@ int main(int argc, char **argv) {
         else if (!strcmp(act, "store")) memcpy(mapped, content, size);
         else if (!strcmp(act, "rename")) check(rename(first, second) == 0, first), at += 2;
         else if (!strcmp(act, "link")) check(link(first, second) == 0, first), at += 2;
+        else if (!strcmp(act, "every")) {
+            /* All programs of a directory, one after another. */
+            DIR *all = opendir(first);
+            check(all != 0 && chdir(first) == 0, first);
+            for (struct dirent *entry; (entry = readdir(all));) {
+                char *arguments[] = {entry->d_name, 0};
+                if (entry->d_type == DT_REG) run(arguments);
+            }
+            closedir(all), at++;
+        }
         else if (!strcmp(act, "chmod")) check(chmod(first, 0700) == 0, first), at++;
         else if (!strcmp(act, "attempt") || !strcmp(act, "ask")) {
             /* What cannot be executed, or whether it could be (AT_EXECVE_CHECK, Linux 6.14), 24 times, by a process that

@@ -36,6 +36,12 @@ pub(crate) fn packed_without_mark() -> &'static Path {
     })
 }
 
+/// Lives 5 ms.
+pub(crate) fn nap() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| compile("nap", &["-O2", "-static"], "tests/bench/nap.c"))
+}
+
 /// Makes every read of its arguments hang, then stays until its standard input is closed.
 pub(crate) fn stuck_memory() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();

@@ -6,19 +6,24 @@
 //! other I/O takes, so that what is read of a file is believed only when it had lain unchanged for a while; in memory for
 //! ever (io_uring's registered buffers), so that execs are not ignored there, and no verdict holds from one to the next.
 
+use std::ffi::OsStr;
 use std::num::NonZeroUsize;
-use std::os::fd::BorrowedFd;
-use std::sync::PoisonError;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use lru::LruCache;
 use procfs::KernelVersion;
 
-use super::bounds::Bounds;
-use crate::event::{FileId, Inode, Monotonic};
-use crate::host::clock;
-use crate::host::file::{SETTLED, age, file_id, file_status};
+use super::bounds::{Bounds, Candidate};
+use crate::event::{Field, FileId, Inode, Monotonic, Pid};
+use crate::host::file::{SETTLED, age, file_id, file_status, mount_of_descriptor};
+use crate::host::process::Proc;
+use crate::host::{clock, rooted};
 use crate::sensor::fanotify_group::{Group, Way};
+use crate::sensor::mounts::layers::Layers;
 use crate::sensor::mounts::{Mounted, Trust};
 use crate::sensor::without::{Part, without};
 use crate::sys::process::writers_block_exec;
@@ -41,6 +46,7 @@ pub struct Innocents {
     /// given to another file as soon as it is free, so the number alone says nothing.
     quiet: LruCache<Inode, FileId>,
     bounds: Bounds,
+    proc: Arc<Proc>,
     /// What is opened in memory is ignored where each open is an event: that is before io_uring, unless it is forced.
     ignores_memory: bool,
     /// A file must have lain unchanged for [`RESTED`]. Not so where each open is an event: all that was just unpacked would
@@ -64,11 +70,13 @@ pub struct Innocent<'a> {
     pub path: &'a [u8],
     /// What it lies on.
     pub on: &'a Mounted,
+    /// Of whoever executes or opens it.
+    pub pid: Pid,
 }
 
 impl Innocents {
     /// None, by marks of a group of this way.
-    pub fn new(way: Way) -> Self {
+    pub fn new(way: Way, proc: Arc<Proc>) -> Self {
         let (written, refused) = (LruCache::new(WRITTEN), LruCache::new(REFUSED));
         let (quiet, bounds) = (LruCache::new(QUIET), Bounds::new(way, clock::now()));
         let ignores_memory = way == Way::Open || without(Part::Leases);
@@ -79,6 +87,7 @@ impl Innocents {
             refused,
             quiet,
             bounds,
+            proc,
             opens_layers: opens_layers(),
             ignores_memory,
             wants_rest,
@@ -88,7 +97,7 @@ impl Innocents {
 
     /// Has a file ignored that was judged innocent, if nothing can be hidden by that; whether it is.
     pub fn ignore(&mut self, group: &Group, innocent: &Innocent<'_>) -> bool {
-        let Innocent { file, id, links, path, on } = innocent;
+        let Innocent { file, id, links, path, on, .. } = innocent;
         if (*links != 1 && !without(Part::Links)) || age(*id, SystemTime::now()) <= SETTLED || self.refused.contains(id)
         {
             return false;
@@ -99,15 +108,12 @@ impl Innocents {
         if self.opens_layers && on.is_overlay() {
             return false;
         }
-        {
-            let mut ignored = on.ignored.lock().unwrap_or_else(PoisonError::into_inner);
-            if !self.hides_nothing(innocent) {
-                self.refused.put(*id, ());
-                return false;
-            }
-            if !self.bounds.admit(&mut ignored, id.ino, on.layers.is_none()) {
-                return false;
-            }
+        if !self.hides_nothing(innocent) {
+            self.refused.put(*id, ());
+            return false;
+        }
+        if !self.admit(group, innocent, on.layers.is_none()) {
+            return false;
         }
         let done = group.watch_writes(*file, false).and_then(|()| {
             // Asked again: it may have been written to before that mark stood.
@@ -143,11 +149,8 @@ impl Innocents {
         if is_young {
             return true;
         }
-        {
-            let mut watched = on.ignored.lock().unwrap_or_else(PoisonError::into_inner);
-            if !self.bounds.admit(&mut watched, id.ino, false) {
-                return true;
-            }
+        if !self.admit(group, innocent, false) {
+            return true;
         }
         // The mark first: whoever begins to write from now on is heard of, at the latest when the descriptor is closed.
         if group.watch_writes(*file, true).is_ok() && layers.has_no_writer(path, id.ino) {
@@ -191,6 +194,26 @@ impl Innocents {
         }
     }
 
+    /// Whether a file may be marked, for which others may have to lose their marks.
+    fn admit(&mut self, group: &Group, innocent: &Innocent<'_>, lasting: bool) -> bool {
+        let Self { bounds, quiet, proc, .. } = self;
+        let Innocent { id, path, on, .. } = innocent;
+        let mut ignored = on.ignored.lock().unwrap_or_else(PoisonError::into_inner);
+        bounds.admit(&mut ignored, &Candidate { ino: id.ino, name: path, lasting }, || {
+            let place = Place::of(innocent, proc).ok()?;
+            Some(move |ino, name: &[u8]| {
+                let inode = Inode { dev: id.dev, ino };
+                let found = place.find(name, inode);
+                if let Some(file) = &found {
+                    group.let_go(file.as_fd());
+                    quiet.pop(&inode);
+                }
+                // A file that has another name by now keeps its mark: the kernel takes it where it needs the memory.
+                found.is_some() || group.are_evictable() && !quiet.contains(&inode)
+            })
+        })
+    }
+
     /// Whether all marks are to be taken away: some filesystem has no room for more.
     pub fn are_to_begin_anew(&self, now: Monotonic) -> bool {
         self.bounds.are_to_begin_anew(now)
@@ -202,6 +225,35 @@ impl Innocents {
         self.quiet.pop(&inode);
         // ENOENT: the kernel has taken the mark away already.
         let _ = group.regard(file);
+    }
+}
+
+/// Where files are found by the names that were noted of them.
+struct Place<'a> {
+    root: OwnedFd,
+    layers: Option<&'a Layers>,
+    /// On the way to a file there are these mounts alone.
+    mounts: [Option<u64>; 2],
+}
+
+impl<'a> Place<'a> {
+    /// Where files are that lie on what this one lies on.
+    fn of(innocent: &Innocent<'a>, proc: &Proc) -> Field<Self> {
+        let layers = innocent.on.layers.as_deref();
+        let root = match layers {
+            Some(layers) => layers.root_dir()?,
+            None => proc.process(innocent.pid)?.root_dir()?,
+        };
+        let mounts = [mount_of_descriptor(root.as_fd()), mount_of_descriptor(innocent.file)];
+        Ok(Self { root, layers, mounts })
+    }
+
+    /// The file of this name, if it is still the same.
+    fn find(&self, name: &[u8], inode: Inode) -> Option<OwnedFd> {
+        let name = self.layers.map_or(Some(name), |layers| layers.inside(name))?;
+        let is_safe = |mount| self.mounts.contains(&Some(mount));
+        let file = rooted::locate_in_memory(self.root.as_fd(), Path::new(OsStr::from_bytes(name)), is_safe).ok()?;
+        file_status(file.as_fd(), c"").is_ok_and(|status| file_id(status).inode() == inode).then_some(file)
     }
 }
 

@@ -66,7 +66,7 @@ impl Reader {
         (outlet, ledger): (Outlet, Arc<Ledger>),
         control: ControlInlet,
     ) -> Self {
-        let innocents = Innocents::new(group.way);
+        let innocents = Innocents::new(group.way, Arc::clone(&proc));
         Self {
             group,
             mounts,
@@ -229,7 +229,7 @@ impl Reader {
         let mount = self.mount_of(&file, status);
         let mounted = self.mounts.of(id.dev, mount);
         let path = path_of(&file);
-        let innocent = mounted.as_deref().map(|on| Innocent { file: file.as_fd(), id, links, path: &path, on });
+        let innocent = mounted.as_deref().map(|on| Innocent { file: file.as_fd(), id, links, path: &path, on, pid });
         match self.judge(&path, id, &file, innocent.as_ref()) {
             FileIs::Innocent => {
                 if let Some(innocent) = innocent

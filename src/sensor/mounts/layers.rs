@@ -2,14 +2,14 @@
 //! written to it.
 
 use std::ffi::{OsStr, OsString};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use nix::sys::stat::fstat;
 
-use crate::event::{FileId, Missing};
+use crate::event::{Field, FileId, Missing};
 use crate::host::file::{file_id, file_status};
 use crate::host::mountinfo::{Mount, lower_directories};
 use crate::host::{bounded, rooted};
@@ -97,8 +97,16 @@ impl Layers {
         opened.is_ok_and(|(file, _)| has_no_writer(file.as_fd()))
     }
 
-    /// A path below the container's root directory.
-    fn inside<'a>(&self, path: &'a [u8]) -> Option<&'a [u8]> {
+    /// The directory in which the host shows the overlay.
+    ///
+    /// # Errors
+    /// As [`rooted::open_root`].
+    pub fn root_dir(&self) -> Field<OwnedFd> {
+        rooted::open_root(Path::new(OsStr::from_bytes(&self.point)))
+    }
+
+    /// A path below that directory, or below the container's root directory. `path` as in [`Layers::are_original`].
+    pub fn inside<'a>(&self, path: &'a [u8]) -> Option<&'a [u8]> {
         let inside = path.strip_prefix(self.point.as_slice()).filter(|rest| rest.starts_with(b"/")).unwrap_or(path);
         inside.strip_prefix(b"/")
     }

@@ -4,6 +4,7 @@
 pub mod book;
 pub mod far_mounts;
 pub mod host;
+pub mod ignored;
 pub mod layers;
 pub mod listing;
 pub mod marking;
@@ -23,8 +24,8 @@ use std::time::Duration;
 use crate::event::{Monotonic, MountNumber, MountedId, Namespace};
 use crate::host::mountinfo::{Device, Mount};
 use crate::sensor::far::Far;
+use ignored::Ignored;
 use layers::Layers;
-
 use requests::Requests;
 
 /// A mount that is gone is remembered so long: execs in it may still be on their way.
@@ -71,8 +72,8 @@ pub struct Mounted {
     pub of_host: bool,
     /// A far one, and whether execs on such are heard of.
     pub far: Option<Arc<Far>>,
-    /// Inode numbers of its files whose execs are ignored.
-    pub ignored: Arc<Mutex<HashSet<u64>>>,
+    /// Its files whose execs are ignored.
+    pub ignored: Mutex<Ignored>,
     marked: AtomicBool,
     gone: AtomicBool,
     rests: AtomicU64,
@@ -82,7 +83,7 @@ impl Mounted {
     /// Not marked yet.
     pub fn new(id: MountedId, device: Device, layers: Option<Arc<Layers>>, trust: Trust) -> Self {
         let (marked, gone, rests) = (AtomicBool::new(false), AtomicBool::new(false), AtomicU64::new(0));
-        Self { id, device, layers, trust, of_host: false, far: None, ignored: Arc::default(), marked, gone, rests }
+        Self { id, device, layers, trust, of_host: false, far: None, ignored: Mutex::default(), marked, gone, rests }
     }
 
     /// All execs on it are reported from now on, or not any more.
