@@ -32,6 +32,8 @@ pub struct HostIdentity {
     pub pid_ns: Option<Namespace>,
     /// The root directory of pid 1.
     pub root: Option<RootId>,
+    /// No hierarchy of cgroups is mounted, or the kernel has none: pid 1 shows no cgroup either.
+    pub without_cgroups: bool,
 }
 
 impl HostIdentity {
@@ -43,7 +45,9 @@ impl HostIdentity {
             let stat = nix::sys::stat::stat(&proc_root.join(who).join("root")).ok()?;
             Some(RootId { dev: stat.st_dev, ino: stat.st_ino })
         });
-        Self { mnt_ns: first("ns/mnt"), pid_ns: first("ns/pid"), root }
+        let cgroup = ["1", "self"].iter().find_map(|who| std::fs::read(proc_root.join(who).join("cgroup")).ok());
+        let without_cgroups = cgroup.map_or_else(|| proc_root.join("self/stat").exists(), |cgroup| cgroup.is_empty());
+        Self { mnt_ns: first("ns/mnt"), pid_ns: first("ns/pid"), root, without_cgroups }
     }
 }
 
@@ -54,11 +58,18 @@ fn namespace(link: &Path) -> Option<Namespace> {
 /// Whether a process lives on the host for certain: alive, its cgroup names no container, and its mount namespace or root
 /// directory is the host's. False when in doubt.
 pub fn is_host(look: &Look, host: &HostIdentity) -> bool {
-    let Ok(cgroup) = &look.cgroup else { return false };
     let on_host = same(look.mnt_ns, host.mnt_ns) || same(look.root, host.root);
     on_host
         && is_alive(look)
-        && !matches!(cgroup::identify(cgroup), Membership::Container { .. } | Membership::Unreadable)
+        && !matches!(membership(look, host), Membership::Container { .. } | Membership::Unreadable)
+}
+
+/// What a look's cgroup says; where the host has none, each process is at the top.
+fn membership(look: &Look, host: &HostIdentity) -> Membership {
+    match look.cgroup.as_deref().map_or(Membership::Unreadable, cgroup::identify) {
+        Membership::Unreadable if host.without_cgroups => Membership::RootOnly,
+        said => said,
+    }
 }
 
 /// The containers in which a living process is, by what it shows of itself alone: its cgroup, or a mount namespace and a
@@ -68,7 +79,7 @@ pub fn nested_of(look: &Look, host: &HostIdentity) -> Option<(ContainerKey, Opti
         let (ns, root) = (look.mnt_ns.ok()?, look.root.ok()?);
         (host.mnt_ns? != ns && host.root? != root).then_some(ns)
     };
-    match cgroup::identify(look.cgroup.as_deref().ok()?) {
+    match membership(look, host) {
         Membership::Container { inner, outer } => Some((inner, outer)),
         Membership::Candidate(key) => stands_alone().map(|_| (key, None)),
         Membership::Unreadable => None,
@@ -197,7 +208,7 @@ impl Registry {
 
     /// The container that the process' cgroup names; its namespaces are remembered.
     fn by_cgroup(&mut self, look: &Look) -> Option<Nested> {
-        let nested = match cgroup::identify(look.cgroup.as_deref().ok()?) {
+        let nested = match membership(look, &self.host) {
             Membership::Container { inner, outer } => (inner, outer),
             Membership::Candidate(key) if is_alive(look) && self.stands_alone(look).is_some() => (key, None),
             _ => return None,
@@ -230,7 +241,7 @@ impl Registry {
     /// A process of no known container with a mount namespace and a root directory of its own.
     fn sandbox(&mut self, look: &Look) -> Option<Nested> {
         // Without its cgroup it might be any container's; then it is asked again.
-        let known = matches!(&look.cgroup, Ok(bytes) if cgroup::identify(bytes) != Membership::Unreadable);
+        let known = membership(look, &self.host) != Membership::Unreadable;
         let (ns, _) = self.stands_alone(look).filter(|_| known && is_alive(look))?;
         let key = ContainerKey { runtime: Runtime::Sandbox, id: format!("mnt-{}", ns.0).into() };
         self.meet(&key, None);

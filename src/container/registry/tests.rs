@@ -11,7 +11,7 @@ const HOST_PID: Namespace = Namespace(4_026_531_836);
 const HOST_ROOT: RootId = RootId { dev: 0xfe00, ino: 2 };
 
 fn host() -> HostIdentity {
-    HostIdentity { mnt_ns: Some(HOST_MNT), pid_ns: Some(HOST_PID), root: Some(HOST_ROOT) }
+    HostIdentity { mnt_ns: Some(HOST_MNT), pid_ns: Some(HOST_PID), root: Some(HOST_ROOT), without_cgroups: false }
 }
 
 fn registry() -> Registry {
@@ -96,6 +96,23 @@ fn the_cgroup_comes_first() {
     let both = format!("/docker/{A}/docker/{B}");
     let expected = Home::Container { inner: docker(B), outer: Some(docker(A)), by: Attribution::Cgroup };
     assert_eq!(registry.place(&boxed(&both, 7), None), expected);
+}
+
+#[test]
+fn a_host_without_cgroups_has_sandboxes_all_the_same() {
+    let mut registry = Registry::new(HostIdentity { without_cgroups: true, ..host() });
+    for cgroup in [Ok(Vec::new()), Err(Missing::Absent)] {
+        let with = |look: Look| Look { cgroup: cgroup.clone(), ..look };
+        let (sandboxed, plain) = (with(boxed("/", 9)), with(host_process("/")));
+        let sandbox = key(Runtime::Sandbox, "mnt-9");
+        assert_eq!(registry.place(&sandboxed, None), within(sandbox.clone(), Attribution::Namespace));
+        assert_eq!(nested_of(&sandboxed, &registry.host), Some((sandbox, None)));
+        assert_eq!(registry.place(&plain, None), Home::Host);
+        assert_eq!(registry.place(&with(zombie()), None), Home::Unknown);
+        let in_one = boxed(&format!("/docker/{A}"), 5);
+        assert_eq!(registry.place(&in_one, None), within(docker(A), Attribution::Cgroup), "it was mounted since");
+        assert_eq!(Registry::new(host()).place(&sandboxed, None), Home::Unknown, "where others have one");
+    }
 }
 
 #[test]
@@ -357,4 +374,13 @@ fn the_host_tells_who_it_is() {
     assert_eq!((host.mnt_ns, host.pid_ns), (Some(HOST_MNT), Some(HOST_PID)));
     assert_ne!(host.root, ours.root);
     assert!(HostIdentity::read(Path::new("/proc")).root.is_some());
+    let put = |file: &str, text: &str| std::fs::write(proc_root.join(file), text).unwrap();
+    let without_cgroups = || HostIdentity::read(&proc_root).without_cgroups;
+    assert!(!without_cgroups(), "nothing is known");
+    put("self/stat", "1 (init) S");
+    assert!(without_cgroups());
+    put("self/cgroup", "0::/\n");
+    assert!(!without_cgroups());
+    put("1/cgroup", "");
+    assert!(without_cgroups());
 }
