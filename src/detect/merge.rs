@@ -6,58 +6,30 @@
 //! first EXEC that may be its. A script is attempted before its interpreter, with one EXEC for both. Looks are to be taken
 //! in before the other EXECs of the same drain: they tell for certain which attempt is theirs.
 
+mod fits;
+mod lane;
+
 use std::collections::{HashMap, VecDeque};
-use std::fmt;
 use std::time::Duration;
 
-use crate::event::{Attempt, Comm, FileId, Inode, Monotonic, Pid};
+pub use fits::NameIs;
+use fits::{Fits, Names};
+pub use lane::Looked;
+use lane::{Lane, Success, Waiting, enter, is_of, take};
+
+use crate::event::{Attempt, Comm, FileId, Monotonic, Pid};
 use crate::sensor::ledger::{Counted, Image, OLD};
 
 /// An attempt waits so long for its EXEC before it is told as not confirmed.
 pub const CONFIRM: Duration = Duration::from_millis(10);
 /// And so long it can still be confirmed: an exec may read from a slow disk before it succeeds.
 const LATE: Duration = Duration::from_secs(1);
-/// An open and the EXEC that it was for lie no further apart, unless the machine is very busy or the disk very slow.
-const AT_ONCE: Duration = Duration::from_millis(100);
 /// Processes of which something is remembered.
 const LANES: usize = 32_768;
 /// What is remembered of one process.
 const DEPTH: usize = 64;
 /// Times of losses that are kept apart.
 const LOSSY: usize = 16;
-
-/// What a look told of an exec that is counted by it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Looked {
-    /// The host's pid.
-    pub pid: Pid,
-    /// When it was taken: the image had been attempted before.
-    pub at: Monotonic,
-    /// The image.
-    pub file: Option<FileId>,
-    /// Its name for itself: of a script, the script's.
-    pub comm: Comm,
-    /// That name, or the image's, is a compiler's: it is a finding by itself.
-    pub is_named: bool,
-}
-
-impl Looked {
-    /// Whether it shows the interpreter of an attempted script, of which it tells nothing.
-    fn is_silent_about(&self, attempt: &Attempt) -> bool {
-        attempt.script && !self.is_named && self.file.is_some_and(|file| !attempt.is_on(&file))
-    }
-}
-
-/// What a process' name says of the file that it executes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NameIs {
-    /// That of a compiler, assembler or linker, or of a part of one.
-    Toolchains,
-    /// That of a file which is known to be something else.
-    Others,
-    /// Nothing: a file may be executed under a link's name, or a script's.
-    Unknown,
-}
 
 /// What became of an attempt.
 #[derive(Debug)]
@@ -70,65 +42,6 @@ pub enum Merged {
     Joined(Attempt),
     /// None followed in time.
     Unconfirmed(Attempt),
-}
-
-#[derive(Debug)]
-struct Waiting {
-    attempt: Attempt,
-    told: bool,
-    /// Told as part of an exec that has its EXEC: none is to come.
-    done: bool,
-}
-
-/// One process.
-#[derive(Debug, Default)]
-struct Lane {
-    attempts: VecDeque<Waiting>,
-    execs: VecDeque<Counted>,
-    looks: VecDeque<Looked>,
-    succeeded: Option<Success>,
-}
-
-/// The last attempt of a process that became an exec.
-#[derive(Debug)]
-struct Success {
-    /// What was attempted before this moment may be part of it.
-    until: Monotonic,
-    /// What was attempted, and whether that is a script.
-    file: FileId,
-    script: bool,
-    /// It was counted for its name.
-    named: bool,
-    /// It was not known yet what it is.
-    unjudged: bool,
-    /// What runs, where that was seen.
-    image: Option<Inode>,
-}
-
-impl Success {
-    fn new(attempt: &Attempt, seen: Monotonic, image: Option<Inode>) -> Self {
-        let (until, file) = (attempt.at.max(seen), attempt.file);
-        let (script, unjudged) = (attempt.script, attempt.unjudged);
-        Self { until, file, script, named: false, unjudged, image }
-    }
-
-    fn seen_by(look: &Looked, attempt: &Attempt) -> Self {
-        let image = look.file.map(|file| file.inode());
-        Self { named: look.is_named, ..Self::new(attempt, look.at, image) }
-    }
-
-    /// Whether the kernel tells of this attempt beside that which succeeded, as both are of one file: an overlay's and its
-    /// layer's.
-    fn is_twin_of(&self, attempt: &Attempt) -> bool {
-        self.script == attempt.script && self.file.is_layer_of(&attempt.file)
-    }
-
-    /// Whether the attempt is on another part of this exec, of which nothing is counted yet: a script or program, and what
-    /// interprets it.
-    fn is_on_other_part(&self, attempt: &Attempt) -> bool {
-        let is_other = self.file.inode() != attempt.file.inode() && self.image != Some(attempt.file.inode());
-        self.unjudged && is_other && !attempt.by_open && !(self.named && attempt.script)
-    }
 }
 
 /// Attempts that wait for an EXEC, and the reverse.
@@ -398,91 +311,6 @@ impl Merge {
             }
         }
     }
-}
-
-/// Removes one; an empty queue gives its memory back, as a lane outlives what it held.
-fn take<T>(queue: &mut VecDeque<T>, index: usize) -> Option<T> {
-    let taken = queue.remove(index);
-    if queue.is_empty() {
-        *queue = VecDeque::new();
-    }
-    taken
-}
-
-/// Whether an EXEC is this attempt's success.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fits {
-    /// It is not.
-    No,
-    /// It may be, and an attempt that is still to come may fit better.
-    Perhaps,
-    /// As far as can be known.
-    Yes,
-}
-
-/// Whose names are.
-struct Names(Box<dyn Fn(Comm) -> NameIs + Send>);
-
-impl fmt::Debug for Names {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Names")
-    }
-}
-
-impl Names {
-    /// An open may be for anything: where nothing tells which file was executed, the EXEC must follow at once.
-    fn fits(&self, attempt: &Attempt, exec: &Counted) -> Fits {
-        if exec.at <= attempt.after {
-            return Fits::No;
-        }
-        let at_once = exec.at <= attempt.at.plus(AT_ONCE);
-        let in_time = !attempt.by_open || at_once;
-        match exec.image {
-            Image::File(inode, _) if inode == attempt.file.inode() => Fits::Yes,
-            Image::File(_, comm) if attempt.script && at_once && comm.is_of(&attempt.path) => Fits::Yes,
-            // A script may be called by a link, or interpret another.
-            Image::File(..) if attempt.script && at_once && !attempt.by_open => Fits::Perhaps,
-            Image::Ended(name) if !attempt.by_open || name.comm.is_of(&attempt.path) => Fits::Yes,
-            Image::File(..) | Image::Canary => Fits::No,
-            Image::Ended(name) if in_time && (self.0)(name.comm) != NameIs::Others => Fits::Perhaps,
-            Image::Unknown if in_time => Fits::Yes,
-            Image::Ended(_) | Image::Unknown => Fits::No,
-        }
-    }
-
-    /// What an EXEC makes of an attempt.
-    fn succeeded(&self, attempt: Attempt, image: Image) -> Merged {
-        let is_guessed = attempt.by_open
-            && match image {
-                Image::Unknown => true,
-                Image::Ended(name) => !name.comm.is_of(&attempt.path) && (self.0)(name.comm) == NameIs::Unknown,
-                Image::File(..) | Image::Canary => false,
-            };
-        match image {
-            _ if is_guessed => Merged::Joined(attempt),
-            image if image.is_recorded() => Merged::Recorded(attempt),
-            _ => Merged::Confirmed(attempt),
-        }
-    }
-}
-
-/// The lane of a process, made where there is none.
-fn enter<'a>(
-    lanes: &'a mut HashMap<Pid, Lane>,
-    ages: &mut VecDeque<(Monotonic, Pid)>,
-    pid: Pid,
-    at: Monotonic,
-) -> &'a mut Lane {
-    lanes.entry(pid).or_insert_with(|| {
-        ages.push_back((at, pid));
-        Lane::default()
-    })
-}
-
-/// Whether a look shows what was attempted: the file itself, or the interpreter of a script of that name. One that came
-/// too late to see a file may have been of any.
-fn is_of(attempt: &Attempt, look: &Looked) -> bool {
-    look.file.is_none_or(|file| file.inode() == attempt.file.inode()) || look.comm.is_of(&attempt.path)
 }
 
 #[cfg(test)]
