@@ -1,6 +1,8 @@
 //! The proc connector's reader: sleeps until an exec arrives, drains the socket, looks at what still lives, and rests
 //! as [`Pace`] says. It proves by a canary that the kernel still talks to it, and reopens the socket when it does not.
 
+mod proof;
+
 use std::collections::{HashSet, VecDeque};
 use std::os::fd::AsFd;
 use std::process::Child;
@@ -8,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, poll};
+use proof::SILENCE;
 
 use crate::event::{Fact, Look, Monotonic, Pid, SensorKind, Sighting};
 use crate::host::clock;
@@ -24,16 +27,12 @@ use crate::sensor::pace::{Mode, Pace};
 use crate::sensor::proc_event::ProcEvent;
 use crate::sensor::proc_socket::{Listener, Purpose};
 use crate::sensor::urgency::Urgency;
-use crate::sensor::{Control, ControlInlet, Outlet, Triage, canary};
+use crate::sensor::{Control, ControlInlet, Outlet, Triage};
 use crate::sys::netlink::BATCH;
 use crate::sys::process::{run_at_once, run_early, thread_cpu_ns};
 
-/// After so long without any exec the stream has to prove itself.
-const SILENCE: Duration = Duration::from_secs(60);
 /// That it is in arrears is said so often at most.
 const IN_ARREARS: Duration = Duration::from_secs(60);
-/// A canary that is not heard by then was not heard.
-const CANARY: Duration = Duration::from_secs(2);
 /// Looks at the living of one drain; what is left is swept.
 const LOOKS: usize = 256;
 /// Execs after which lineage is taken in even if nobody asks for it: its buffer holds the forks and exits of 10,000.
@@ -129,16 +128,6 @@ impl Reader {
             Mode::Eager => self.lineage.open(),
             Mode::Lazy => self.lineage.close(),
         }
-    }
-
-    /// Waits until the kernel has reported an exec of our own, at most 2 s; what else arrives is looked at meanwhile.
-    ///
-    /// # Errors
-    /// One sentence: the stream is silent.
-    pub fn prove(&mut self) -> Result<(), String> {
-        self.release_canary(clock::now());
-        while self.canary.is_some() && !self.degraded && !self.turn() {}
-        if self.degraded { Err("the connector answered, but reports no exec".into()) } else { Ok(()) }
     }
 
     /// Reads until told to stop.
@@ -366,77 +355,6 @@ impl Reader {
             }
         }
     }
-
-    fn release_canary(&mut self, now: Monotonic) {
-        match canary() {
-            Ok(child) => self.canary = Some((child, now.plus(CANARY))),
-            Err(e) => {
-                log::warn!("start the canary: {e}");
-                self.last_event = now;
-            }
-        }
-    }
-
-    fn watch_silence(&mut self) {
-        let now = clock::now();
-        match &self.canary {
-            Some((_, deadline)) if now >= *deadline => {
-                self.reap();
-                self.reopen("it reported no exec of our own");
-            }
-            None if now.since(self.last_event) >= SILENCE => self.release_canary(now),
-            _ => {}
-        }
-    }
-
-    fn reap(&mut self) {
-        if let Some((mut child, _)) = self.canary.take() {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-    }
-
-    /// The canary was heard: the stream lives. Whoever asked for that is told at once, before the ledger forgets it.
-    fn heard(&mut self) {
-        self.reap();
-        self.work_again();
-        self.health.push_back(Fact::Counted);
-    }
-
-    /// An exec was reported, ours or another's.
-    fn work_again(&mut self) {
-        if std::mem::take(&mut self.degraded) {
-            self.ledger.set_connected(true);
-            self.health.push_back(stream_lacks(None));
-        }
-    }
-
-    /// A stream that is silent or broken is opened anew; if that does not help, it is told. What happened meanwhile
-    /// is found by the sweep that a loss brings about.
-    fn reopen(&mut self, why: &str) {
-        log::warn!("the process connector is opened anew: {why}");
-        let opened = Listener::open(Purpose::Execs);
-        let now = clock::now();
-        let since = std::mem::replace(&mut self.last_event, now);
-        if !self.degraded {
-            self.degraded = true;
-            self.ledger.set_connected(false);
-            self.losses.add(0, "the stream fell silent", since);
-            let reason = opened.as_ref().err().cloned().unwrap_or_else(|| why.to_owned());
-            self.health.push_back(stream_lacks(Some(reason)));
-        }
-        self.tell();
-        match opened {
-            Ok(listener) => {
-                self.listener.fall_silent();
-                self.listener = listener;
-                self.lineage.reopen();
-                self.release_canary(now);
-            }
-            // A broken socket would be readable for ever.
-            Err(_) => std::thread::sleep(Duration::from_secs(1)),
-        }
-    }
 }
 
 impl Drop for Reader {
@@ -463,10 +381,6 @@ fn keep_newest_of_each(execs: &mut Vec<(Pid, Monotonic)>, counted: &mut Vec<Coun
         }
         newest
     });
-}
-
-fn stream_lacks(lacks: Option<String>) -> Fact {
-    Fact::Health { sensor: SensorKind::Connector, part: "stream", lacks }
 }
 
 /// Whether the look leaves open where the process belongs: a zombie shows a false cgroup on v1.
