@@ -1,19 +1,18 @@
 //! What comes in: sightings and attempts, whose they are, whether they are new, and which reads each waits for.
 
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
 use crate::container::{ContainerKey, Home, Payer};
-use crate::detect::enrich::{Executable, Job, RunningAs};
 use crate::detect::hearing::Hears;
 use crate::detect::held::Unjudged;
 use crate::detect::merge::{Looked, Merged};
 use crate::detect::pending::{Nested, Pending, Standing};
+use crate::detect::reads::image_of;
 use crate::detect::triage::Reading;
-use crate::detect::{Again, BeingRead, CONTENT_HANGS, DEADLINE, Detection, LARGE, LARGE_DEADLINE, PENDING, Share};
-use crate::event::{Attempt, Comm, Exe, FileId, Look, Monotonic, MountNumber, SensorKind, Sighting};
-use crate::fingerprint::{Candidate, Content, ContentSays, Invocation};
+use crate::detect::{DEADLINE, Detection, PENDING};
+use crate::event::{Attempt, Comm, Exe, FileId, Monotonic, SensorKind, Sighting};
+use crate::fingerprint::{Candidate, ContentSays, Invocation};
 use crate::host::clock;
 use crate::sensor::Control;
 use crate::sensor::ledger::{self, Counted, LastName};
@@ -349,115 +348,9 @@ impl Detection {
         let Some((seen, by)) = before else { return false };
         seen == image && (sighting.known_by == SensorKind::Poll || by == SensorKind::Poll)
     }
-
-    /// Has the runtimes' files read where the containers are not known, or not lately.
-    fn ask_metadata(&mut self, number: u64, pending: &mut Pending) {
-        let now = clock::now();
-        let keys = [Some(pending.inner.clone()), pending.outer.clone()];
-        let wanted: Vec<ContainerKey> = keys.into_iter().flatten().filter(|k| self.registry.wants(k, now)).collect();
-        if wanted.is_empty() {
-            return;
-        }
-        self.ask(number, pending, false, Job::Metadata(wanted));
-    }
-
-    /// Has the ancestors read for a session that was not reported yet.
-    fn ask_kin(&mut self, number: u64, pending: &mut Pending) {
-        let posix = pending.look.stat.as_ref().ok().and_then(|stat| stat.session);
-        if !self.sessions.is_reported(&pending.inner, posix) {
-            self.read_kin(number, pending);
-        }
-    }
-
-    pub(super) fn read_kin(&mut self, number: u64, pending: &mut Pending) {
-        pending.asked_kin = true;
-        let job = Job::Kin(Arc::clone(&pending.look), Arc::clone(&pending.slate));
-        self.ask(number, pending, true, job);
-    }
-
-    fn ask(&mut self, number: u64, pending: &mut Pending, may_hang: bool, job: Job) {
-        if let Some(ticket) = self.reads.submit(Share::new(pending.payer(), may_hang), job) {
-            self.jobs.insert(ticket, number);
-            pending.waiting.push(ticket);
-        }
-    }
-
-    /// Has the executed file read, unless it was or is being read.
-    pub(super) fn ask_content(&mut self, pending: &mut Pending) {
-        let Some((exe, id)) = pending.look.exe.as_ref().ok().and_then(|e| Some((e, e.id.ok()?))) else { return };
-        if self.judged.says(id).is_some() {
-            return;
-        }
-        let image = image_of(&pending.look);
-        // A named file is handed over open only now and then.
-        let is_read = self.reading.contains_key(&id)
-            || exe
-                .file
-                .as_ref()
-                .is_ok_and(|file| self.read_content((id, exe.mount), file, pending.payer(), image, None));
-        if !is_read {
-            return;
-        }
-        pending.content = Some(id);
-        if id.size >= LARGE {
-            pending.deadline = pending.deadline.max(clock::now().plus(LARGE_DEADLINE));
-        }
-    }
-
-    /// Has the program read that a loader runs, whose file is not the executed one; whether its content is awaited.
-    pub(super) fn ask_program(&mut self, pending: &mut Pending, content: Option<&Content>) -> bool {
-        if pending.program.is_some() || self.pending.len() >= PENDING {
-            return false;
-        }
-        let database = self.database.load();
-        let runs = pending.invocation(|call| database.loaded(call, content).is_some());
-        let Some(program) = pending.slate.take_program().filter(|_| runs) else { return false };
-        pending.program = Some(program.id);
-        let known = self.judged.says(program.id).is_some();
-        if known || !self.read_content((program.id, program.mount), &program.file, pending.payer(), None, None) {
-            return false;
-        }
-        let wait = if program.id.size >= LARGE { LARGE_DEADLINE } else { DEADLINE };
-        (pending.content, pending.deadline) = (Some(program.id), clock::now().plus(wait));
-        true
-    }
-
-    /// Has a file of a container read, unless it is being read; whether somebody does. Where only what is read `since` counts,
-    /// it is read again after that.
-    pub(super) fn read_content(
-        &mut self,
-        (id, mount): (FileId, Option<MountNumber>),
-        file: &Arc<OwnedFd>,
-        payer: Payer,
-        image: Option<RunningAs>,
-        since: Option<Monotonic>,
-    ) -> bool {
-        if let Some(read) = self.reading.get_mut(&id) {
-            if since.is_some_and(|since| since > read.asked) && read.again.is_none() {
-                let held = self.held.of(id);
-                read.again = Some(Again { mount, file: Arc::clone(file), payer, image, held });
-            }
-            return true;
-        }
-        let far = self.mounts.is_far(id.dev, mount);
-        let executable = Executable { file: Arc::clone(file), far };
-        let job = Job::Content(id, payer.clone(), executable, self.read_bytes, image);
-        // What hangs must not keep local filesystems from being read, and what is not covered may be anything.
-        let may_hang = far || !self.mounts.covers(id.dev, mount);
-        let Some(ticket) = self.contents.submit(Share::new(payer.clone(), may_hang), job) else { return false };
-        let asked = clock::now();
-        let hangs = asked.plus(CONTENT_HANGS);
-        self.reading.insert(id, BeingRead { ticket, hangs, payer, asked, again: None });
-        true
-    }
 }
 
 /// From when on what is read of an attempt's file counts, where earlier readings do not.
 fn since(attempt: &Attempt) -> Option<Monotonic> {
     attempt.doubted.then_some(attempt.at)
-}
-
-fn image_of(look: &Look) -> Option<RunningAs> {
-    let dir = look.dir.as_ref().ok()?;
-    Some((Arc::clone(dir), look.exe.as_ref().ok()?.path.clone()))
 }

@@ -16,6 +16,7 @@ pub mod merge;
 pub mod pending;
 pub mod policy;
 pub mod programs;
+mod reads;
 pub mod repeats;
 pub mod root_command;
 pub mod session;
@@ -28,7 +29,6 @@ mod user_names;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::num::NonZeroUsize;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,7 +38,7 @@ use lru::LruCache;
 use crate::config::Config;
 use crate::container::registry::Registry;
 use crate::container::{ContainerKey, Payer};
-use crate::detect::enrich::{Job, Outcome, RunningAs};
+use crate::detect::enrich::{Job, Outcome};
 use crate::detect::hearing::Hearing;
 use crate::detect::held::Held;
 use crate::detect::judged::Judged;
@@ -46,10 +46,11 @@ use crate::detect::limits::AlertLimits;
 use crate::detect::merge::Merge;
 use crate::detect::pending::{Pending, Standing};
 use crate::detect::policy::Rules;
+use crate::detect::reads::{Again, BeingRead};
 use crate::detect::sessions::Sessions;
 use crate::detect::telling::Telling;
 use crate::detect::triage::Screen;
-use crate::event::{Fact, FileId, ImageId, Monotonic, MountNumber, Pid, SensorKind, StartTime};
+use crate::event::{Fact, FileId, ImageId, Monotonic, Pid, SensorKind, StartTime};
 use crate::fingerprint::SharedDatabase;
 use crate::host::clock;
 use crate::host::worker::{self, Pool, Ticket};
@@ -61,11 +62,6 @@ use crate::sensor::mounts::Mounts;
 
 /// An alert waits no longer for what must be read about its exec.
 const DEADLINE: Duration = Duration::from_millis(50);
-/// The same for a file never read before that is as large as cc1plus.
-const LARGE_DEADLINE: Duration = Duration::from_millis(200);
-const LARGE: u64 = 8 << 20;
-/// A read of a whole file that takes longer hangs.
-const CONTENT_HANGS: Duration = Duration::from_secs(30);
 const RECENT: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
 /// Of these, what was read late is kept for their session's last alert.
 const UNFINISHED: NonZeroUsize = NonZeroUsize::new(256).unwrap();
@@ -152,28 +148,6 @@ pub struct Parts {
     pub telling: Telling,
     /// Makes session ids.
     pub new_id: Box<dyn FnMut() -> String + Send>,
-}
-
-/// A file that a worker reads.
-struct BeingRead {
-    ticket: Ticket,
-    /// The read hangs, should it last until then.
-    hangs: Monotonic,
-    /// For whom it is read.
-    payer: Payer,
-    /// When that was asked for.
-    asked: Monotonic,
-    again: Option<Again>,
-}
-
-/// An exec that came while its file was being read, and that this reading says nothing of: another one follows.
-struct Again {
-    mount: Option<MountNumber>,
-    file: Arc<OwnedFd>,
-    payer: Payer,
-    image: Option<RunningAs>,
-    /// Execs that were held before it.
-    held: usize,
 }
 
 /// The channels that detection listens to.
