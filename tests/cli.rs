@@ -59,7 +59,7 @@ fn a_command_line_that_cannot_be_is_64() {
 }
 
 #[test]
-fn the_canary_does_nothing() {
+fn the_canary_does_nothing_but_wait() {
     assert_eq!(outcome(&ccwatch(&["canary"])), (0, "", ""));
     assert_eq!(outcome(&ccwatch(&["canary", "--whatever"])), (0, "", ""));
 }

@@ -389,6 +389,35 @@ fn a_liveness_probe_is_one_pair_then_one_line_an_hour() {
     assert_eq!(w.closed_execs(), 800);
 }
 
+/// Each is asked before the one before is closed.
+#[test]
+fn a_probe_of_every_second_is_one_pair_too() {
+    let mut w = World::new();
+    for n in 0..100 {
+        let probe = Exec { query: true, posix: Some(1000 + n), root: "gcc --version", ..Exec::default() };
+        w.exec(f64::from(n), &probe);
+    }
+    w.run_to(200.0);
+    assert_eq!(w.states(), [Opened, Closed]);
+    w.run_to(4000.0);
+    assert_eq!(w.states(), [Opened, Closed, Closed]);
+    assert_eq!(w.told[2].session.repeats, 99);
+}
+
+/// As an exec of which nothing is known but that it was attempted.
+#[test]
+fn what_is_not_known_to_have_succeeded_makes_nothing_worse() {
+    let mut w = World::new();
+    w.exec(0.0, &Exec::default());
+    let clang = Exec { toolchain: Some("llvm"), name: "clang".into(), ..Exec::default() };
+    w.exec(0.1, &Exec { posix: None, confirmed: false, ..clang.clone() });
+    assert_eq!(w.states(), [Opened]);
+    w.exec(0.2, &clang);
+    w.run_to(60.0);
+    assert_eq!(w.states(), [Opened, Escalated, Closed]);
+    assert_eq!((w.told[2].session.execs, w.told[2].session.exact), (2, true));
+}
+
 #[test]
 fn a_query_worse_than_those_that_it_repeats_is_reported() {
     let mut w = World::new();

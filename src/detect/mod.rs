@@ -63,10 +63,6 @@ use crate::sensor::mounts::Mounts;
 /// An alert waits no longer for what must be read about its exec.
 const DEADLINE: Duration = Duration::from_millis(50);
 const RECENT: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
-/// Of these, what was read late is kept for their session's last alert.
-const UNFINISHED: NonZeroUsize = NonZeroUsize::new(256).unwrap();
-/// And so much of memory with them.
-const UNFINISHED_BYTES: usize = 16 << 20;
 /// After so many execs, memory is given back once none has come for [`QUIET`].
 const MANY: u32 = 1000;
 const QUIET: Duration = Duration::from_secs(3);
@@ -228,7 +224,7 @@ impl Detection {
             pending: BTreeMap::new(),
             jobs: HashMap::new(),
             orphans: VecDeque::new(),
-            unfinished: LruCache::new(UNFINISHED),
+            unfinished: LruCache::unbounded(),
             recent: LruCache::new(RECENT),
             next: 0,
             settled: 0,

@@ -132,11 +132,16 @@ impl Pending {
 
     /// Takes in an attempt whose process was not seen.
     pub fn of_attempt(attempt: Attempt, standing: Standing, nested: Nested, deadline: Monotonic) -> Self {
-        let mut look = Look::nothing(attempt.at, Missing::Gone);
+        // Without a known success its process may be in the midst of it.
+        let why = match standing {
+            Standing::Attempted | Standing::Unheard => Missing::Deadline,
+            Standing::Confirmed | Standing::Recorded | Standing::Joined => Missing::Gone,
+        };
+        let mut look = Look::nothing(attempt.at, why);
         look.exe = Ok(attempt.exe());
         let slate: Arc<Slate> = Arc::default();
-        slate.refuse_facts(Missing::Gone);
-        slate.refuse_memory(Missing::Gone);
+        slate.refuse_facts(why);
+        slate.refuse_memory(why);
         let who = (attempt.pid, attempt.at);
         let mut pending = Self::begin(who, SensorKind::Fanotify, look, slate, nested, deadline);
         pending.standing = standing;
@@ -194,8 +199,11 @@ impl Pending {
         process.parent = nearest.map(relative).or_else(|| stat.filter(|s| s.ppid.0 > 0).map(|s| nameless(s.ppid)));
         process.session_leader = posix.map(|session| self.leader(session, &ancestors, &own));
         let mut missing = self.missing(&facts, &memory, content);
+        let why = self.look.stat.as_ref().err().copied().unwrap_or(Missing::Absent);
+        let relatives = [("process.parent", &process.parent), ("process.session_leader", &process.session_leader)];
+        missing.extend(relatives.iter().filter(|(_, who)| who.is_none()).map(|(field, _)| (*field, why)));
         if self.unfinished {
-            let unread = |who: &Option<Relative>| who.as_ref().is_none_or(|r| r.command_line.is_none());
+            let unread = |who: &Option<Relative>| who.as_ref().is_some_and(|r| r.command_line.is_none());
             let kin = [
                 ("process.parent.command_line", unread(&process.parent)),
                 ("process.session_leader.command_line", unread(&process.session_leader)),
@@ -301,7 +309,9 @@ impl Pending {
             Err(why) => Some(*why),
         };
         note("process.vpid", vpid);
-        note("process.start", self.look.stat.as_ref().err().copied());
+        for field in ["process.start", "process.entity_id", "process.interactive"] {
+            note(field, self.look.stat.as_ref().err().copied());
+        }
         note("ccwatch.namespaces.pid", self.look.pid_ns.err());
         note("ccwatch.namespaces.mnt", self.look.mnt_ns.err());
         let hash = match (content, &self.look.exe) {

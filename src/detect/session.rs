@@ -178,8 +178,12 @@ impl Session {
             self.users.add(uid, member.facts.process.user_name.as_ref());
         }
         let toolchain = self.toolchain_of(member);
-        let change = self.weigh(member, toolchain.as_deref());
-        self.learn(member, toolchain.as_ref());
+        // What is not known to have succeeded, nor to belong here, makes nothing worse; where it is all there is, it is told.
+        let is_guess = member.posix.is_none() && !member.counts && self.had.grade.is_some();
+        let change = if is_guess { Change::Counted } else { self.weigh(member, toolchain.as_deref()) };
+        if !is_guess {
+            self.learn(member, toolchain.as_ref());
+        }
         // One that was never seen alive cannot be asked for, and must push out none that can.
         if member.start.is_some() || member.parent.is_some() {
             self.members.push(member.pid, (member.start, toolchain));
@@ -231,7 +235,7 @@ impl Session {
         let new_uid = !uids.is_empty() && uids.len() < USERS && member.uid().is_some_and(|uid| !uids.contains(&uid));
         let news = [
             (member.severity > before.0, Escalation::Severity),
-            (!origins.contains(&member.facts.origin), Escalation::Origin),
+            (member.facts.origin != Origin::Unknown && !origins.contains(&member.facts.origin), Escalation::Origin),
             (new_uid, Escalation::User),
             (new_toolchain, Escalation::Toolchain),
             (member.grade() > before, Escalation::Compile),

@@ -134,7 +134,7 @@ impl Sessions {
             return (number, member);
         }
         if member.posix.is_none() {
-            member.inexact = true;
+            member.inexact |= member.counts;
             let toolchain = member.facts.verdict.toolchain.as_deref();
             let same = self.latest(|s| s.container == member.container && s.has_toolchain(toolchain));
             if let Some(number) = same.or_else(|| self.latest(|s| s.container == member.container)) {
@@ -192,6 +192,10 @@ impl Sessions {
             if session.muted {
                 return None;
             }
+        }
+        if !session.compiled() {
+            // The next may come before this one is closed.
+            self.repeats.remember(session, now);
         }
         (session.reported, session.muted) = (true, false);
         let lead = Arc::clone(&session.lead);
@@ -263,7 +267,8 @@ impl Sessions {
 
     /// Does what is due.
     pub fn due(&mut self, now: Monotonic) -> Vec<Effect> {
-        let mut effects = Vec::new();
+        // Of two that are due at once the sum goes first: what repeats it belongs to the next.
+        let mut effects: Vec<Effect> = self.repeats.due(now, false).into_iter().map(Effect::emit).collect();
         let numbers: Vec<SessionNumber> =
             self.open.iter().filter(|(_, s)| self.session_due(s) <= now).map(|(n, _)| *n).collect();
         for number in numbers {
@@ -281,7 +286,6 @@ impl Sessions {
                 effects.push(Effect::AskAlive(number, living));
             }
         }
-        effects.extend(self.repeats.due(now, false).into_iter().map(Effect::emit));
         if now.since(self.opened_pruned) >= CAP_WINDOW {
             self.opened_pruned = now;
             self.opened.retain(|_, times| times.back().is_some_and(|t| now.since(*t) < CAP_WINDOW));

@@ -1,7 +1,10 @@
 //! From what was read of an exec to its session: judged, weighed, counted; and a session's last alert completed.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::SystemTime;
+
+use lru::LruCache;
 
 use crate::alert::ExecFacts;
 use crate::container::ContainerKey;
@@ -11,11 +14,18 @@ use crate::detect::member::Member;
 use crate::detect::pending::{Pending, Standing};
 use crate::detect::policy::{Case, Ruling};
 use crate::detect::session::Draft;
-use crate::detect::{DEADLINE, Detection, UNFINISHED_BYTES};
-use crate::event::{FileId, SensorKind};
+use crate::detect::{DEADLINE, Detection};
+use crate::event::{FileId, Monotonic, Pid, SensorKind};
 use crate::fingerprint::{Candidate, Content, ContentSays, Invocation, Judgement, Request};
 use crate::host::clock::{self, Ticks};
 use crate::sensor::{FileIs, FileTriage};
+
+/// Of execs that were told before their reads had ended, what was read late is kept for their session's last alert.
+const UNFINISHED: usize = 256;
+/// And so much of memory with them.
+const UNFINISHED_BYTES: usize = 16 << 20;
+/// What each counts beside that.
+const ONE: usize = UNFINISHED_BYTES / UNFINISHED;
 
 impl Detection {
     pub(super) fn settle_if_complete(&mut self, number: u64) {
@@ -70,7 +80,9 @@ impl Detection {
         // Whatever the session did before the watcher began was seen by nobody.
         let older = assembled.session_start.is_some_and(|start| ticks.moment(start) < self.began);
         let mut facts = assembled.facts;
-        let severity = match self.rule(&facts, pending.unread, outermost) {
+        // Where something was told already, what a file is only called is no news before it is read.
+        let is_to_tell = pending.unread && !self.sessions.is_reported(&pending.inner, assembled.posix);
+        let severity = match self.rule(&facts, is_to_tell, outermost) {
             Ruling::Finding { severity, exception } => {
                 facts.exception = exception;
                 severity
@@ -149,10 +161,22 @@ impl Detection {
         matches!(is, FileIs::Toolchain | FileIs::Unjudged | FileIs::Doubted) && self.mounts.covers(file.dev, exe.mount)
     }
 
-    /// What containers decide the size of is bounded in bytes too. What a worker writes later is counted the next time.
+    /// What containers decide the size of is bounded in bytes too. What a worker writes later is counted the next time. The
+    /// container that has most of it gives way.
     fn bound_unfinished(&mut self) {
-        while self.unfinished.iter().map(|(_, pending)| pending.slate.size()).sum::<usize>() > UNFINISHED_BYTES {
-            self.unfinished.pop_lru();
+        let is_full = |unfinished: &LruCache<(Pid, Monotonic), Pending>| {
+            let bytes = unfinished.iter().map(|(_, pending)| pending.slate.size()).sum::<usize>();
+            unfinished.len() > UNFINISHED || bytes > UNFINISHED_BYTES
+        };
+        while is_full(&self.unfinished) {
+            let mut shares: HashMap<ContainerKey, (usize, (Pid, Monotonic))> = HashMap::new();
+            // The most recent first: what stays is each one's oldest.
+            for (key, pending) in &self.unfinished {
+                let (size, oldest) = shares.entry(pending.payer().outermost).or_insert((0, *key));
+                (*size, *oldest) = (*size + ONE + pending.slate.size(), *key);
+            }
+            let Some((_, oldest)) = shares.into_values().max_by_key(|(size, _)| *size) else { return };
+            self.unfinished.pop(&oldest);
         }
     }
 

@@ -1,6 +1,7 @@
 //! The sensors: who executed something, and where that was not seen. A sensor knows no policy: it resolves on the
 //! spot what [`Triage`] knows to be none of our business and hands everything else to detection.
 
+pub mod canary;
 pub mod counters;
 pub mod exec_look;
 pub mod fanotify;
@@ -24,7 +25,6 @@ pub mod taskstats;
 pub mod urgency;
 pub mod without;
 
-use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -145,12 +145,6 @@ pub enum Control {
     Pulse,
     /// End.
     Stop,
-}
-
-/// Starts an exec of our own that a sensor must report; it ends at once.
-fn canary() -> std::io::Result<Child> {
-    let quiet = Stdio::null;
-    Command::new("/proc/self/exe").arg("canary").stdin(quiet()).stdout(quiet()).stderr(quiet()).spawn()
 }
 
 /// Where a sensor puts what it saw. Never blocks: what does not fit is counted and told as a loss.

@@ -5,7 +5,6 @@ mod proof;
 
 use std::collections::{HashSet, VecDeque};
 use std::os::fd::AsFd;
-use std::process::Child;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +14,7 @@ use proof::SILENCE;
 use crate::event::{Fact, Look, Monotonic, Pid, SensorKind, Sighting};
 use crate::host::clock;
 use crate::host::process::Proc;
+use crate::sensor::canary::Canary;
 use crate::sensor::counters::Counters;
 use crate::sensor::exec_look::{ExecLook, Seen};
 use crate::sensor::haste::Haste;
@@ -68,7 +68,7 @@ pub struct Reader {
     last_event: Monotonic,
     /// Since when it waits for the next.
     waits_since: Monotonic,
-    canary: Option<(Child, Monotonic)>,
+    canary: Option<(Canary, Monotonic)>,
     losses: Losses,
     /// What else is not yet told, in order.
     health: VecDeque<Fact>,
@@ -259,8 +259,8 @@ impl Reader {
     fn look_at_execs(&mut self) {
         let mut counted = std::mem::take(&mut self.counted);
         counted.clear();
-        if let Some((child, _)) = &self.canary {
-            let canary = Pid(child.id().cast_signed());
+        if let Some((canary, _)) = &self.canary {
+            let canary = canary.pid();
             let seen = self.execs.extract_if(.., |(pid, _)| *pid == canary);
             counted.extend(seen.map(|(pid, at)| Counted { pid, at, image: Image::Canary }));
             if !counted.is_empty() {
@@ -359,7 +359,6 @@ impl Reader {
 
 impl Drop for Reader {
     fn drop(&mut self) {
-        self.reap();
         if self.degraded {
             self.listener.fall_silent();
         }

@@ -22,11 +22,12 @@ use crate::event::{Attempt, FileId, Missing, Monotonic, MountNumber, Pid};
 use crate::host::clock;
 use crate::host::file::{file_id, file_status, mount_number, mount_of_descriptor};
 use crate::host::process::Proc;
+use crate::sensor::canary::Canary;
 use crate::sensor::fanotify_group::{EVENTS, Group, Way};
 use crate::sensor::ledger::Ledger;
 use crate::sensor::mounts::Mounts;
 use crate::sensor::pace::{Mode, Pace};
-use crate::sensor::{Control, ControlInlet, FileIs, FileTriage, Outlet, canary};
+use crate::sensor::{Control, ControlInlet, FileIs, FileTriage, Outlet};
 use crate::sys::fanotify::Event;
 use crate::sys::file::FileStatus;
 use crate::sys::process::run_at_once;
@@ -49,8 +50,9 @@ pub struct Reader {
     breaker: Breaker,
     events: Vec<Event>,
     pace: Pace,
-    /// The canary's pid, while it is awaited.
-    canary: Option<Pid>,
+    canary: Option<Canary>,
+    /// Its process, while its exec is awaited.
+    awaited: Option<Pid>,
     /// An event was lost: it may have told that somebody wrote to a file whose execs are ignored.
     lost: bool,
     own: Pid,
@@ -80,6 +82,7 @@ impl Reader {
             events: Vec::new(),
             pace: Pace::new(Mode::Lazy, clock::now()),
             canary: None,
+            awaited: None,
             lost: false,
             own: Pid(nix::unistd::getpid().as_raw()),
         }
@@ -91,19 +94,18 @@ impl Reader {
     /// One sentence: none was reported.
     pub fn prove(&mut self) -> Result<(), String> {
         // Our own executable is marked.
-        let mut child = canary().map_err(|e| format!("start the canary: {e}"))?;
-        self.canary = Some(Pid(child.id().cast_signed()));
+        let canary = Canary::start().map_err(|e| format!("start the canary: {e}"))?;
+        self.awaited = Some(canary.pid());
+        self.canary = Some(canary);
         let deadline = clock::now().plus(CANARY);
-        while self.canary.is_some() && clock::now() < deadline {
+        while self.awaited.is_some() && clock::now() < deadline {
             let left = clock::poll_timeout(deadline.since(clock::now()));
             let mut fds = [PollFd::new(self.group.fd(), PollFlags::POLLIN)];
             let _ = poll(&mut fds, left);
             self.drain();
         }
-        let _ = child.kill();
-        let _ = child.wait();
         self.group.end_proof();
-        if self.canary.take().is_some() { Err("the marks are set, but no exec is reported".into()) } else { Ok(()) }
+        if self.awaited.take().is_some() { Err("the marks are set, but no exec is reported".into()) } else { Ok(()) }
     }
 
     /// Reads until told to stop.
@@ -111,6 +113,8 @@ impl Reader {
         if let Err(e) = run_at_once() {
             log::warn!("fanotify's reader runs like any other thread: {e}");
         }
+        // By now the connector has looked at it.
+        self.canary = None;
         while !self.turn() {}
     }
 
@@ -211,8 +215,9 @@ impl Reader {
         if pid == self.own {
             return None;
         }
-        if self.canary == Some(pid) {
-            self.canary = None;
+        if self.awaited == Some(pid) {
+            self.awaited = None;
+            return None;
         }
         let Ok(status) = file_status(file.as_fd(), c"") else {
             self.lose(1, "an event whose file does not tell what it is");

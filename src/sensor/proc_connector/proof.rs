@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::Reader;
 use crate::event::{Fact, Monotonic, SensorKind};
 use crate::host::clock;
-use crate::sensor::canary;
+use crate::sensor::canary::Canary;
 use crate::sensor::proc_socket::{Listener, Purpose};
 
 /// After so long without any exec the stream has to prove itself.
@@ -26,8 +26,8 @@ impl Reader {
     }
 
     pub(super) fn release_canary(&mut self, now: Monotonic) {
-        match canary() {
-            Ok(child) => self.canary = Some((child, now.plus(CANARY))),
+        match Canary::start() {
+            Ok(canary) => self.canary = Some((canary, now.plus(CANARY))),
             Err(e) => {
                 log::warn!("start the canary: {e}");
                 self.last_event = now;
@@ -39,7 +39,7 @@ impl Reader {
         let now = clock::now();
         match &self.canary {
             Some((_, deadline)) if now >= *deadline => {
-                self.reap();
+                self.canary = None;
                 self.reopen("it reported no exec of our own");
             }
             None if now.since(self.last_event) >= SILENCE => self.release_canary(now),
@@ -47,16 +47,9 @@ impl Reader {
         }
     }
 
-    pub(super) fn reap(&mut self) {
-        if let Some((mut child, _)) = self.canary.take() {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-    }
-
     /// The canary was heard: the stream lives. Whoever asked for that is told at once, before the ledger forgets it.
     pub(super) fn heard(&mut self) {
-        self.reap();
+        self.canary = None;
         self.work_again();
         self.health.push_back(Fact::Counted);
     }
