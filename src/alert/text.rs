@@ -251,7 +251,7 @@ fn counts(session: &Session, killed: bool) -> String {
         out.push_str(&format!(" ({}{more})", names.join(", ")));
     }
     if killed {
-        out.push_str(", as far as was known when the watcher was killed");
+        out.push_str(", as it was last told before the watcher was killed");
     }
     out
 }
