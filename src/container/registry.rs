@@ -197,6 +197,11 @@ impl Registry {
         self.meet(key, None).asked.ask(now)
     }
 
+    /// Whether a container's metadata is not known, and the answer to the first question is still to come.
+    pub fn is_first_asked(&self, key: &ContainerKey) -> bool {
+        self.containers.peek(key).is_some_and(|entry| entry.metadata.is_err() && entry.asked.is_first())
+    }
+
     /// Takes the answer. After a failure what was known before stays.
     pub fn learn(&mut self, key: &ContainerKey, answer: Field<Metadata>, now: Monotonic) {
         let entry = self.meet(key, None);

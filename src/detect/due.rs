@@ -13,7 +13,7 @@ impl Detection {
     pub(super) fn next_due(&self) -> Option<Monotonic> {
         let pending = self.pending.values().map(|p| p.deadline).min();
         let reading = self.reading.values().map(|read| read.hangs).min();
-        let orphan = self.orphans.front().map(|(due, _)| *due);
+        let orphan = [&self.orphans, &self.questions].iter().filter_map(|jobs| jobs.front().map(|(due, _)| *due)).min();
         let trim = (self.settled >= MANY).then(|| self.last_settled.plus(QUIET));
         let others = [
             trim,
@@ -36,18 +36,20 @@ impl Detection {
         let late: Vec<u64> = self.pending.iter().filter(|(_, p)| p.deadline <= now).map(|(n, _)| *n).collect();
         for number in late {
             if let Some(pending) = self.pending.get_mut(&number) {
-                pending.unfinished = !pending.waiting.is_empty();
+                pending.unfinished = !pending.waiting.is_empty() || !pending.unnamed.is_empty();
                 // Whoever has not answered by now is left behind.
                 for ticket in pending.waiting.drain(..) {
                     self.jobs.remove(&ticket);
                     self.reads.abandon(ticket);
                 }
+                pending.unnamed.clear();
                 pending.content = None;
             }
             self.settle(number);
         }
-        while self.orphans.front().is_some_and(|(due, _)| *due <= now) {
-            if let Some((_, ticket)) = self.orphans.pop_front() {
+        for given_up in [&mut self.orphans, &mut self.questions] {
+            while let Some((_, ticket)) = given_up.front().copied().filter(|(due, _)| *due <= now) {
+                given_up.pop_front();
                 self.reads.abandon(ticket);
             }
         }

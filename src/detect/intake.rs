@@ -140,9 +140,11 @@ impl Detection {
         self.screen.tally(attempt.at, &nested.0, 1);
         let number = self.number();
         let mut pending = Pending::of_attempt(attempt, standing, nested, clock::now().plus(DEADLINE));
+        self.ask_metadata(&mut pending);
         if self.pending.len() < PENDING {
-            self.ask_metadata(number, &mut pending);
             self.ask_content(&mut pending);
+        } else {
+            pending.unnamed.clear();
         }
         self.pending.insert(number, pending);
         self.settle_if_complete(number);
@@ -301,7 +303,9 @@ impl Detection {
         if attempted {
             pending.known_by.insert(0, SensorKind::Fanotify);
         }
+        self.ask_metadata(&mut pending);
         if self.pending.len() >= PENDING {
+            pending.unnamed.clear();
             self.orphans.extend(ticket.map(|ticket| (deadline, ticket)));
             self.pending.insert(number, pending);
             return self.settle(number);
@@ -311,7 +315,6 @@ impl Detection {
             self.jobs.insert(ticket, number);
             pending.waiting.push(ticket);
         }
-        self.ask_metadata(number, &mut pending);
         self.ask_kin(number, &mut pending);
         self.ask_content(&mut pending);
         self.pending.insert(number, pending);

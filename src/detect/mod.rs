@@ -185,6 +185,8 @@ pub struct Detection {
     jobs: HashMap<Ticket, u64>,
     /// Jobs that nobody waits for, and when each is given up.
     orphans: VecDeque<(Monotonic, Ticket)>,
+    /// Questions for containers' metadata, and when each is given up.
+    questions: VecDeque<(Monotonic, Ticket)>,
     /// Execs that were told before their reads had ended.
     unfinished: LruCache<(Pid, Monotonic), Pending>,
     /// Images of toolchain processes counted lately.
@@ -224,6 +226,7 @@ impl Detection {
             pending: BTreeMap::new(),
             jobs: HashMap::new(),
             orphans: VecDeque::new(),
+            questions: VecDeque::new(),
             unfinished: LruCache::unbounded(),
             recent: LruCache::new(RECENT),
             next: 0,
@@ -368,7 +371,17 @@ impl Detection {
                     self.settle_if_complete(number);
                 }
             }
-            Outcome::Metadata(key, metadata) => self.registry.learn(&key, metadata, clock::now()),
+            Outcome::Metadata(key, metadata) => {
+                self.registry.learn(&key, metadata, clock::now());
+                let named: Vec<u64> =
+                    self.pending.iter().filter(|(_, p)| p.unnamed.contains(&key)).map(|(n, _)| *n).collect();
+                for number in named {
+                    if let Some(pending) = self.pending.get_mut(&number) {
+                        pending.unnamed.retain(|other| *other != key);
+                    }
+                    self.settle_if_complete(number);
+                }
+            }
             Outcome::Alive(session, alive) => self.sessions.answer(session, &alive, clock::now()),
             Outcome::Content(id, payer, finding) => {
                 let again = self.reading.remove(&id).and_then(|read| read.again);

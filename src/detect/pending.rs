@@ -57,6 +57,8 @@ pub struct Pending {
     pub slate: Arc<Slate>,
     /// Jobs not yet done.
     pub waiting: Vec<Ticket>,
+    /// Containers whose metadata was asked for, for this exec or another.
+    pub unnamed: Vec<ContainerKey>,
     /// The file whose content is awaited.
     pub content: Option<FileId>,
     /// The program that the executed file, a loader, runs.
@@ -108,6 +110,7 @@ impl Pending {
             outer,
             slate,
             waiting: Vec::new(),
+            unnamed: Vec::new(),
             content: None,
             program: None,
             deadline,

@@ -8,7 +8,7 @@ use super::{DEADLINE, Detection, PENDING, Share};
 use crate::container::{ContainerKey, Payer};
 use crate::detect::enrich::{Executable, Job, RunningAs};
 use crate::detect::pending::Pending;
-use crate::event::{FileId, Look, Monotonic, MountNumber};
+use crate::event::{FileId, Look, Missing, Monotonic, MountNumber};
 use crate::fingerprint::Content;
 use crate::host::clock;
 use crate::host::worker::Ticket;
@@ -16,8 +16,8 @@ use crate::host::worker::Ticket;
 /// An alert waits so long for a file never read before that is as large as cc1plus.
 const LARGE_DEADLINE: Duration = Duration::from_millis(200);
 const LARGE: u64 = 8 << 20;
-/// A read of a whole file that takes longer hangs.
-const CONTENT_HANGS: Duration = Duration::from_secs(30);
+/// A read of a whole file, or of a runtime's, that takes longer hangs.
+const HANGS: Duration = Duration::from_secs(30);
 
 /// A file that a worker reads.
 pub(super) struct BeingRead {
@@ -43,14 +43,19 @@ pub(super) struct Again {
 
 impl Detection {
     /// Has the runtimes' files read where the containers are not known, or not lately.
-    pub(super) fn ask_metadata(&mut self, number: u64, pending: &mut Pending) {
+    pub(super) fn ask_metadata(&mut self, pending: &mut Pending) {
         let now = clock::now();
         let keys = [Some(pending.inner.clone()), pending.outer.clone()];
-        let wanted: Vec<ContainerKey> = keys.into_iter().flatten().filter(|k| self.registry.wants(k, now)).collect();
-        if wanted.is_empty() {
-            return;
+        let keys: Vec<ContainerKey> = keys.into_iter().flatten().collect();
+        let wanted: Vec<ContainerKey> = keys.iter().filter(|k| self.registry.wants(k, now)).cloned().collect();
+        if !wanted.is_empty() {
+            match self.reads.submit(Share::new(pending.payer(), false), Job::Metadata(wanted.clone())) {
+                Some(ticket) => self.questions.push_back((now.plus(HANGS), ticket)),
+                None => wanted.iter().for_each(|key| self.registry.learn(key, Err(Missing::Busy), now)),
+            }
         }
-        self.ask(number, pending, false, Job::Metadata(wanted));
+        // Or asked for by another exec: whichever is told first is to know the name.
+        pending.unnamed = keys.into_iter().filter(|key| self.registry.is_first_asked(key)).collect();
     }
 
     /// Has the ancestors read for a session that was not reported yet.
@@ -138,7 +143,7 @@ impl Detection {
         let may_hang = far || !self.mounts.covers(id.dev, mount);
         let Some(ticket) = self.contents.submit(Share::new(payer.clone(), may_hang), job) else { return false };
         let asked = clock::now();
-        let hangs = asked.plus(CONTENT_HANGS);
+        let hangs = asked.plus(HANGS);
         self.reading.insert(id, BeingRead { ticket, hangs, payer, asked, again: None });
         true
     }

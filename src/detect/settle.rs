@@ -29,8 +29,8 @@ const ONE: usize = UNFINISHED_BYTES / UNFINISHED;
 
 impl Detection {
     pub(super) fn settle_if_complete(&mut self, number: u64) {
-        let complete = self.pending.get(&number).is_some_and(|p| p.waiting.is_empty() && p.content.is_none());
-        if complete {
+        let is_complete = |p: &Pending| p.waiting.is_empty() && p.unnamed.is_empty() && p.content.is_none();
+        if self.pending.get(&number).is_some_and(is_complete) {
             self.settle(number);
         }
     }

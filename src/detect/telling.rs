@@ -163,7 +163,8 @@ impl Telling {
             let since = Some(clock::wall(lost.since));
             let loss = LossFacts { sensor: Some(lost.sensor), count: lost.count, since, recovered: None, sentence };
             let mut alert = self.health_alert(Action::EventsLost, "events-lost", loss);
-            alert.busiest = self.screen.busiest().map(|key| known(&key, registry));
+            let busiest = self.screen.busiest(lost.since).or_else(|| self.screen.busiest(Monotonic(0)));
+            alert.busiest = busiest.map(|key| known(&key, registry));
             alert.unexamined = unexamined;
             self.tell(alert);
         }

@@ -2,7 +2,7 @@
 //! the sensors' threads, so it does no I/O and holds its locks for a few instructions; for what
 //! it lets through it has the workers begin at once, as a `gcc --version` is gone in a millisecond.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
@@ -25,9 +25,11 @@ use crate::host::mountinfo::Mount;
 use crate::host::worker::{Pool, Ticket};
 use crate::sensor::{FileIs, FileTriage, Triage};
 
-/// A loss names the busiest container of about this long.
-const WINDOW: Duration = Duration::from_secs(10);
-const TALLIED: usize = 1024;
+/// A loss names the container that was the busiest since it began, in steps of this, and so many of them at most.
+const STEP: Duration = Duration::from_secs(1);
+const STEPS: usize = 20;
+/// Containers of one step.
+const TALLIED: usize = 256;
 const INNOCENTS: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
 
 /// Reads whose exec did not arrive at detection are given up when so many others have begun.
@@ -102,11 +104,34 @@ impl Innocents {
     }
 }
 
+/// Execs of each container, by the step of time in which they were.
 #[derive(Default)]
-struct Tally {
-    began: Monotonic,
-    now: HashMap<ContainerKey, u64>,
-    before: HashMap<ContainerKey, u64>,
+struct Tally(VecDeque<(Monotonic, HashMap<ContainerKey, u64>)>);
+
+impl Tally {
+    fn add(&mut self, at: Monotonic, key: &ContainerKey, execs: u64) {
+        if self.0.back().is_none_or(|(began, _)| at.since(*began) >= STEP) {
+            if self.0.len() == STEPS {
+                self.0.pop_front();
+            }
+            self.0.push_back((at, HashMap::new()));
+        }
+        let Some((_, step)) = self.0.back_mut() else { return };
+        if let Some(count) = step.get_mut(key) {
+            *count += execs;
+        } else if step.len() < TALLIED {
+            step.insert(key.clone(), execs);
+        }
+    }
+
+    fn busiest(&self, since: Monotonic) -> Option<ContainerKey> {
+        let is_since = |began: &Monotonic| began.plus(STEP) > since;
+        let mut counts: HashMap<&ContainerKey, u64> = HashMap::new();
+        for (key, execs) in self.0.iter().filter(|(began, _)| is_since(began)).flat_map(|(_, step)| step) {
+            *counts.entry(key).or_default() += execs;
+        }
+        counts.into_iter().max_by_key(|(_, execs)| *execs).map(|(key, _)| key.clone())
+    }
 }
 
 fn named(database: &Database, comm: Comm) -> Candidate {
@@ -144,11 +169,9 @@ impl Screen {
         }
     }
 
-    /// The container with most execs lately.
-    pub fn busiest(&self) -> Option<ContainerKey> {
-        let tally = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
-        let of = |key: &ContainerKey| tally.now.get(key).unwrap_or(&0) + tally.before.get(key).unwrap_or(&0);
-        tally.now.keys().chain(tally.before.keys()).max_by_key(|key| of(key)).cloned()
+    /// The container with most execs since then, as far as they were counted.
+    pub fn busiest(&self, since: Monotonic) -> Option<ContainerKey> {
+        self.tally.lock().unwrap_or_else(PoisonError::into_inner).busiest(since)
     }
 
     /// Whose a mounted filesystem is.
@@ -197,16 +220,7 @@ impl Screen {
 
     /// Counts execs of a container, for the case of a loss.
     pub fn tally(&self, at: Monotonic, key: &ContainerKey, execs: u64) {
-        let mut tally = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
-        if at.since(tally.began) > WINDOW {
-            tally.before = std::mem::take(&mut tally.now);
-            tally.began = at;
-        }
-        if let Some(count) = tally.now.get_mut(key) {
-            *count += execs;
-        } else if tally.now.len() < TALLIED {
-            tally.now.insert(key.clone(), execs);
-        }
+        self.tally.lock().unwrap_or_else(PoisonError::into_inner).add(at, key, execs);
     }
 }
 
@@ -364,6 +378,22 @@ impl FileTriage for Screen {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::container::Runtime;
+
+    #[test]
+    fn the_busiest_is_that_of_the_time_asked_for() {
+        let (mut tally, key) = (Tally::default(), |id: &str| ContainerKey { runtime: Runtime::Docker, id: id.into() });
+        let second = |n: u64| Monotonic(n * 1_000_000_000);
+        tally.add(second(100), &key("gone"), 5000);
+        tally.add(second(105), &key("quiet"), 2);
+        tally.add(second(105), &key("loud"), 70);
+        tally.add(second(106), &key("loud"), 1);
+        assert_eq!(tally.busiest(second(90)), Some(key("gone")));
+        assert_eq!(tally.busiest(second(105)), Some(key("loud")));
+        assert_eq!(tally.busiest(second(200)), None);
+        (0..100).for_each(|n| tally.add(second(200 + n), &key("later"), 1));
+        assert_eq!((tally.0.len(), tally.busiest(second(0))), (STEPS, Some(key("later"))));
+    }
 
     #[test]
     fn an_innocent_is_known_by_file_and_name_until_the_database_changes() {

@@ -46,6 +46,11 @@ impl Asked {
         due
     }
 
+    /// Whether the first answer is still to come.
+    pub(super) fn is_first(self) -> bool {
+        matches!(self, Self::UnderWay { failures: 0, .. })
+    }
+
     /// Takes note of how it went.
     pub(super) fn answered(&mut self, how: Field<()>, now: Monotonic) {
         let before = match *self {

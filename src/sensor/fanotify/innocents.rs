@@ -112,7 +112,7 @@ impl Innocents {
             self.refused.put(*id, ());
             return false;
         }
-        if !self.admit(group, innocent, on.layers.is_none()) {
+        if !self.admit(group, innocent, innocent.path, on.layers.is_none()) {
             return false;
         }
         let done = group.watch_writes(*file, false).and_then(|()| {
@@ -149,7 +149,8 @@ impl Innocents {
         if is_young {
             return true;
         }
-        if !self.admit(group, innocent, false) {
+        // This mark is to stay: without a name it is not taken away for another's.
+        if !self.admit(group, innocent, b"", false) {
             return true;
         }
         // The mark first: whoever begins to write from now on is heard of, at the latest when the descriptor is closed.
@@ -195,21 +196,20 @@ impl Innocents {
     }
 
     /// Whether a file may be marked, for which others may have to lose their marks.
-    fn admit(&mut self, group: &Group, innocent: &Innocent<'_>, lasting: bool) -> bool {
-        let Self { bounds, quiet, proc, .. } = self;
-        let Innocent { id, path, on, .. } = innocent;
+    fn admit(&mut self, group: &Group, innocent: &Innocent<'_>, name: &[u8], lasting: bool) -> bool {
+        let Self { bounds, proc, .. } = self;
+        let Innocent { id, on, .. } = innocent;
         let mut ignored = on.ignored.lock().unwrap_or_else(PoisonError::into_inner);
-        bounds.admit(&mut ignored, &Candidate { ino: id.ino, name: path, lasting }, || {
+        bounds.admit(&mut ignored, &Candidate { ino: id.ino, name, lasting }, || {
             let place = Place::of(innocent, proc).ok()?;
             Some(move |ino, name: &[u8]| {
                 let inode = Inode { dev: id.dev, ino };
                 let found = place.find(name, inode);
                 if let Some(file) = &found {
                     group.let_go(file.as_fd());
-                    quiet.pop(&inode);
                 }
                 // A file that has another name by now keeps its mark: the kernel takes it where it needs the memory.
-                found.is_some() || group.are_evictable() && !quiet.contains(&inode)
+                found.is_some() || group.are_evictable()
             })
         })
     }
