@@ -63,7 +63,7 @@ use crate::sensor::mounts::Mounts;
 /// An alert waits no longer for what must be read about its exec.
 const DEADLINE: Duration = Duration::from_millis(50);
 const RECENT: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
-/// After so many execs, memory is given back once none has come for [`QUIET`].
+/// After so many execs or read files, memory is given back once none has come for [`QUIET`].
 const MANY: u32 = 1000;
 const QUIET: Duration = Duration::from_secs(3);
 /// Rounds of taking in before others have their turn.
@@ -192,7 +192,7 @@ pub struct Detection {
     /// Images of toolchain processes counted lately.
     recent: LruCache<(Pid, StartTime), (Option<ImageId>, SensorKind)>,
     next: u64,
-    /// Execs since memory was given back, and when the last one happened.
+    /// Execs and read files since memory was given back, and when the last one came.
     settled: u32,
     last_settled: Monotonic,
 }
@@ -387,6 +387,7 @@ impl Detection {
                 let again = self.reading.remove(&id).and_then(|read| read.again);
                 let later = again.as_ref().map(|again| self.held.take_from(id, again.held)).unwrap_or_default();
                 let (says, unreadable) = (finding.says, finding.content.is_err());
+                (self.settled, self.last_settled) = (self.settled.saturating_add(1), clock::now());
                 self.judged.learn(id, payer, *finding);
                 if unreadable {
                     self.give_up(id)
