@@ -143,8 +143,6 @@ impl Detection {
         self.ask_metadata(&mut pending);
         if self.pending.len() < PENDING {
             self.ask_content(&mut pending);
-        } else {
-            pending.unnamed.clear();
         }
         self.pending.insert(number, pending);
         self.settle_if_complete(number);
@@ -305,7 +303,6 @@ impl Detection {
         }
         self.ask_metadata(&mut pending);
         if self.pending.len() >= PENDING {
-            pending.unnamed.clear();
             self.orphans.extend(ticket.map(|ticket| (deadline, ticket)));
             self.pending.insert(number, pending);
             return self.settle(number);

@@ -373,14 +373,11 @@ impl Detection {
             }
             Outcome::Metadata(key, metadata) => {
                 self.registry.learn(&key, metadata, clock::now());
-                let named: Vec<u64> =
-                    self.pending.iter().filter(|(_, p)| p.unnamed.contains(&key)).map(|(n, _)| *n).collect();
-                for number in named {
-                    if let Some(pending) = self.pending.get_mut(&number) {
-                        pending.unnamed.retain(|other| *other != key);
-                    }
-                    self.settle_if_complete(number);
-                }
+                self.answered(|pending| {
+                    let waiting = pending.unnamed.len();
+                    pending.unnamed.retain(|other| *other != key);
+                    pending.unnamed.len() < waiting
+                });
             }
             Outcome::Alive(session, alive) => self.sessions.answer(session, &alive, clock::now()),
             Outcome::Content(id, payer, finding) => {
@@ -398,16 +395,15 @@ impl Detection {
                     self.read_content((id, mount), &file, payer, image, None);
                     later.into_iter().for_each(|exec| self.hold(id, exec));
                 }
-                let waiting: Vec<u64> =
-                    self.pending.iter().filter(|(_, p)| p.content == Some(id)).map(|(n, _)| *n).collect();
-                for number in waiting {
-                    if let Some(pending) = self.pending.get_mut(&number) {
-                        pending.content = None;
-                    }
-                    self.settle_if_complete(number);
-                }
+                self.answered(|pending| pending.content.take_if(|awaited| *awaited == id).is_some());
                 self.weigh_again(id);
             }
         }
+    }
+
+    /// Settles what waited for an answer alone: `takes` it, and says whether it was waited for.
+    fn answered(&mut self, takes: impl Fn(&mut Pending) -> bool) {
+        let answered = self.pending.iter_mut().filter_map(|(number, pending)| takes(pending).then_some(*number));
+        answered.collect::<Vec<u64>>().into_iter().for_each(|number| self.settle_if_complete(number));
     }
 }

@@ -120,6 +120,11 @@ impl Pending {
         }
     }
 
+    /// The outermost container.
+    pub fn outermost(&self) -> &ContainerKey {
+        self.outer.as_ref().unwrap_or(&self.inner)
+    }
+
     /// Whose limits hold.
     pub fn payer(&self) -> Payer {
         Payer::new(&self.inner, self.outer.as_ref())

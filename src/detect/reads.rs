@@ -55,7 +55,9 @@ impl Detection {
             }
         }
         // Or asked for by another exec: whichever is told first is to know the name.
-        pending.unnamed = keys.into_iter().filter(|key| self.registry.is_first_asked(key)).collect();
+        if self.pending.len() < PENDING {
+            pending.unnamed = keys.into_iter().filter(|key| self.registry.is_first_asked(key)).collect();
+        }
     }
 
     /// Has the ancestors read for a session that was not reported yet.

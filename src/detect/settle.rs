@@ -74,15 +74,15 @@ impl Detection {
 
     /// What its session needs of an exec that is a finding; else what the policy makes of it.
     fn member(&self, pending: &Pending, judged: Judgement, content: Option<&Content>) -> Result<Member, Ruling> {
-        let outermost = pending.outer.as_ref().unwrap_or(&pending.inner);
+        let outermost = pending.outermost();
         let ticks = Ticks::read();
         let assembled = pending.assemble(judged, content, ticks);
         // Whatever the session did before the watcher began was seen by nobody.
         let older = assembled.session_start.is_some_and(|start| ticks.moment(start) < self.began);
         let mut facts = assembled.facts;
         // Where something was told already, what a file is only called is no news before it is read.
-        let is_to_tell = pending.unread && !self.sessions.is_reported(&pending.inner, assembled.posix);
-        let severity = match self.rule(&facts, is_to_tell, outermost) {
+        let unread = pending.unread && !self.sessions.is_reported(&pending.inner, assembled.posix);
+        let severity = match self.rule(&facts, unread, outermost) {
             Ruling::Finding { severity, exception } => {
                 facts.exception = exception;
                 severity
@@ -169,10 +169,10 @@ impl Detection {
             unfinished.len() > UNFINISHED || bytes > UNFINISHED_BYTES
         };
         while is_full(&self.unfinished) {
-            let mut shares: HashMap<ContainerKey, (usize, (Pid, Monotonic))> = HashMap::new();
+            let mut shares: HashMap<&ContainerKey, (usize, (Pid, Monotonic))> = HashMap::new();
             // The most recent first: what stays is each one's oldest.
             for (key, pending) in &self.unfinished {
-                let (size, oldest) = shares.entry(pending.payer().outermost).or_insert((0, *key));
+                let (size, oldest) = shares.entry(pending.outermost()).or_insert((0, *key));
                 (*size, *oldest) = (*size + ONE + pending.slate.size(), *key);
             }
             let Some((_, oldest)) = shares.into_values().max_by_key(|(size, _)| *size) else { return };

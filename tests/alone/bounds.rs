@@ -3,31 +3,22 @@
 use std::collections::HashSet;
 use std::fs;
 use std::os::unix::fs::{DirEntryExt, MetadataExt};
-use std::path::Path;
 
 use crate::alone;
 use crate::common::docker::{self, Container, IDLE, Plan};
-use crate::common::watcher::{Setup, Watcher};
+use crate::common::watcher::Setup;
 use crate::common::{self, image, program};
 
 /// So many files of one filesystem are ignored where the room is taken away, and so many make room at a time.
 const ROOM: usize = 64;
 const PART: usize = ROOM / 16;
 
-/// The inode numbers of all files whose execs are ignored.
-fn ignored(watcher: &Watcher) -> HashSet<u64> {
-    let marks = common::marks(Path::new(&format!("/proc/{}", watcher.pid())));
-    let lines = marks.lines().filter(|line| line.contains("ignored_mask:1000"));
-    let number = |line: &str| u64::from_str_radix(line.strip_prefix("fanotify ino:")?.split(' ').next()?, 16).ok();
-    lines.filter_map(number).collect()
-}
-
 /// Fills the room with the programs of `directory`, and executes another one as often as it takes.
 fn assert_that_the_oldest_make_room(container: &Container, directory: &str, other: &str) {
     let watcher = Setup::new().without("rest,room").brief().start();
     let shown = |path: &str| format!("/proc/{}/root{path}", container.init());
     let files: HashSet<u64> = fs::read_dir(shown(directory)).unwrap().map(|entry| entry.unwrap().ino()).collect();
-    let count = || ignored(&watcher).intersection(&files).count();
+    let count = || common::ignored(&watcher).intersection(&files).count();
     common::eventually("there is room for few more", || {
         container.exec(&["/work/inside", "every", directory]);
         (count() >= ROOM - 2 * PART).then_some(())
@@ -35,7 +26,7 @@ fn assert_that_the_oldest_make_room(container: &Container, directory: &str, othe
     let inode = fs::metadata(shown(other)).unwrap().ino();
     common::eventually("another one is ignored", || {
         container.exec(&["/usr/bin/storm", "50", other]);
-        ignored(&watcher).contains(&inode).then_some(())
+        common::ignored(&watcher).contains(&inode).then_some(())
     });
     assert!((ROOM - 4 * PART..ROOM).contains(&count()), "{} are ignored", count());
     watcher.stop();

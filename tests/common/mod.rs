@@ -43,6 +43,14 @@ pub(crate) fn marks(process: &std::path::Path) -> String {
     entries.filter_map(|entry| std::fs::read_to_string(entry.path()).ok()).collect()
 }
 
+/// The inode numbers of the files whose execs are ignored for a watcher.
+pub(crate) fn ignored(watcher: &Watcher) -> std::collections::HashSet<u64> {
+    let marks = marks(std::path::Path::new(&format!("/proc/{}", watcher.pid())));
+    let lines = marks.lines().filter(|line| line.contains("ignored_mask:1000"));
+    let number = |line: &str| u64::from_str_radix(line.strip_prefix("fanotify ino:")?.split(' ').next()?, 16).ok();
+    lines.filter_map(number).collect()
+}
+
 /// Both streams of a finished command.
 pub(crate) fn said(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))

@@ -88,14 +88,9 @@ impl Stage {
     fn warm(&self, path: &str) {
         let pid = self.container.init();
         let inode = fs::metadata(format!("/proc/{pid}/root{path}")).unwrap().ino();
-        let mark = format!("fanotify ino:{inode:x} ");
-        let is_ignored = || {
-            let marks = common::marks(Path::new(&format!("/proc/{}", self.watcher.pid())));
-            marks.lines().any(|line| line.starts_with(&mark) && line.contains("ignored_mask:1000"))
-        };
         common::eventually("its execs are ignored", || {
             self.use_for_a_while(path);
-            is_ignored().then_some(())
+            common::ignored(&self.watcher).contains(&inode).then_some(())
         });
     }
 
