@@ -64,8 +64,8 @@ pub enum Outcome {
     Metadata(ContainerKey, Field<Metadata>),
     /// These live.
     Alive(SessionNumber, Vec<ProcessId>),
-    /// An executable's content, and the container for which it was read.
-    Content(FileId, Payer, Box<Finding>),
+    /// An executable's content, the container for which it was read, and the open file.
+    Content(FileId, Payer, Box<Finding>, Executable),
 }
 
 /// What the jobs need.
@@ -137,7 +137,8 @@ impl Reads {
                 say(Outcome::Alive(session, alive));
             }
             Job::Content(id, payer, file, limit, image) => {
-                say(Outcome::Content(id, payer, Box::new(self.content(&file, limit, image))))
+                let finding = self.content(&file, limit, image);
+                say(Outcome::Content(id, payer, Box::new(finding), file));
             }
         }
         say(Outcome::Done(ticket));

@@ -10,13 +10,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use lru::LruCache;
 
 use crate::container::{ContainerKey, Payer};
-use crate::event::{Field, FileId};
+use crate::event::{Comm, Field, FileId};
 use crate::fingerprint::{Content, ContentSays, Database};
 use crate::host::file::{SETTLED, age};
 
-const FILES: NonZeroUsize = NonZeroUsize::new(8192).unwrap();
-/// Of one share; an image with all its compilers and tools has some hundreds of programs.
-const FILES_OF_ONE: usize = 1024;
+const FILES: NonZeroUsize = NonZeroUsize::new(16_384).unwrap();
+/// Of one share; an image with all its compilers and tools has some hundreds of programs, and a layer's file counts twice.
+const FILES_OF_ONE: usize = 4096;
 /// Of all containers within one outermost one.
 const FILES_WITHIN: usize = FILES.get() / 2;
 /// Files of image layers that are being read.
@@ -78,6 +78,9 @@ struct Known {
     rested: Duration,
     /// When reading began.
     began: SystemTime,
+    /// The name of a process that executed it, by which it was innocent too: comm is also what a script that it interprets is
+    /// called.
+    comm: Option<Comm>,
     share: Share,
     /// One that pays too.
     within: Option<Share>,
@@ -106,6 +109,10 @@ impl Default for Judged {
 }
 
 impl Table {
+    fn is_judged_by(&self, database: &Arc<Database>) -> bool {
+        self.database.as_ref().is_none_or(|now| Arc::ptr_eq(now, database))
+    }
+
     fn put(&mut self, id: FileId, known: Known) {
         let shares: Vec<Share> = known.shares().cloned().collect();
         if let Some((old, gone)) = self.files.push(id, known) {
@@ -158,6 +165,24 @@ impl Judged {
         self.table().files.get(&id).filter(|known| known.holds() && known.began >= since).map(|known| known.says)
     }
 
+    /// The name of a process that executed this file and was found to be innocent, as far as that holds: by one question, as
+    /// it is asked at each exec.
+    pub fn innocent_name(&self, id: FileId) -> Option<Comm> {
+        let mut table = self.table();
+        let known = table.files.get(&id).filter(|known| known.holds() && known.says == ContentSays::Innocent);
+        known.and_then(|known| known.comm)
+    }
+
+    /// By this database the file was executed under an innocent name.
+    pub fn learn_name(&self, id: FileId, comm: Comm, database: &Arc<Database>) {
+        let mut table = self.table();
+        if table.is_judged_by(database)
+            && let Some(known) = table.files.get_mut(&id)
+        {
+            known.comm = Some(comm);
+        }
+    }
+
     /// How long a file had lain unchanged when what is known of it was read; zero where that is nothing.
     pub fn rested(&self, id: FileId) -> Duration {
         self.table().files.peek(&id).map_or(Duration::ZERO, |known| known.rested)
@@ -175,10 +200,10 @@ impl Judged {
         let is_nested = payer.container != payer.outermost;
         let within = is_nested.then_some(Share::Within(payer.outermost));
         let (says, began, share) = (finding.says, finding.began, Share::Container(payer.container));
-        let known = Known { says, content, rested, began, share, within };
+        let known = Known { says, content, rested, began, comm: None, share, within };
         let layer = self.layers.lock().unwrap_or_else(PoisonError::into_inner).pop(&id);
         let mut table = self.table();
-        if table.database.as_ref().is_some_and(|database| !Arc::ptr_eq(database, &finding.database)) {
+        if !table.is_judged_by(&finding.database) {
             return;
         }
         // That it cannot be read may be one container's matter.
@@ -198,7 +223,7 @@ impl Judged {
             self.layers.lock().unwrap_or_else(PoisonError::into_inner).put(id, layer);
             return false;
         };
-        table.put(id, Known { share: Share::Filesystem(id.dev), within: None, ..known });
+        table.put(id, Known { comm: None, share: Share::Filesystem(id.dev), within: None, ..known });
         true
     }
 
@@ -245,6 +270,27 @@ mod tests {
 
     fn database() -> Arc<Database> {
         Arc::new(Database::builtin().unwrap())
+    }
+
+    #[test]
+    fn a_name_is_innocent_as_long_as_the_file_and_the_database_are() {
+        let (judged, database, other) = (Judged::default(), database(), database());
+        let (comm, name) = (Comm::new(b"ls"), |judged: &Judged| judged.innocent_name(id(0)));
+        judged.learn_name(id(0), comm, &database);
+        judged.learn(id(0), container("a"), innocent(&database));
+        assert_eq!(name(&judged), None, "nothing was known of the file");
+        judged.learn_name(id(0), comm, &database);
+        assert_eq!(name(&judged), Some(comm));
+        judged.invalidate(id(0));
+        assert_eq!(name(&judged), None);
+        judged.forget(Arc::clone(&other));
+        judged.learn(id(0), container("a"), innocent(&other));
+        judged.learn_name(id(0), comm, &database);
+        assert_eq!(name(&judged), None, "another database judged it");
+        let toolchain = Finding { says: ContentSays::Toolchain, ..innocent(&other) };
+        judged.learn(id(0), container("a"), toolchain);
+        judged.learn_name(id(0), comm, &other);
+        assert_eq!(name(&judged), None);
     }
 
     #[test]

@@ -38,7 +38,7 @@ use lru::LruCache;
 use crate::config::Config;
 use crate::container::registry::Registry;
 use crate::container::{ContainerKey, Payer};
-use crate::detect::enrich::{Job, Outcome};
+use crate::detect::enrich::{Executable, Job, Outcome};
 use crate::detect::hearing::Hearing;
 use crate::detect::held::Held;
 use crate::detect::judged::Judged;
@@ -51,14 +51,14 @@ use crate::detect::sessions::Sessions;
 use crate::detect::telling::Telling;
 use crate::detect::triage::Screen;
 use crate::event::{Fact, FileId, ImageId, Monotonic, Pid, SensorKind, StartTime};
-use crate::fingerprint::SharedDatabase;
+use crate::fingerprint::{ContentSays, SharedDatabase};
 use crate::host::clock;
 use crate::host::worker::{self, Pool, Ticket};
 use crate::sensor::CHANNEL;
-use crate::sensor::Controls;
 use crate::sensor::counters::Counters;
 use crate::sensor::ledger::{Ledger, OLD};
 use crate::sensor::mounts::Mounts;
+use crate::sensor::{Control, Controls};
 
 /// An alert waits no longer for what must be read about its exec.
 const DEADLINE: Duration = Duration::from_millis(50);
@@ -140,6 +140,8 @@ pub struct Parts {
     pub mounts: Arc<Mounts>,
     /// The connector's reader, where there is one.
     pub connector: Controls,
+    /// fanotify's, where there is one.
+    pub fanotify: Controls,
     /// Where alerts go, and how losses are answered.
     pub telling: Telling,
     /// Makes session ids.
@@ -173,6 +175,7 @@ pub struct Detection {
     ledger: Arc<Ledger>,
     mounts: Arc<Mounts>,
     connector: Controls,
+    fanotify: Controls,
     hearing: Hearing,
     merge: Merge,
     telling: Telling,
@@ -217,6 +220,7 @@ impl Detection {
             ledger: parts.ledger,
             mounts: parts.mounts,
             connector: parts.connector,
+            fanotify: parts.fanotify,
             hearing: Hearing::new(clock::now()),
             merge: Merge::new(move |comm| screen.name_is(comm)),
             telling: parts.telling,
@@ -380,12 +384,15 @@ impl Detection {
                 });
             }
             Outcome::Alive(session, alive) => self.sessions.answer(session, &alive, clock::now()),
-            Outcome::Content(id, payer, finding) => {
+            Outcome::Content(id, payer, finding, Executable { file, far }) => {
                 let again = self.reading.remove(&id).and_then(|read| read.again);
                 let later = again.as_ref().map(|again| self.held.take_from(id, again.held)).unwrap_or_default();
                 let (says, unreadable) = (finding.says, finding.content.is_err());
                 (self.settled, self.last_settled) = (self.settled.saturating_add(1), clock::now());
                 self.judged.learn(id, payer, *finding);
+                if says == ContentSays::Innocent && !far {
+                    self.fanotify.send(Control::Ignore(file));
+                }
                 if unreadable {
                     self.give_up(id)
                 } else {

@@ -30,7 +30,7 @@ const STEP: Duration = Duration::from_secs(1);
 const STEPS: usize = 20;
 /// Containers of one step.
 const TALLIED: usize = 256;
-const INNOCENTS: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
+const NAMES: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
 
 /// Reads whose exec did not arrive at detection are given up when so many others have begun.
 const BEGUN: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
@@ -43,7 +43,7 @@ pub struct Screen {
     reads: Arc<Pool<Share, Job>>,
     begun: Mutex<LruCache<BegunReads, Reading>>,
     next: AtomicU64,
-    innocents: Mutex<Innocents>,
+    innocent_names: Mutex<InnocentNames>,
     tally: Mutex<Tally>,
     mount_owners: MountOwners,
     /// Whose each mounted filesystem is, and the outermost container where they nest.
@@ -59,45 +59,32 @@ pub struct Reading {
     pub ticket: Option<Ticket>,
 }
 
-/// The names under which files were executed that by name and content are no compilers. A file whose content is innocent
-/// is so under every path; comm is also what a script that it interprets is called.
-struct Innocents {
+/// Names of files that by name and content are no compilers.
+struct InnocentNames {
     /// By which they were judged.
     database: Weak<Database>,
-    comms: LruCache<FileId, Comm>,
-    /// Those of the files themselves.
     names: LruCache<Comm, ()>,
 }
 
-impl Default for Innocents {
+impl Default for InnocentNames {
     fn default() -> Self {
-        Self { database: Weak::new(), comms: LruCache::new(INNOCENTS), names: LruCache::new(INNOCENTS) }
+        Self { database: Weak::new(), names: LruCache::new(NAMES) }
     }
 }
 
-impl Innocents {
-    fn name(&mut self, database: &Arc<Database>, file: FileId) -> Option<Comm> {
-        self.comms.get(&file).filter(|_| self.database.as_ptr() == Arc::as_ptr(database)).copied()
-    }
-
-    fn learn(&mut self, database: &Arc<Database>, file: FileId, comm: Comm) {
-        self.go_by(database);
-        self.comms.put(file, comm);
-    }
-
-    fn is_name(&mut self, database: &Arc<Database>, comm: Comm) -> bool {
+impl InnocentNames {
+    fn contain(&mut self, database: &Arc<Database>, comm: Comm) -> bool {
         self.go_by(database);
         self.names.get(&comm).is_some()
     }
 
-    fn learn_name(&mut self, database: &Arc<Database>, comm: Comm) {
+    fn learn(&mut self, database: &Arc<Database>, comm: Comm) {
         self.go_by(database);
         self.names.put(comm, ());
     }
 
     fn go_by(&mut self, database: &Arc<Database>) {
         if self.database.as_ptr() != Arc::as_ptr(database) {
-            self.comms.clear();
             self.names.clear();
             self.database = Arc::downgrade(database);
         }
@@ -148,12 +135,12 @@ impl Screen {
     ) -> Self {
         let (begun, next) = (Mutex::new(LruCache::new(BEGUN)), AtomicU64::new(0));
         let (mount_owners, owned) = (MountOwners::default(), RwLock::default());
-        let (innocents, tally) = (Mutex::default(), Mutex::default());
-        Self { host, database, judged, reads, begun, next, innocents, tally, mount_owners, owned }
+        let (innocent_names, tally) = (Mutex::default(), Mutex::default());
+        Self { host, database, judged, reads, begun, next, innocent_names, tally, mount_owners, owned }
     }
 
-    fn innocents(&self) -> MutexGuard<'_, Innocents> {
-        self.innocents.lock().unwrap_or_else(PoisonError::into_inner)
+    fn innocent_names(&self) -> MutexGuard<'_, InnocentNames> {
+        self.innocent_names.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The reads that were begun for an exec; `None` where they were given up.
@@ -213,7 +200,7 @@ impl Screen {
         match named(&database, comm) {
             Candidate::ByName => NameIs::Toolchains,
             Candidate::IfArguments => NameIs::Others,
-            Candidate::No if self.innocents().is_name(&database, comm) => NameIs::Others,
+            Candidate::No if self.innocent_names().contain(&database, comm) => NameIs::Others,
             Candidate::No => NameIs::Unknown,
         }
     }
@@ -247,10 +234,7 @@ impl Triage for Screen {
     }
 
     fn innocent_name(&self, file: FileId) -> Option<Comm> {
-        let mut innocents = self.innocents();
-        let name = innocents.name(&self.database.load(), file)?;
-        drop(innocents);
-        (self.judged.says(file) == Some(ContentSays::Innocent)).then_some(name)
+        self.judged.innocent_name(file)
     }
 
     fn is_innocent(&self, look: &Look) -> bool {
@@ -262,9 +246,14 @@ impl Triage for Screen {
         let Some(file) = look.file() else { return true };
         let innocent = self.judged.says(file) == Some(ContentSays::Innocent);
         if let (true, Ok(stat)) = (innocent, &look.stat) {
-            self.innocents().learn(&database, file, Comm::new(&stat.comm));
+            self.judged.learn_name(file, Comm::new(&stat.comm), &database);
         }
         innocent
+    }
+
+    fn is_toolchain(&self, look: &Look) -> bool {
+        look.file().and_then(|file| self.judged.says(file)) == Some(ContentSays::Toolchain)
+            || self.database.load().candidate(&Invocation::of(look)) == Candidate::ByName
     }
 
     fn is_innocent_end(&self, comm: Comm) -> bool {
@@ -315,8 +304,7 @@ impl FileTriage for Screen {
             (_, None) if self.judged.is_doubted(id) => FileIs::Doubted,
             (_, None | Some(ContentSays::Unknown)) => FileIs::Unjudged,
             (Candidate::No, Some(ContentSays::Innocent | ContentSays::Loader)) => {
-                let mut innocents = self.innocents();
-                innocents.learn_name(&database, Comm::of(path));
+                self.innocent_names().learn(&database, Comm::of(path));
                 FileIs::Innocent
             }
             (_, Some(_)) => FileIs::ByArguments,
@@ -396,16 +384,13 @@ mod tests {
     }
 
     #[test]
-    fn an_innocent_is_known_by_file_and_name_until_the_database_changes() {
+    fn a_name_is_innocent_until_the_database_changes() {
         let made = || Arc::new(Database::builtin().unwrap());
-        let (database, other) = (made(), made());
-        let file = |ino| FileId { dev: 1, ino, size: 3, mtime_ns: 0, ctime_ns: 0 };
-        let mut innocents = Innocents::default();
-        assert_eq!(innocents.name(&database, file(7)), None);
-        innocents.learn(&database, file(7), Comm::new(b"sh"));
-        assert_eq!(innocents.name(&database, file(7)), Some(Comm::new(b"sh")));
-        assert!(innocents.name(&database, file(8)).is_none() && innocents.name(&other, file(7)).is_none());
-        innocents.learn(&other, file(8), Comm::new(b"ls"));
-        assert!(innocents.name(&other, file(7)).is_none() && innocents.name(&database, file(8)).is_none());
+        let (database, other, ls) = (made(), made(), Comm::new(b"ls"));
+        let mut names = InnocentNames::default();
+        assert!(!names.contain(&database, ls));
+        names.learn(&database, ls);
+        assert!(names.contain(&database, ls) && !names.contain(&database, Comm::new(b"sh")));
+        assert!(!names.contain(&other, ls) && !names.contain(&database, ls));
     }
 }

@@ -21,7 +21,7 @@ use crate::sensor::without::{Part, without};
 use crate::sensor::{Triage, is_entering};
 
 /// Of what a glance would settle without telling whose it is, one in so many is looked at whole, and counted for all.
-const WHOLE: u32 = 16;
+const WHOLE: u32 = 64;
 
 /// A pid is not given to another process sooner than this after the exec of the one that had it: all others were forked
 /// in between, of which there are 32,768 unless somebody has made them less.
@@ -115,6 +115,11 @@ impl ExecLook {
         seen
     }
 
+    /// Whether it shows a compiler, or a part of one.
+    pub fn is_toolchain(&self, look: &Look) -> bool {
+        self.triage.is_toolchain(look)
+    }
+
     fn look_closely(&mut self, pid: Pid, at: Monotonic) -> Seen {
         let mut look = self.proc.begin_look(pid, clock::now());
         match look.dir {
@@ -188,10 +193,7 @@ impl ExecLook {
             self.triage.innocent_name(file)?;
             mount_of_program(&self.proc.process(pid).ok()?)
         };
-        let covered = self.covered_after_asking(file, mount_number(status), asked);
-        if covered.is_none() && watched {
-            return None;
-        }
+        let covered = if watched { Some(self.covered_after_asking(file, mount_number(status), asked)?) } else { None };
         let comm = self.triage.innocent_name(file)?;
         // After the file: what was executed in between shows another name.
         let stat = if is_young(at) {

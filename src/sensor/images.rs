@@ -1,13 +1,11 @@
 //! Which image each process showed last: a look that came too late saw that of the next exec. Pure, clock passed in.
 
-use std::num::NonZeroUsize;
 use std::time::Duration;
-
-use lru::LruCache;
 
 use crate::event::{Comm, ImageId, Inode, Monotonic, Pid};
 
-const IMAGES: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
+/// A power of two.
+const IMAGES: usize = 1024;
 /// The kernel shows the new image so long before the time stamp of its EXEC, unless it is interrupted for longer.
 const BEFORE_ITS_EXEC: Duration = Duration::from_millis(5);
 
@@ -40,12 +38,13 @@ impl Shown {
     }
 }
 
-/// The image last seen in a process.
-pub struct Images(LruCache<Pid, Shown>);
+/// The image last seen in a process, each in a place that its pid tells: they are given away one after the other, and what
+/// an exec touches of our memory is a part of what it costs.
+pub struct Images(Box<[Option<(Pid, Shown)>]>);
 
 impl Default for Images {
     fn default() -> Self {
-        Self(LruCache::new(IMAGES))
+        Self(vec![None; IMAGES].into())
     }
 }
 
@@ -53,7 +52,8 @@ impl Images {
     /// Remembers what a process shows; gives the exec for which this very image was taken before, by a look that came too
     /// late.
     pub fn shown_before(&mut self, pid: Pid, shown: Shown) -> Option<Monotonic> {
-        let (_, before) = self.0.push(pid, shown).filter(|(known, _)| *known == pid)?;
+        let place = self.0.get_mut(pid.0.unsigned_abs() as usize % IMAGES)?;
+        let (_, before) = place.replace((pid, shown)).filter(|(known, _)| *known == pid)?;
         shown.was_seen_in(&before).then_some(before.exec)
     }
 }

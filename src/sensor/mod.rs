@@ -25,6 +25,7 @@ pub mod taskstats;
 pub mod urgency;
 pub mod without;
 
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -58,6 +59,8 @@ pub trait Triage: Send + Sync {
     fn innocent_name(&self, file: FileId) -> Option<Comm>;
     /// Whether its name, its path and what was read of its file say that detection will not want it.
     fn is_innocent(&self, look: &Look) -> bool;
+    /// Whether its name, its path or what was read of its file say that it may be a part of a build.
+    fn is_toolchain(&self, look: &Look) -> bool;
     /// Whether detection will not want what ended under this name and shows nothing else.
     fn is_innocent_end(&self, comm: Comm) -> bool;
     /// Whether a whole look may show a runtime on its way into a container: its root directory still is the host's. It
@@ -126,9 +129,11 @@ pub trait FileTriage: Send + Sync {
     fn owns(&self, id: MountedId) -> bool;
 }
 
-/// What flows from the coverage keeper to the sensors.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What flows from detection and the coverage keeper to the sensors.
+#[derive(Debug)]
 pub enum Control {
+    /// This file was read and is innocent: its execs need not be reported.
+    Ignore(Arc<OwnedFd>),
     /// The database has changed: no file is known to be innocent any more.
     Forget,
     /// An open file tells nothing by itself: the names under which processes end are wanted.
@@ -245,6 +250,11 @@ impl Controls {
 }
 
 impl ControlInlet {
+    /// Whether it is to end; all other orders that are there mean nothing to it.
+    pub fn is_stopped(&self) -> bool {
+        self.drain().iter().any(|order| matches!(order, Control::Stop))
+    }
+
     /// All orders that are there.
     pub fn drain(&self) -> Vec<Control> {
         self.answer();
@@ -278,9 +288,9 @@ pub(crate) mod tests {
     fn to_take_orders_is_the_sign_of_life() {
         let (orders, inlet) = controls().unwrap();
         assert_eq!([orders.pulse(), orders.pulse(), orders.pulse()], [Moves::Yes, Moves::No, Moves::No]);
-        assert_eq!(inlet.drain(), [Control::Pulse], "one that hangs is asked once");
+        assert!(matches!(inlet.drain()[..], [Control::Pulse]), "one that hangs is asked once");
         assert_eq!(orders.pulse(), Moves::Yes);
-        assert_eq!(inlet.wait(None), Some(Control::Pulse));
+        assert!(matches!(inlet.wait(None), Some(Control::Pulse)));
         while orders.send(Control::Forget) {}
         assert_eq!([orders.pulse(), orders.pulse()], [Moves::Yes, Moves::No], "no order was taken");
         inlet.answer();
@@ -315,6 +325,10 @@ pub(crate) mod tests {
 
         fn is_innocent(&self, look: &Look) -> bool {
             look.file().is_none() && look.stat.as_ref().is_ok_and(Stat::is_dead)
+        }
+
+        fn is_toolchain(&self, _: &Look) -> bool {
+            true
         }
 
         fn is_innocent_end(&self, _: Comm) -> bool {

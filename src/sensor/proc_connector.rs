@@ -152,7 +152,7 @@ impl Reader {
                 Control::Prove if self.canary.is_none() => self.release_canary(clock::now()),
                 Control::Stop => return true,
                 Control::Names => self.last_names.open(),
-                Control::Prove | Control::Forget | Control::Sweep(_) | Control::Pulse => {}
+                Control::Prove | Control::Ignore(_) | Control::Forget | Control::Sweep(_) | Control::Pulse => {}
             }
         }
         false
@@ -177,13 +177,14 @@ impl Reader {
             self.look_at_execs();
             self.haste.uncovered(self.looker.take_uncovered(), self.last_event);
         }
-        let mode = self.haste.mode(clock::now());
+        let now = clock::now();
+        let mode = self.haste.mode(now);
         if mode != self.mode {
             self.set_mode(mode);
         }
-        self.watch_silence();
+        self.watch_silence(now);
         self.tell();
-        let rest = self.pace.rest(clock::now(), count, || thread_cpu_ns().ok());
+        let rest = self.pace.rest(now, count, || thread_cpu_ns().ok());
         if !rest.is_zero() {
             self.say_if_in_arrears();
             std::thread::sleep(rest);
@@ -286,8 +287,10 @@ impl Reader {
             }
             looks += 1;
             let seen = self.looker.look(pid, at);
-            if matches!(seen, Seen::Wanted(_)) {
-                self.urgency.wanted(self.last_event);
+            if let Seen::Wanted(sighting) = &seen
+                && self.looker.is_toolchain(&sighting.look)
+            {
+                self.urgency.builds(self.last_event);
             }
             match seen {
                 Seen::Settled(image) => counted.push(Counted { pid, at, image }),
@@ -310,7 +313,7 @@ impl Reader {
             sighting.parent = self.lineage.parent(&sighting.look, sighting.pid, self.looker.proc(), sighting.look.at);
             counted.extend(self.send(sighting));
         }
-        if self.ledger.add(&counted, clock::now(), &self.counters) {
+        if self.ledger.add(&counted, self.last_event, &self.counters) {
             // Where there is no room, detection has enough to do, and asks again.
             let _ = self.outlet.try_tell(Fact::Counted);
         }

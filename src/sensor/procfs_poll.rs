@@ -107,7 +107,7 @@ impl Walker {
                     self.known = HashMap::new();
                 }
                 Some(Control::Sweep(sensor)) => self.sweep(Some(sensor)),
-                Some(Control::Forget | Control::Names | Control::Prove | Control::Pulse) => {}
+                Some(Control::Ignore(_) | Control::Forget | Control::Names | Control::Prove | Control::Pulse) => {}
                 None => self.round(),
             }
         }

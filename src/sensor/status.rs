@@ -12,9 +12,9 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde::{Deserialize, Serialize};
 
 use crate::host::clock;
+use crate::sensor::ControlInlet;
 use crate::sensor::counters::Counters;
 use crate::sensor::ledger::Ledger;
-use crate::sensor::{Control, ControlInlet};
 
 /// In the state directory.
 const SOCKET: &str = "coverage.sock";
@@ -119,7 +119,7 @@ impl StatusSocket {
         loop {
             let mut fds = [self.fd(), control.wake.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
             let _ = poll(&mut fds, PollTimeout::NONE);
-            if control.drain().contains(&Control::Stop) {
+            if control.is_stopped() {
                 return;
             }
             self.answer(&coverage);
@@ -159,7 +159,7 @@ pub fn ask(directory: &Path) -> Option<Coverage> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::sensor::controls;
+    use crate::sensor::{Control, controls};
 
     #[test]
     fn who_asks_is_told() {

@@ -10,6 +10,8 @@ use crate::event::Monotonic;
 const LATE: Duration = Duration::from_millis(1);
 /// Urgency lasts so long after its last reason.
 const LASTS: Duration = Duration::from_secs(60);
+/// And after the start, as what ran before may be a build: its next process will tell.
+const AT_FIRST: Duration = Duration::from_secs(5);
 
 /// Decides it.
 #[derive(Debug)]
@@ -19,13 +21,13 @@ pub struct Urgency {
 }
 
 impl Urgency {
-    /// Begins with haste: what ran before the start may be a build.
+    /// Begins with haste.
     pub fn new(now: Monotonic) -> Self {
-        Self { until: now.plus(LASTS), at_once: false }
+        Self { until: now.plus(AT_FIRST), at_once: false }
     }
 
-    /// Something was executed that somebody wants to see.
-    pub fn wanted(&mut self, now: Monotonic) {
+    /// A compiler was executed: others follow.
+    pub fn builds(&mut self, now: Monotonic) {
         self.until = now.plus(LASTS);
     }
 
@@ -48,16 +50,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_lasts_a_while_after_the_start_and_what_was_wanted_or_late() {
+    fn it_lasts_a_while_after_the_start_and_a_build_or_what_came_late() {
         let at = |ms: u64| Monotonic(3_600_000_000_000 + ms * 1_000_000);
         let mut urgency = Urgency::new(at(0));
         assert_eq!(urgency.change(at(1)), Some(true));
-        assert_eq!(urgency.change(at(60_001)), Some(false));
+        assert_eq!(urgency.change(at(5001)), Some(false));
         urgency.woke_after(Duration::from_micros(200), at(70_000));
         assert_eq!(urgency.change(at(70_000)), None);
         urgency.woke_after(Duration::from_millis(2), at(70_001));
         assert_eq!(urgency.change(at(70_001)), Some(true));
-        urgency.wanted(at(100_000));
+        urgency.builds(at(100_000));
         assert_eq!(urgency.change(at(159_000)), None);
         assert_eq!(urgency.change(at(160_001)), Some(false));
     }

@@ -1,4 +1,4 @@
-//! Programs whose execs are ignored are bounded for each filesystem: those that were heard of longest ago make room.
+//! Programs are ignored once they were read, and bounded for each filesystem: those that were heard of longest ago make room.
 
 use std::collections::HashSet;
 use std::fs;
@@ -29,6 +29,19 @@ fn assert_that_the_oldest_make_room(container: &Container, directory: &str, othe
         common::ignored(&watcher).contains(&inode).then_some(())
     });
     assert!((ROOM - 4 * PART..ROOM).contains(&count()), "{} are ignored", count());
+    watcher.stop();
+}
+
+/// It is not reported again to be ignored.
+#[test]
+fn a_program_is_ignored_once_it_was_read() {
+    let _turn = alone();
+    let container = Container::idle(&[]);
+    let watcher = Setup::new().brief().start();
+    let inode = fs::metadata(format!("/proc/{}/root/usr/bin/tool", container.init())).unwrap().ino();
+    assert!(!common::ignored(&watcher).contains(&inode));
+    container.exec(&["/usr/bin/tool"]);
+    common::eventually("it is ignored", || common::ignored(&watcher).contains(&inode).then_some(()));
     watcher.stop();
 }
 

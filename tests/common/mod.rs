@@ -12,6 +12,7 @@ pub(crate) mod program;
 pub(crate) mod rsyslog;
 pub(crate) mod watcher;
 
+use std::collections::HashSet;
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Command, Output};
 use std::sync::{Arc, Condvar, Mutex};
@@ -44,10 +45,19 @@ pub(crate) fn marks(process: &std::path::Path) -> String {
 }
 
 /// The inode numbers of the files whose execs are ignored for a watcher.
-pub(crate) fn ignored(watcher: &Watcher) -> std::collections::HashSet<u64> {
+pub(crate) fn ignored(watcher: &Watcher) -> HashSet<u64> {
+    ignored_by(watcher, "fanotify ino:")
+}
+
+/// The numbers of the mounts on which all execs are.
+pub(crate) fn ignored_mounts(watcher: &Watcher) -> HashSet<u64> {
+    ignored_by(watcher, "fanotify mnt_id:")
+}
+
+fn ignored_by(watcher: &Watcher, key: &str) -> HashSet<u64> {
     let marks = marks(std::path::Path::new(&format!("/proc/{}", watcher.pid())));
     let lines = marks.lines().filter(|line| line.contains("ignored_mask:1000"));
-    let number = |line: &str| u64::from_str_radix(line.strip_prefix("fanotify ino:")?.split(' ').next()?, 16).ok();
+    let number = |line: &str| u64::from_str_radix(line.strip_prefix(key)?.split(' ').next()?, 16).ok();
     lines.filter_map(number).collect()
 }
 

@@ -77,6 +77,7 @@ impl Watcher {
         config: &Config,
         shared: &Shared,
         connector: Option<&Controls>,
+        own: (Controls, ControlInlet),
     ) -> Result<bool> {
         if config.sensors.fanotify == FanotifySwitch::Off {
             self.sensor_lines.push("fanotify: off by configuration".into());
@@ -90,7 +91,7 @@ impl Watcher {
             if way == Way::Open && connector.is_none() {
                 return Err(OPENS_ALONE.into());
             }
-            self.start_readers(config, shared, Arc::new(group), connector.cloned())?;
+            self.start_readers(config, shared, Arc::new(group), connector.cloned(), own)?;
             if let Some(connector) = connector.filter(|_| way == Way::Open) {
                 connector.send(Control::Names);
             }
@@ -132,9 +133,9 @@ impl Watcher {
         shared: &Shared,
         group: Arc<Group>,
         connector: Option<Controls>,
+        (orders, inlet): (Controls, ControlInlet),
     ) -> std::result::Result<(), String> {
         let said = |e: Error| e.to_string();
-        let (orders, inlet) = controls().map_err(said)?;
         let (watch_orders, watch_inlet) = controls().map_err(said)?;
         let (mounts, triage, proc) = (Arc::clone(&shared.mounts), Arc::clone(&shared.screen), Arc::clone(&shared.proc));
         let (reader_group, reader_mounts) = (Arc::clone(&group), Arc::clone(&mounts));

@@ -79,6 +79,7 @@ impl Watcher {
         let (commands, command_receiver) = bounded(16);
         let (walker_controls, walker_inlet) = controls()?;
         let (connector_orders, connector_inlet) = controls()?;
+        let (fanotify_orders, fanotify_inlet) = controls()?;
         let judged: Arc<Judged> = Arc::default();
         let (reads, contents) = pools(&proc, &database, &judged, outcome_sender);
         let reads = Arc::new(reads);
@@ -99,6 +100,7 @@ impl Watcher {
             ledger: Arc::clone(&ledger),
             mounts: Arc::clone(&mounts),
             connector: connector_orders.clone(),
+            fanotify: fanotify_orders.clone(),
             telling: Telling::new(dispatch.outlet(), walks, Arc::clone(&screen)),
             new_id: Box::new(move || ids.next(std::time::SystemTime::now())),
         };
@@ -131,7 +133,7 @@ impl Watcher {
             mounts,
         };
         let connected = watcher.start_connector(config, &shared, (connector_orders, connector_inlet))?;
-        let by_file = watcher.start_fanotify(config, &shared, connected.as_ref())?;
+        let by_file = watcher.start_fanotify(config, &shared, connected.as_ref(), (fanotify_orders, fanotify_inlet))?;
         if !by_file {
             watcher.start_telling(config, &shared)?;
         }

@@ -19,7 +19,7 @@ use crate::sensor::far::errand::{Order, Report};
 use crate::sensor::far::messenger::Messenger;
 use crate::sensor::health::PartHealth;
 use crate::sensor::mounts::Mounts;
-use crate::sensor::{Control, ControlInlet, FileIs, FileTriage, Outlet};
+use crate::sensor::{ControlInlet, FileIs, FileTriage, Outlet};
 use crate::sys::process::run_early;
 
 /// A server that has not answered by then holds whoever asks it.
@@ -91,7 +91,7 @@ impl Reader {
 
     fn turn(&mut self) -> bool {
         let (ordered, readable) = self.wait();
-        if ordered && self.control.drain().contains(&Control::Stop) {
+        if ordered && self.control.is_stopped() {
             return true;
         }
         let now = clock::now();

@@ -18,7 +18,7 @@ use lru::LruCache;
 use procfs::KernelVersion;
 
 use super::bounds::{Bounds, Candidate};
-use crate::event::{Field, FileId, Inode, Monotonic, Pid};
+use crate::event::{Field, FileId, Inode, Missing, Monotonic, Pid};
 use crate::host::file::{SETTLED, age, file_id, file_status, mount_of_descriptor};
 use crate::host::process::Proc;
 use crate::host::{clock, rooted};
@@ -70,8 +70,8 @@ pub struct Innocent<'a> {
     pub path: &'a [u8],
     /// What it lies on.
     pub on: &'a Mounted,
-    /// Of whoever executes or opens it.
-    pub pid: Pid,
+    /// Of whoever executes or opens it just now.
+    pub pid: Option<Pid>,
 }
 
 impl Innocents {
@@ -131,34 +131,39 @@ impl Innocents {
     /// state says nothing of that, or in an overlay's writable layer, where a mapping outlives its descriptor, and a second
     /// store through it moves no time stamp.
     pub fn may_have_changed(&mut self, group: &Group, innocent: &Innocent<'_>, rested: Duration) -> bool {
+        if self.holds(innocent, rested) {
+            return false;
+        }
         let Innocent { file, id, path, on, .. } = innocent;
-        if without(Part::Leases) {
-            return false;
-        }
-        let is_young = self.wants_rest && rested < RESTED;
-        let Some(layers) = &on.layers else {
-            return is_young || !self.state_tells(on);
-        };
-        let inode = id.inode();
-        if self.quiet.get(&inode) == Some(id) || without(Part::Layers) {
-            return false;
-        }
-        if !self.refused.contains(id) && layers.are_original(path, *id) {
-            return false;
-        }
-        if is_young {
-            return true;
-        }
+        let Some(layers) = on.layers.as_ref().filter(|_| !self.is_young(rested)) else { return true };
         // This mark is to stay: without a name it is not taken away for another's.
         if !self.admit(group, innocent, b"", false) {
             return true;
         }
         // The mark first: whoever begins to write from now on is heard of, at the latest when the descriptor is closed.
         if group.watch_writes(*file, true).is_ok() && layers.has_no_writer(path, id.ino) {
-            self.quiet.put(inode, *id);
+            self.quiet.put(id.inode(), *id);
         }
         // What was read before may be of a time when there was one.
         true
+    }
+
+    /// Whether what was read of a file cannot have changed without a trace, as far as is known by now.
+    pub fn holds(&mut self, innocent: &Innocent<'_>, rested: Duration) -> bool {
+        let Innocent { id, path, on, .. } = innocent;
+        if without(Part::Leases) {
+            return true;
+        }
+        let Some(layers) = &on.layers else {
+            return !self.is_young(rested) && self.state_tells(on);
+        };
+        self.quiet.get(&id.inode()) == Some(id)
+            || without(Part::Layers)
+            || !self.refused.contains(id) && layers.are_original(path, *id)
+    }
+
+    fn is_young(&self, rested: Duration) -> bool {
+        self.wants_rest && rested < RESTED
     }
 
     /// Whether a file of no image layer may change without a trace while it is read for the first time.
@@ -242,7 +247,7 @@ impl<'a> Place<'a> {
         let layers = innocent.on.layers.as_deref();
         let root = match layers {
             Some(layers) => layers.root_dir()?,
-            None => proc.process(innocent.pid)?.root_dir()?,
+            None => proc.process(innocent.pid.ok_or(Missing::Gone)?)?.root_dir()?,
         };
         let mounts = [mount_of_descriptor(root.as_fd()), mount_of_descriptor(innocent.file)];
         Ok(Self { root, layers, mounts })

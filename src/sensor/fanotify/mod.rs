@@ -130,6 +130,7 @@ impl Reader {
             for order in self.control.drain() {
                 match order {
                     Control::Stop => return true,
+                    Control::Ignore(file) => self.ignore(&file),
                     Control::Forget => self.regard_all(),
                     Control::Eager
                     | Control::Lazy
@@ -234,7 +235,8 @@ impl Reader {
         let mount = self.mount_of(&file, status);
         let mounted = self.mounts.of(id.dev, mount);
         let path = path_of(&file);
-        let innocent = mounted.as_deref().map(|on| Innocent { file: file.as_fd(), id, links, path: &path, on, pid });
+        let innocent =
+            mounted.as_deref().map(|on| Innocent { file: file.as_fd(), id, links, path: &path, on, pid: Some(pid) });
         match self.judge(&path, id, &file, innocent.as_ref()) {
             FileIs::Innocent => {
                 if let Some(innocent) = innocent
@@ -270,6 +272,18 @@ impl Reader {
                 let attempt = Attempt::new(pid, (self.handing.empty, at), id, path.into());
                 Some(Attempt { open, unjudged, doubted, script, by_open, on_host, mount, mounted, look, ..attempt })
             }
+        }
+    }
+
+    /// Has the execs of a file ignored that was read, unless what was read may have changed: then that is for its next exec to
+    /// find out.
+    fn ignore(&mut self, file: &OwnedFd) {
+        let Ok(status) = file_status(file.as_fd(), c"") else { return };
+        let (id, links, path) = (file_id(status), status.nlink, path_of(file));
+        let Some(mounted) = self.mounts.of(id.dev, self.mount_of(file, status)) else { return };
+        let innocent = Innocent { file: file.as_fd(), id, links, path: &path, on: &mounted, pid: None };
+        if self.triage.judge(&path, id) == FileIs::Innocent && self.innocents.holds(&innocent, self.triage.rested(id)) {
+            self.innocents.ignore(&self.group, &innocent);
         }
     }
 

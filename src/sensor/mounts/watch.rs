@@ -157,7 +157,7 @@ impl Watcher {
         loop {
             let count = self.epoll.wait(&mut events, self.timeout()).unwrap_or(0);
             let ready = events.get(..count).unwrap_or_default();
-            if ready.iter().any(|e| e.data() == ORDERS) && self.control.drain().contains(&Control::Stop) {
+            if ready.iter().any(|e| e.data() == ORDERS) && self.control.is_stopped() {
                 return;
             }
             // The host's first: it tells whose the others are.

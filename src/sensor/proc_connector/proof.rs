@@ -35,8 +35,7 @@ impl Reader {
         }
     }
 
-    pub(super) fn watch_silence(&mut self) {
-        let now = clock::now();
+    pub(super) fn watch_silence(&mut self, now: Monotonic) {
         match &self.canary {
             Some((_, deadline)) if now >= *deadline => {
                 self.canary = None;
