@@ -64,6 +64,11 @@ impl Pace {
         self.throttled
     }
 
+    /// Whether so many programs are executed that a lazy reader rests.
+    pub fn is_busy(&self) -> bool {
+        self.execs_per_second >= BUSY
+    }
+
     /// Execs a second, on average over the last quarter of one.
     pub fn execs_per_second(&self) -> f64 {
         self.execs_per_second
@@ -78,7 +83,7 @@ impl Pace {
         let keep = keep_of(passed / RATE_WINDOW_NS);
         self.execs_per_second = self.execs_per_second * keep + execs as f64 / RATE_WINDOW_NS * 1e9;
         // Only eagerness has a budget.
-        let is_due = self.execs_per_second >= BUSY || now.since(self.accounted.0) >= ACCOUNTED;
+        let is_due = self.is_busy() || now.since(self.accounted.0) >= ACCOUNTED;
         if self.mode == Mode::Eager && is_due {
             self.account(now, cpu());
         }
@@ -86,7 +91,7 @@ impl Pace {
         match self.mode {
             Mode::Eager if self.throttled => EAGER_REST,
             Mode::Eager => Duration::ZERO,
-            Mode::Lazy if self.execs_per_second < BUSY => Duration::ZERO,
+            Mode::Lazy if !self.is_busy() => Duration::ZERO,
             Mode::Lazy if self.execs_per_second < 1000.0 => Duration::from_millis(2),
             Mode::Lazy => Duration::from_millis(4),
         }

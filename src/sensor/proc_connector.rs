@@ -185,6 +185,9 @@ impl Reader {
         self.watch_silence(now);
         self.tell();
         let rest = self.pace.rest(now, count, || thread_cpu_ns().ok());
+        if self.pace.is_busy() {
+            self.urgency.storms(now);
+        }
         if !rest.is_zero() {
             self.say_if_in_arrears();
             std::thread::sleep(rest);

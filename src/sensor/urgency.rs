@@ -1,6 +1,7 @@
 //! Whether a reader runs in the real-time class. A build's short processes are gone before a normal thread has run on a
 //! busy machine; but to wake a real-time thread costs a tenth of a look more, which innocent programs on an idle machine
-//! need not pay. Pure, clock passed in.
+//! need not pay. In a storm it is the other way round: a normal one is put where the storm's programs run. Pure, clock
+//! passed in.
 
 use std::time::Duration;
 
@@ -10,8 +11,8 @@ use crate::event::Monotonic;
 const LATE: Duration = Duration::from_millis(1);
 /// Urgency lasts so long after its last reason.
 const LASTS: Duration = Duration::from_secs(60);
-/// And after the start, as what ran before may be a build: its next process will tell.
-const AT_FIRST: Duration = Duration::from_secs(5);
+/// And after the start, as what ran before may be a build: its next process will tell; or after a storm.
+const SHORTLY: Duration = Duration::from_secs(5);
 
 /// Decides it.
 #[derive(Debug)]
@@ -23,12 +24,17 @@ pub struct Urgency {
 impl Urgency {
     /// Begins with haste.
     pub fn new(now: Monotonic) -> Self {
-        Self { until: now.plus(AT_FIRST), at_once: false }
+        Self { until: now.plus(SHORTLY), at_once: false }
     }
 
     /// A compiler was executed: others follow.
     pub fn builds(&mut self, now: Monotonic) {
         self.until = now.plus(LASTS);
+    }
+
+    /// Very many programs are executed.
+    pub fn storms(&mut self, now: Monotonic) {
+        self.until = self.until.max(now.plus(SHORTLY));
     }
 
     /// So long an event has waited for a reader that waited for it.
@@ -50,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_lasts_a_while_after_the_start_and_a_build_or_what_came_late() {
+    fn it_lasts_a_while_after_each_reason() {
         let at = |ms: u64| Monotonic(3_600_000_000_000 + ms * 1_000_000);
         let mut urgency = Urgency::new(at(0));
         assert_eq!(urgency.change(at(1)), Some(true));
@@ -61,6 +67,8 @@ mod tests {
         assert_eq!(urgency.change(at(70_001)), Some(true));
         urgency.builds(at(100_000));
         assert_eq!(urgency.change(at(159_000)), None);
-        assert_eq!(urgency.change(at(160_001)), Some(false));
+        urgency.storms(at(159_000));
+        assert_eq!(urgency.change(at(160_001)), None);
+        assert_eq!(urgency.change(at(164_001)), Some(false));
     }
 }
