@@ -1,6 +1,7 @@
 //! The workers' jobs: everything about an exec that needs a file to be read. What a job learns of a process it writes to a
 //! [`Slate`].
 
+use std::fs::{File, OpenOptions};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::sync::Arc;
@@ -20,12 +21,14 @@ use crate::fingerprint::{
     Content, ContentSays, Database, Invocation, Recognition, SharedDatabase, argfile, loaded, memory,
 };
 use crate::host::ancestry::{Kin, climb};
-use crate::host::file::{file_id, file_status, mount_number};
+use crate::host::file::{age, file_id, file_status, mount_number};
 use crate::host::process::{Proc, ProcessDir};
 use crate::host::rooted::Resolver;
 use crate::host::worker::Ticket;
 use crate::host::{bounded, clock};
 use crate::sensor::far::files::FarFiles;
+use crate::sensor::without::{Part, without};
+use crate::sys::file::has_no_writer;
 
 /// Work for a thread that may wait.
 pub enum Job {
@@ -51,6 +54,11 @@ pub struct Executable {
     /// Its server may never answer, or answer everybody differently: nobody waits for it, and what was read once does not
     /// count the next time.
     pub far: bool,
+    /// It lies on a plain filesystem on a disk: what is read while somebody can write to dirty pages of it does not count the
+    /// next time, as a store into one moves no time stamp.
+    pub on_disk: bool,
+    /// Its execs can be ignored, if it is innocent.
+    pub ignorable: bool,
 }
 
 /// A process that executes a file: its directory below /proc, and the file's path as it sees it.
@@ -64,8 +72,8 @@ pub enum Outcome {
     Metadata(ContainerKey, Field<Metadata>),
     /// These live.
     Alive(SessionNumber, Vec<ProcessId>),
-    /// An executable's content, the container for which it was read, and the open file.
-    Content(FileId, Payer, Box<Finding>, Executable),
+    /// An executable's content, the container for which it was read, and the file where its execs are to be ignored.
+    Content(FileId, Payer, Box<Finding>, Option<Arc<OwnedFd>>),
 }
 
 /// What the jobs need.
@@ -79,6 +87,9 @@ pub struct Reads {
     far: FarFiles,
 }
 
+/// What was written to a mapped file is on the disk by then, by default after 30 s, and the next store into the page moves the
+/// file's time stamps again (dirty_expire_centisecs, proc_sys_vm(5)).
+const FLUSHED: Duration = Duration::from_secs(60);
 /// CPU time for one file: hashing 256 MiB takes less, but on the slowest of machines.
 const READ_TIME: Duration = Duration::from_secs(1);
 /// How often a packed program is looked at while it unpacks itself: at once, after 10, 30, 70, 150 and 310 ms. Others wait
@@ -138,7 +149,11 @@ impl Reads {
             }
             Job::Content(id, payer, file, limit, image) => {
                 let finding = self.content(&file, limit, image);
-                say(Outcome::Content(id, payer, Box::new(finding), file));
+                let innocent = file.ignorable && finding.says == ContentSays::Innocent;
+                // Any other is closed here: for that a server may have to answer.
+                let ignored = innocent.then(|| Arc::clone(&file.file));
+                drop(file);
+                say(Outcome::Content(id, payer, Box::new(finding), ignored));
             }
         }
         say(Outcome::Done(ticket));
@@ -146,10 +161,16 @@ impl Reads {
 
     fn content(&self, executable: &Executable, limit: u64, image: Option<RunningAs>) -> Finding {
         let (began, database) = (SystemTime::now(), self.database.load_full());
-        let Executable { file, far } = executable;
-        let mut content =
-            if *far { self.far_content(file, limit, &database) } else { read_content(file, limit, &database) };
+        let Executable { file, far, on_disk, .. } = executable;
+        let opened = if *far { Err(Missing::Gone) } else { reopen(file) };
+        // Asked before it is read: whoever comes later moves its time stamps.
+        let is_written = *on_disk && opened.as_ref().is_ok_and(|file| may_be_written(file, began));
+        let mut content = match opened {
+            _ if *far => self.far_content(file, limit, &database),
+            opened => opened.and_then(|file| read_content(&file, limit, &database)),
+        };
         let mut open = *far
+            || is_written
             || match &content {
                 Ok(content) => content.changed,
                 Err(why) => matches!(why, Missing::Malformed | Missing::Gone),
@@ -310,12 +331,21 @@ fn unpacked((dir, exe): &RunningAs, limit: u64, database: &Database) -> Field<Op
 }
 
 /// Reopens the inode that the sensor pinned; no name is looked up. A device or a FIFO in its place must not block.
-fn read_content(file: &OwnedFd, bytes: u64, database: &Database) -> Field<Content> {
+fn reopen(file: &OwnedFd) -> Field<File> {
     let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-    let open = |flags| std::fs::OpenOptions::new().read(true).custom_flags(flags).open(&path);
+    let open = |flags| OpenOptions::new().read(true).custom_flags(flags).open(&path);
     let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
-    let opened = open(flags | libc::O_NOATIME).or_else(|_| open(flags)).map_err(|e| Missing::from_os(&e))?;
-    let read = || content::read(&opened, Limit { bytes, time: Some(READ_TIME) }, database);
+    open(flags | libc::O_NOATIME).or_else(|_| open(flags)).map_err(|e| Missing::from_os(&e))
+}
+
+/// Whether a file can be changed without a trace: it has pages that are still dirty, and somebody who can write to them.
+fn may_be_written(file: &File, now: SystemTime) -> bool {
+    let is_flushed = || file_status(file.as_fd(), c"").is_ok_and(|status| age(file_id(status), now) >= FLUSHED);
+    !without(Part::Leases) && !is_flushed() && !has_no_writer(file.as_fd())
+}
+
+fn read_content(file: &File, bytes: u64, database: &Database) -> Field<Content> {
+    let read = || content::read(file, Limit { bytes, time: Some(READ_TIME) }, database);
     match read() {
         Ok(content) if !content.changed || database.content_says(&content) == ContentSays::Toolchain => Ok(content),
         // Whoever unlinks a file that runs changes its ctime, and nothing else: the second time it stands still.

@@ -196,7 +196,8 @@ impl Judged {
     /// Takes in what a worker has read for a container, which pays for it. What cannot be read is asked for no more than any other file.
     pub fn learn(&self, id: FileId, payer: Payer, finding: Finding) {
         let rested = if finding.open { Duration::ZERO } else { age(id, finding.began) };
-        let content = finding.content.ok().map(Arc::new);
+        // What it was recognised by is needed no more, and may be a lot.
+        let content = finding.content.ok().map(|content| Arc::new(Content { needed: Vec::new(), ..content }));
         let is_nested = payer.container != payer.outermost;
         let within = is_nested.then_some(Share::Within(payer.outermost));
         let (says, began, share) = (finding.says, finding.began, Share::Container(payer.container));

@@ -38,7 +38,7 @@ use lru::LruCache;
 use crate::config::Config;
 use crate::container::registry::Registry;
 use crate::container::{ContainerKey, Payer};
-use crate::detect::enrich::{Executable, Job, Outcome};
+use crate::detect::enrich::{Job, Outcome};
 use crate::detect::hearing::Hearing;
 use crate::detect::held::Held;
 use crate::detect::judged::Judged;
@@ -51,14 +51,14 @@ use crate::detect::sessions::Sessions;
 use crate::detect::telling::Telling;
 use crate::detect::triage::Screen;
 use crate::event::{Fact, FileId, ImageId, Monotonic, Pid, SensorKind, StartTime};
-use crate::fingerprint::{ContentSays, SharedDatabase};
+use crate::fingerprint::SharedDatabase;
 use crate::host::clock;
 use crate::host::worker::{self, Pool, Ticket};
 use crate::sensor::CHANNEL;
+use crate::sensor::Controls;
 use crate::sensor::counters::Counters;
 use crate::sensor::ledger::{Ledger, OLD};
 use crate::sensor::mounts::Mounts;
-use crate::sensor::{Control, Controls};
 
 /// An alert waits no longer for what must be read about its exec.
 const DEADLINE: Duration = Duration::from_millis(50);
@@ -384,14 +384,14 @@ impl Detection {
                 });
             }
             Outcome::Alive(session, alive) => self.sessions.answer(session, &alive, clock::now()),
-            Outcome::Content(id, payer, finding, Executable { file, far }) => {
+            Outcome::Content(id, payer, finding, ignored) => {
                 let again = self.reading.remove(&id).and_then(|read| read.again);
                 let later = again.as_ref().map(|again| self.held.take_from(id, again.held)).unwrap_or_default();
                 let (says, unreadable) = (finding.says, finding.content.is_err());
                 (self.settled, self.last_settled) = (self.settled.saturating_add(1), clock::now());
                 self.judged.learn(id, payer, *finding);
-                if says == ContentSays::Innocent && !far {
-                    self.fanotify.send(Control::Ignore(file));
+                if let Some(file) = ignored {
+                    self.fanotify.ignore(file);
                 }
                 if unreadable {
                     self.give_up(id)

@@ -139,7 +139,10 @@ impl Detection {
             return true;
         }
         let far = self.mounts.is_far(id.dev, mount);
-        let executable = Executable { file: Arc::clone(file), far };
+        let on = if far { None } else { self.mounts.of(id.dev, mount) };
+        let on_disk = on.as_ref().is_some_and(|on| on.is_on_disk());
+        let ignorable = on_disk || on.is_some_and(|on| on.layers.is_some());
+        let executable = Executable { file: Arc::clone(file), far, on_disk, ignorable };
         let job = Job::Content(id, payer.clone(), executable, self.read_bytes, image);
         // What hangs must not keep local filesystems from being read, and what is not covered may be anything.
         let may_hang = far || !self.mounts.covers(id.dev, mount);

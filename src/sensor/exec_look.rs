@@ -51,6 +51,8 @@ pub struct ExecLook {
     uncovered: u32,
     /// Where nothing but the connector tells of containers.
     glances: u32,
+    /// The last one is looked at whole in the place of all.
+    stands_for_others: bool,
     /// The host's root directory.
     root: Option<RootId>,
     images: Images,
@@ -69,6 +71,7 @@ impl ExecLook {
             mounts,
             uncovered: 0,
             glances: 0,
+            stands_for_others: false,
             root,
             images: Images::default(),
             last_gone: true,
@@ -110,6 +113,7 @@ impl ExecLook {
 
     /// Looks at what executed something at `at`.
     pub fn look(&mut self, pid: Pid, at: Monotonic) -> Seen {
+        self.stands_for_others = false;
         let seen = self.glance(pid, at).unwrap_or_else(|| self.look_closely(pid, at));
         self.last_gone = matches!(seen, Seen::Dead);
         seen
@@ -164,8 +168,7 @@ impl ExecLook {
             }
             None => {}
         }
-        let glanced_at = innocent && !self.mounts.are_watched();
-        self.triage.count(&look, if glanced_at { u64::from(WHOLE) } else { 1 });
+        self.triage.count(&look, if self.stands_for_others { u64::from(WHOLE) } else { 1 });
         if !innocent {
             self.proc.complete_look(&mut look);
         }
@@ -221,7 +224,8 @@ impl ExecLook {
     /// Whether this one of those that a glance could settle is to be looked at whole.
     fn is_counted_whole(&mut self) -> bool {
         self.glances = self.glances.wrapping_add(1);
-        self.glances.is_multiple_of(WHOLE)
+        self.stands_for_others = self.glances.is_multiple_of(WHOLE);
+        self.stands_for_others
     }
 
     /// Settles what has ended, where its name is no compiler's.

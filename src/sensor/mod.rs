@@ -44,6 +44,10 @@ use crate::host::process::Proc;
 pub const CHANNEL: usize = 256;
 /// Open files of attempts on their way to detection.
 pub const FILES: usize = 256;
+/// Orders that wait for a sensor.
+const ORDERS: usize = 1024;
+/// So many of which leave room for those that must not be lost.
+const FEW: usize = 32;
 
 /// What is known before detection is asked: cheap, and without I/O of its own.
 pub trait Triage: Send + Sync {
@@ -226,7 +230,7 @@ pub enum Moves {
 pub fn controls() -> Result<(Controls, ControlInlet)> {
     let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
     let wake = EventFd::from_value_and_flags(0, flags).map_err(|e| Error::os("create", "eventfd", e))?;
-    let (wake, asked, (sender, receiver)) = (Arc::new(wake), Arc::<AtomicBool>::default(), bounded(1024));
+    let (wake, asked, (sender, receiver)) = (Arc::new(wake), Arc::<AtomicBool>::default(), bounded(ORDERS));
     let controls = Controls { sender, wake: Arc::clone(&wake), asked: Arc::downgrade(&asked) };
     Ok((controls, ControlInlet { receiver, wake, asked }))
 }
@@ -235,6 +239,14 @@ impl Controls {
     /// Sends one order; false where the sensor is gone or does not keep up.
     pub fn send(&self, control: Control) -> bool {
         self.sender.try_send(control).is_ok() && self.wake.write(1).is_ok()
+    }
+
+    /// Has the execs of this file ignored, where few such orders wait: each keeps what it lies on mounted, and its next exec
+    /// brings it again.
+    pub fn ignore(&self, file: Arc<OwnedFd>) {
+        if self.sender.len() < FEW {
+            self.send(Control::Ignore(file));
+        }
     }
 
     /// Whether there was a sign of life since the last call; asks for the next one, which wakes the thread once.

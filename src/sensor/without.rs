@@ -19,8 +19,8 @@ pub enum Part {
     Inodes,
     /// That only an image layer's own files are ignored on an overlay.
     Layers,
-    /// That a file of a writable layer is believed only while nobody can write to it, and one whose state says nothing
-    /// never.
+    /// That a file of a writable layer, or on a disk, is believed only if nobody can write to it while it is read, and one
+    /// whose state says nothing never.
     Leases,
     /// That a file has to lie unchanged for a while before what is read of it is believed.
     Rest,

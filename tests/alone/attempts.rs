@@ -3,11 +3,11 @@
 use std::fs;
 
 use crate::common::{Alert, Container, program};
-use crate::{alone, watch};
+use crate::{beside_others, watch};
 
 /// fanotify sees each attempt, and no EXEC follows: not because the connector is deaf, which it is asked to prove.
 fn is_no_exec(prepare: impl Fn(&Container), act: &[&str]) {
-    let _turn = alone();
+    let _turn = beside_others();
     let container = Container::start();
     fs::copy(program::inside(), container.work().join("inside")).unwrap();
     prepare(&container);

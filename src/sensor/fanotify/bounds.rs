@@ -36,6 +36,8 @@ pub struct Candidate<'a> {
     pub name: &'a [u8],
     /// Its filesystem outlives its containers.
     pub lasting: bool,
+    /// It was reported just now, so that others may have to make room for it.
+    pub reported: bool,
 }
 
 /// The marks since all began anew.
@@ -80,7 +82,7 @@ impl Bounds {
         }
         let room = if file.lasting && self.lasting >= LASTING { ASSURED } else { self.room };
         if ignored.count() >= room {
-            if ignored.refuse() < self.room / 2 {
+            if !file.reported || ignored.refuse() < self.room / 2 {
                 return false;
             }
             let gone = taker().map_or(0, |take_away| ignored.let_go(self.room / PART, take_away));
@@ -108,7 +110,9 @@ mod tests {
     /// So many files, the first of this number.
     fn fill(bounds: &mut Bounds, ignored: &mut Ignored, first: u64, files: u64, lasting: bool) -> usize {
         let admit = |ino: &u64| {
-            bounds.admit(ignored, &Candidate { ino: *ino, name: b"/tool", lasting }, || Some(|_, _: &[u8]| true))
+            bounds.admit(ignored, &Candidate { ino: *ino, name: b"/tool", lasting, reported: true }, || {
+                Some(|_, _: &[u8]| true)
+            })
         };
         (first..first + files).filter(admit).count()
     }
@@ -136,7 +140,7 @@ mod tests {
         assert_eq!(fill(&mut bounds, &mut ignored, 0, room, false), EXECUTED);
         assert_eq!(fill(&mut bounds, &mut ignored, 0, 1, false), 1, "heard of again");
         let mut taken = Vec::new();
-        let tool = Candidate { ino: room, name: b"/tool", lasting: false };
+        let tool = Candidate { ino: room, name: b"/tool", lasting: false, reported: true };
         let reports = (0..room)
             .take_while(|_| {
                 let take_away = |ino, _: &[u8]| {
@@ -161,7 +165,8 @@ mod tests {
         let mut bounds = Bounds::new(Way::Filesystem, Monotonic(0));
         let mut ignored = Ignored::default();
         let mut admit = |ino| {
-            bounds.admit(&mut ignored, &Candidate { ino, name: b"/tool", lasting: true }, || Some(|_, _: &[u8]| false))
+            let file = Candidate { ino, name: b"/tool", lasting: true, reported: true };
+            bounds.admit(&mut ignored, &file, || Some(|_, _: &[u8]| false))
         };
         assert_eq!((0..2 * EXECUTED as u64).filter(|ino| admit(*ino)).count(), EXECUTED);
         assert!(bounds.are_to_begin_anew(Monotonic(0).plus(AGAIN)));

@@ -205,7 +205,8 @@ impl Innocents {
         let Self { bounds, proc, .. } = self;
         let Innocent { id, on, .. } = innocent;
         let mut ignored = on.ignored.lock().unwrap_or_else(PoisonError::into_inner);
-        bounds.admit(&mut ignored, &Candidate { ino: id.ino, name, lasting }, || {
+        let reported = innocent.pid.is_some();
+        bounds.admit(&mut ignored, &Candidate { ino: id.ino, name, lasting, reported }, || {
             let place = Place::of(innocent, proc).ok()?;
             Some(move |ino, name: &[u8]| {
                 let inode = Inode { dev: id.dev, ino };

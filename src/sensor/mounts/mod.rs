@@ -91,6 +91,11 @@ impl Mounted {
         self.marked.store(marked, Ordering::Release);
     }
 
+    /// Whether it is a plain filesystem on a local disk, where a file shows every change once nobody can write to it.
+    pub fn is_on_disk(&self) -> bool {
+        self.far.is_none() && self.layers.is_none() && self.trust == Trust::Marks
+    }
+
     /// Whether its files are those of layers.
     pub fn is_overlay(&self) -> bool {
         self.layers.is_some() || self.trust == Trust::Nothing
