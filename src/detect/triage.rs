@@ -251,11 +251,6 @@ impl Triage for Screen {
         innocent
     }
 
-    fn is_toolchain(&self, look: &Look) -> bool {
-        look.file().and_then(|file| self.judged.says(file)) == Some(ContentSays::Toolchain)
-            || self.database.load().candidate(&Invocation::of(look)) == Candidate::ByName
-    }
-
     fn is_innocent_end(&self, comm: Comm) -> bool {
         named(&self.database.load(), comm) == Candidate::No
     }

@@ -119,11 +119,6 @@ impl ExecLook {
         seen
     }
 
-    /// Whether it shows a compiler, or a part of one.
-    pub fn is_toolchain(&self, look: &Look) -> bool {
-        self.triage.is_toolchain(look)
-    }
-
     fn look_closely(&mut self, pid: Pid, at: Monotonic) -> Seen {
         let mut look = self.proc.begin_look(pid, clock::now());
         match look.dir {

@@ -63,8 +63,6 @@ pub trait Triage: Send + Sync {
     fn innocent_name(&self, file: FileId) -> Option<Comm>;
     /// Whether its name, its path and what was read of its file say that detection will not want it.
     fn is_innocent(&self, look: &Look) -> bool;
-    /// Whether its name, its path or what was read of its file say that it may be a part of a build.
-    fn is_toolchain(&self, look: &Look) -> bool;
     /// Whether detection will not want what ended under this name and shows nothing else.
     fn is_innocent_end(&self, comm: Comm) -> bool;
     /// Whether a whole look may show a runtime on its way into a container: its root directory still is the host's. It
@@ -337,10 +335,6 @@ pub(crate) mod tests {
 
         fn is_innocent(&self, look: &Look) -> bool {
             look.file().is_none() && look.stat.as_ref().is_ok_and(Stat::is_dead)
-        }
-
-        fn is_toolchain(&self, _: &Look) -> bool {
-            true
         }
 
         fn is_innocent_end(&self, _: Comm) -> bool {

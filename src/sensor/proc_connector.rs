@@ -290,10 +290,8 @@ impl Reader {
             }
             looks += 1;
             let seen = self.looker.look(pid, at);
-            if let Seen::Wanted(sighting) = &seen
-                && self.looker.is_toolchain(&sighting.look)
-            {
-                self.urgency.builds(self.last_event);
+            if matches!(seen, Seen::Wanted(_)) {
+                self.urgency.wanted(self.last_event);
             }
             match seen {
                 Seen::Settled(image) => counted.push(Counted { pid, at, image }),

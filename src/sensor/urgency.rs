@@ -11,8 +11,6 @@ use crate::event::Monotonic;
 const LATE: Duration = Duration::from_millis(1);
 /// Urgency lasts so long after its last reason.
 const LASTS: Duration = Duration::from_secs(60);
-/// And after the start, as what ran before may be a build: its next process will tell; or after a storm.
-const SHORTLY: Duration = Duration::from_secs(5);
 
 /// Decides it.
 #[derive(Debug)]
@@ -22,19 +20,19 @@ pub struct Urgency {
 }
 
 impl Urgency {
-    /// Begins with haste.
+    /// Begins with haste: what ran before the start may be a build.
     pub fn new(now: Monotonic) -> Self {
-        Self { until: now.plus(SHORTLY), at_once: false }
+        Self { until: now.plus(LASTS), at_once: false }
     }
 
-    /// A compiler was executed: others follow.
-    pub fn builds(&mut self, now: Monotonic) {
+    /// Something was executed that somebody wants to see.
+    pub fn wanted(&mut self, now: Monotonic) {
         self.until = now.plus(LASTS);
     }
 
     /// Very many programs are executed.
     pub fn storms(&mut self, now: Monotonic) {
-        self.until = self.until.max(now.plus(SHORTLY));
+        self.until = now.plus(LASTS);
     }
 
     /// So long an event has waited for a reader that waited for it.
@@ -60,15 +58,15 @@ mod tests {
         let at = |ms: u64| Monotonic(3_600_000_000_000 + ms * 1_000_000);
         let mut urgency = Urgency::new(at(0));
         assert_eq!(urgency.change(at(1)), Some(true));
-        assert_eq!(urgency.change(at(5001)), Some(false));
+        assert_eq!(urgency.change(at(60_001)), Some(false));
         urgency.woke_after(Duration::from_micros(200), at(70_000));
         assert_eq!(urgency.change(at(70_000)), None);
         urgency.woke_after(Duration::from_millis(2), at(70_001));
         assert_eq!(urgency.change(at(70_001)), Some(true));
-        urgency.builds(at(100_000));
+        urgency.wanted(at(100_000));
         assert_eq!(urgency.change(at(159_000)), None);
         urgency.storms(at(159_000));
         assert_eq!(urgency.change(at(160_001)), None);
-        assert_eq!(urgency.change(at(164_001)), Some(false));
+        assert_eq!(urgency.change(at(219_001)), Some(false));
     }
 }
