@@ -162,12 +162,15 @@ impl Reads {
     fn content(&self, executable: &Executable, limit: u64, image: Option<RunningAs>) -> Finding {
         let (began, database) = (SystemTime::now(), self.database.load_full());
         let Executable { file, far, on_disk, .. } = executable;
-        let opened = if *far { Err(Missing::Gone) } else { reopen(file) };
-        // Asked before it is read: whoever comes later moves its time stamps.
-        let is_written = *on_disk && opened.as_ref().is_ok_and(|file| may_be_written(file, began));
-        let mut content = match opened {
-            _ if *far => self.far_content(file, limit, &database),
-            opened => opened.and_then(|file| read_content(&file, limit, &database)),
+        let mut is_written = false;
+        let mut content = if *far {
+            self.far_content(file, limit, &database)
+        } else {
+            reopen(file).and_then(|file| {
+                // Asked before it is read: whoever comes later moves its time stamps.
+                is_written = *on_disk && may_be_written(&file, began);
+                read_content(&file, limit, &database)
+            })
         };
         let mut open = *far
             || is_written

@@ -186,7 +186,7 @@ impl Reader {
         self.tell();
         let rest = self.pace.rest(now, count, || thread_cpu_ns().ok());
         if self.pace.is_busy() {
-            self.urgency.storms(now);
+            self.urgency.press(now);
         }
         if !rest.is_zero() {
             self.say_if_in_arrears();
@@ -291,7 +291,7 @@ impl Reader {
             looks += 1;
             let seen = self.looker.look(pid, at);
             if matches!(seen, Seen::Wanted(_)) {
-                self.urgency.wanted(self.last_event);
+                self.urgency.press(self.last_event);
             }
             match seen {
                 Seen::Settled(image) => counted.push(Counted { pid, at, image }),

@@ -25,20 +25,15 @@ impl Urgency {
         Self { until: now.plus(LASTS), at_once: false }
     }
 
-    /// Something was executed that somebody wants to see.
-    pub fn wanted(&mut self, now: Monotonic) {
-        self.until = now.plus(LASTS);
-    }
-
-    /// Very many programs are executed.
-    pub fn storms(&mut self, now: Monotonic) {
+    /// Something was executed that somebody wants to see, or very much is.
+    pub fn press(&mut self, now: Monotonic) {
         self.until = now.plus(LASTS);
     }
 
     /// So long an event has waited for a reader that waited for it.
     pub fn woke_after(&mut self, waited: Duration, now: Monotonic) {
         if waited >= LATE {
-            self.until = now.plus(LASTS);
+            self.press(now);
         }
     }
 
@@ -63,9 +58,9 @@ mod tests {
         assert_eq!(urgency.change(at(70_000)), None);
         urgency.woke_after(Duration::from_millis(2), at(70_001));
         assert_eq!(urgency.change(at(70_001)), Some(true));
-        urgency.wanted(at(100_000));
+        urgency.press(at(100_000));
         assert_eq!(urgency.change(at(159_000)), None);
-        urgency.storms(at(159_000));
+        urgency.press(at(159_000));
         assert_eq!(urgency.change(at(160_001)), None);
         assert_eq!(urgency.change(at(219_001)), Some(false));
     }
