@@ -93,7 +93,7 @@ impl Pace {
             Mode::Eager => Duration::ZERO,
             Mode::Lazy if !self.is_busy() => Duration::ZERO,
             Mode::Lazy if self.execs_per_second < 1000.0 => Duration::from_millis(2),
-            Mode::Lazy => Duration::from_millis(4),
+            Mode::Lazy => Duration::from_millis(5),
         }
     }
 
@@ -128,7 +128,7 @@ mod tests {
 
     #[test]
     fn lazy_rests_by_the_rate() {
-        for (rate, want_ms) in [(50, 0), (150, 0), (400, 2), (800, 2), (1500, 4), (20_000, 4)] {
+        for (rate, want_ms) in [(50, 0), (150, 0), (400, 2), (800, 2), (1500, 5), (20_000, 5)] {
             let mut pace = Pace::new(Mode::Lazy, Monotonic(0));
             assert_eq!(steady(&mut pace, rate, 2, 10), Duration::from_millis(want_ms), "{rate}");
             assert!(!pace.throttled());

@@ -8,7 +8,7 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use nix::poll::{PollFd, PollFlags, poll};
+use nix::poll::{PollFd, PollFlags, poll, ppoll};
 use proof::SILENCE;
 
 use crate::event::{Fact, Look, Monotonic, Pid, SensorKind, Sighting};
@@ -68,6 +68,8 @@ pub struct Reader {
     last_event: Monotonic,
     /// Since when it waits for the next.
     waits_since: Monotonic,
+    /// How long it waits for orders alone, before it reads on.
+    rest: Duration,
     canary: Option<(Canary, Monotonic)>,
     losses: Losses,
     /// What else is not yet told, in order.
@@ -110,6 +112,7 @@ impl Reader {
             counted: Vec::new(),
             last_event: now,
             waits_since: now,
+            rest: Duration::ZERO,
             canary: None,
             losses: Losses::new(SensorKind::Connector),
             health: VecDeque::new(),
@@ -184,13 +187,16 @@ impl Reader {
         }
         self.watch_silence(now);
         self.tell();
-        let rest = self.pace.rest(now, count, || thread_cpu_ns().ok());
+        self.rest = self.pace.rest(now, count, || thread_cpu_ns().ok());
         if self.pace.is_busy() {
             self.urgency.press(now);
         }
-        if !rest.is_zero() {
+        // When nothing has come for so long, the next is waited for.
+        if count == 0 {
+            self.rest = Duration::ZERO;
+        }
+        if !self.rest.is_zero() {
             self.say_if_in_arrears();
-            std::thread::sleep(rest);
         }
         false
     }
@@ -218,8 +224,14 @@ impl Reader {
         }
     }
 
-    /// Waits for events, orders or what is due; true where there are orders.
+    /// Rests, or waits for events, orders or what is due; true where there are orders.
     fn wait(&mut self) -> bool {
+        if !self.rest.is_zero() {
+            let mut orders = [PollFd::new(self.control.wake.as_fd(), PollFlags::POLLIN)];
+            let _ = ppoll(&mut orders, Some(self.rest.into()), None);
+            self.waits_since = clock::now();
+            return orders.iter().any(|orders| orders.any().unwrap_or(false));
+        }
         let now = clock::now();
         self.waits_since = now;
         let due = match &self.canary {

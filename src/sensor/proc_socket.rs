@@ -24,7 +24,7 @@ const REQUESTS: u32 = 8;
 const RECEIVE_BUFFER: i32 = 8 << 20;
 /// One drain takes at most this much, so that a storm cannot keep the reader from looking.
 const DRAIN: usize = 4096;
-/// Mostly one event has arrived: the first call makes room for few.
+/// Mostly one event has arrived: the first call makes room for few, unless there were more the last time.
 const FEW: usize = 4;
 
 /// Which events a socket is for.
@@ -68,6 +68,8 @@ pub struct Listener {
     batch: Batch,
     /// Execs that arrived while the answer was awaited.
     early: Vec<(Pid, Monotonic)>,
+    /// Messages of the last drain.
+    drained: usize,
     drops: u64,
     /// The kernel counts it.
     is_counted: bool,
@@ -91,7 +93,8 @@ impl Listener {
     }
 
     fn listen(fd: OwnedFd, purpose: Purpose) -> Result<Self, String> {
-        let mut listener = Self { fd, batch: Batch::default(), early: Vec::new(), drops: 0, is_counted: false };
+        let mut listener =
+            Self { fd, batch: Batch::default(), early: Vec::new(), drained: 0, drops: 0, is_counted: false };
         listener.request()?;
         if KernelVersion::current().is_ok_and(filters_silence) {
             return Ok(listener);
@@ -167,7 +170,7 @@ impl Listener {
     /// # Errors
     /// One sentence; the socket is of no use any more.
     pub fn drain(&mut self, mut pass_on: impl FnMut(ProcEvent)) -> Result<usize, String> {
-        let (mut drained, mut room) = (0, FEW);
+        let (mut drained, mut room) = (0, if self.drained < FEW { FEW } else { netlink::BATCH });
         while drained < DRAIN {
             let received = match room {
                 FEW => self.batch.receive::<FEW>(self.fd.as_fd()),
@@ -187,6 +190,7 @@ impl Listener {
                 Err(e) => return Err(format!("read the connector's socket: {e}")),
             }
         }
+        self.drained = drained;
         Ok(drained)
     }
 
