@@ -359,7 +359,8 @@ pub struct Attempt {
     pub file: FileId,
     /// Its path, as the root of its mount shows it.
     pub path: Arc<[u8]>,
-    /// The file, open for reading, where its content may not be known yet. Keeps its mount alive until it is closed.
+    /// The file, open for reading, or its parcel ([`crate::sys::passing`]), where its content may not be known yet. Keeps its
+    /// mount alive until it is closed.
     pub open: Option<Arc<OwnedFd>>,
     /// Its name says nothing, and its content is not known yet.
     pub unjudged: bool,

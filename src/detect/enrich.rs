@@ -49,7 +49,7 @@ pub enum Job {
 /// A file that is to be read.
 #[derive(Debug, Clone)]
 pub struct Executable {
-    /// It, `O_PATH` or open for reading.
+    /// It, `O_PATH` or open for reading, or its parcel.
     pub file: Arc<OwnedFd>,
     /// Its server may never answer, or answer everybody differently: nobody waits for it, and what was read once does not
     /// count the next time.

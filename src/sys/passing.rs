@@ -1,7 +1,7 @@
 //! Messages between two of our own processes, with descriptors that come along (unix(7), `SCM_RIGHTS`).
 
 use std::io::{self, IoSlice, IoSliceMut};
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::sys::socket::{
     AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg, sendmsg, socketpair,
@@ -38,12 +38,36 @@ pub fn send(socket: BorrowedFd<'_>, parts: &[&[u8]], files: &[BorrowedFd<'_>], w
 /// # Errors
 /// `EAGAIN` where there is none and it does not wait; `ENOBUFS` where no descriptor was left for what came along.
 pub fn receive<'b>(socket: BorrowedFd<'_>, buffer: &'b mut [u8], waits: bool) -> io::Result<(&'b [u8], Vec<OwnedFd>)> {
+    take(socket, buffer, if waits { MsgFlags::empty() } else { MsgFlags::MSG_DONTWAIT })
+}
+
+/// A socket on which an open file waits. To close it asks no file server anything, where nobody may answer whoever closes the
+/// file, or ends with it in his hands (`fuse_flush` in fs/fuse/file.c).
+///
+/// # Errors
+/// No descriptor is left.
+pub fn parcel(file: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let (sender, parcel) = pair()?;
+    send(sender.as_fd(), &[b"1"], &[file], false)?;
+    Ok(parcel)
+}
+
+/// The file of a parcel, where it waits on.
+///
+/// # Errors
+/// It is no parcel.
+pub fn unpack(parcel: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let (_, mut files) = take(parcel, &mut [0], MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_PEEK)?;
+    files.pop().ok_or_else(|| io::ErrorKind::InvalidInput.into())
+}
+
+fn take<'b>(socket: BorrowedFd<'_>, buffer: &'b mut [u8], flags: MsgFlags) -> io::Result<(&'b [u8], Vec<OwnedFd>)> {
     let mut control = nix::cmsg_space!([RawFd; DESCRIPTORS]);
-    let flags = MsgFlags::MSG_CMSG_CLOEXEC | if waits { MsgFlags::empty() } else { MsgFlags::MSG_DONTWAIT };
     let mut files = Vec::new();
     let bytes = {
         let mut parts = [IoSliceMut::new(buffer)];
-        let message = recvmsg::<()>(socket.as_raw_fd(), &mut parts, Some(&mut control), flags)?;
+        let message =
+            recvmsg::<()>(socket.as_raw_fd(), &mut parts, Some(&mut control), flags | MsgFlags::MSG_CMSG_CLOEXEC)?;
         for part in message.cmsgs()? {
             if let ControlMessageOwned::ScmRights(received) = part {
                 // SAFETY: the kernel installed these for us by this very call, and they belong to nobody else.
@@ -60,7 +84,6 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use std::fs::File;
     use std::io::{Read, Seek, Write};
-    use std::os::fd::AsFd;
 
     use super::*;
 
@@ -86,5 +109,19 @@ mod tests {
         assert!(receive(there.as_fd(), &mut buffer, true).unwrap().0.is_empty());
         let broken = send(there.as_fd(), &[b"x"], &[], true).unwrap_err();
         assert_eq!(broken.kind(), io::ErrorKind::BrokenPipe);
+    }
+
+    #[test]
+    fn a_parcel_is_unpacked_more_than_once() {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(b"content").unwrap();
+        let parcel = parcel(file.as_fd()).unwrap();
+        for _ in 0..2 {
+            let (mut unpacked, mut text) = (File::from(unpack(parcel.as_fd()).unwrap()), String::new());
+            unpacked.rewind().unwrap();
+            unpacked.read_to_string(&mut text).unwrap();
+            assert_eq!(text, "content");
+        }
+        assert!(unpack(file.as_fd()).is_err());
     }
 }

@@ -239,6 +239,25 @@ fn a_server_that_never_answers_holds_no_mark_of_others() {
     again.stop();
 }
 
+/// Who closes a file waits for its server, and cannot be killed: whoever must not wait never has one in his hands.
+#[test]
+fn a_server_that_never_lets_anybody_close_holds_nobody_else() {
+    let _turn = alone();
+    let mut far = Far::mount(&program::disguised(0));
+    let container = far.container();
+    let other = Container::idle(&[]);
+    let setup = Setup::new().brief();
+    let watcher = setup.start();
+    await_all_marked(&setup, &container);
+    far.order(b'c', "holding");
+    container.exec(&["/usr/bin/storm", "1", "/far/tool"]);
+    far.said.await_line("held");
+    other.exec(&["/usr/bin/storm", "2000", "/usr/bin/gcc"]);
+    watcher.await_counted(&other.id, STORM);
+    watcher.await_closed(&container.id);
+    watcher.stop();
+}
+
 /// It ends in time while a server holds its event, and while one holds the content of a compiler that lives.
 #[test]
 fn a_watcher_ends_though_a_server_never_answers() {

@@ -1,6 +1,6 @@
 /* far DIRECTORY FILE [strict]: a FUSE server that shows FILE as every name of five letters or less in DIRECTORY, for all
  * users. After 'h' on its standard input it holds each open, read and question for attributes of a process that runs ccwatch,
- * says "held", and answers it after 'r'; ends at the input's end. Strict, it is asked for attributes at each access. Says
+ * says "held", and answers it after 'r'; after 'c' it does so with each close. Ends at the input's end. Strict, it is asked for attributes at each access. Says
  * "mounted" when the mount stands, which is the caller's to remove. */
 #include <fcntl.h>
 #include <poll.h>
@@ -9,7 +9,7 @@
 
 #include "fuse.h"
 
-static int file, holds;
+static int file, holds, holds_closes;
 static unsigned valid = 1000;
 static struct stat status;
 static struct fuse_in_header held[64];
@@ -50,7 +50,7 @@ static void answer_read(const struct fuse_in_header *in, const struct fuse_read_
 }
 
 static int hold(const struct fuse_in_header *in, const void *body) {
-    if (!holds || held_count == 64 || !is_watcher(in->pid))
+    if (!(in->opcode == FUSE_FLUSH ? holds_closes : holds) || held_count == 64 || !is_watcher(in->pid))
         return 0;
     held[held_count] = *in;
     if (in->opcode == FUSE_READ)
@@ -66,10 +66,12 @@ static void release(void) {
             answer_read(&held[n], &held_reads[n]);
         else if (held[n].opcode == FUSE_GETATTR)
             answer_attributes(&held[n]);
+        else if (held[n].opcode == FUSE_FLUSH)
+            answer_rest(&held[n]);
         else
             answer_open(&held[n]);
     }
-    holds = held_count = 0;
+    holds = holds_closes = held_count = 0;
 }
 
 static void answer(const struct fuse_in_header *in, const void *body) {
@@ -109,6 +111,10 @@ static void answer(const struct fuse_in_header *in, const void *body) {
         if (!hold(in, body))
             answer_read(in, body);
         break;
+    case FUSE_FLUSH:
+        if (!hold(in, body))
+            answer_rest(in);
+        break;
     default:
         answer_rest(in);
     }
@@ -145,9 +151,11 @@ int main(int argc, char **argv) {
                 return 0;
             if (order == 'h')
                 holds = 1;
+            if (order == 'c')
+                holds_closes = 1;
             if (order == 'r')
                 release();
-            puts(order == 'h' ? "holding" : "released");
+            puts(order == 'r' ? "released" : "holding");
         }
         if (!fds[0].revents)
             continue;

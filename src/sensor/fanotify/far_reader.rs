@@ -168,9 +168,9 @@ impl Reader {
         let mut attempts = Vec::new();
         let done = loop {
             match reading.messenger.report() {
-                Ok(Some((Report::Event { mask, pid }, file))) => {
+                Ok(Some((Report::Event { mask, pid }, files))) => {
                     let at = clock::now();
-                    attempts.extend(self.event(MaskFlags::from_bits_retain(mask), Pid(pid), file, at));
+                    attempts.extend(self.event(MaskFlags::from_bits_retain(mask), Pid(pid), files, at));
                     // It moves.
                     reading.since = at;
                 }
@@ -192,20 +192,22 @@ impl Reader {
         done
     }
 
-    fn event(&mut self, mask: MaskFlags, pid: Pid, file: Option<OwnedFd>, at: Monotonic) -> Option<Attempt> {
+    fn event(&mut self, mask: MaskFlags, pid: Pid, files: Vec<OwnedFd>, at: Monotonic) -> Option<Attempt> {
         if mask.contains(MaskFlags::FAN_Q_OVERFLOW) {
             self.handing.lose(0, QUEUE);
             return None;
         }
         // Without the file only its pid is known (FAN_REPORT_FD_ERROR): the server chooses whether it can be opened.
-        let Some((status, file)) = file.and_then(|file| Some((file_status(file.as_fd(), c"").ok()?, file))) else {
+        let files = <[OwnedFd; 2]>::try_from(files).ok();
+        let Some((status, [place, parcel])) = files.and_then(|f| Some((file_status(f[0].as_fd(), c"").ok()?, f)))
+        else {
             self.handing.lose(1, UNOPENED);
             return None;
         };
         let id = file_id(status);
-        let mount = mount_number(status).or_else(|| mount_of_descriptor(file.as_fd()).map(MountNumber));
+        let mount = mount_number(status).or_else(|| mount_of_descriptor(place.as_fd()).map(MountNumber));
         let mounted = self.mounts.of(id.dev, mount).map(|on| on.id);
-        let path = path_of(&file);
+        let path = path_of(&place);
         // Nothing that was read of it before counts: its server may show everybody something else.
         let unjudged = self.triage.judge(&path, id) != FileIs::Toolchain;
         let is_known = mounted.is_some_and(|id| self.triage.owns(id));
@@ -214,7 +216,7 @@ impl Reader {
             look.let_go(Missing::Gone);
             Arc::new(look)
         });
-        let open = (unjudged || self.handing.is_to_be_read(id, at)).then(|| Arc::new(file));
+        let open = (unjudged || self.handing.is_to_be_read(id, at)).then(|| Arc::new(parcel));
         // Whether it is a script only its server knows.
         let attempt = Attempt::new(pid, (self.handing.empty, at), id, path.into());
         Some(Attempt { open, unjudged, doubted: unjudged, mount, mounted, look, ..attempt })

@@ -39,7 +39,7 @@ pub enum Order {
     },
     /// Mark the mount that was reached last, in the group that comes along; [`Report::Marked`].
     Mark,
-    /// Open the file that comes along; [`Report::Opened`].
+    /// Open the file that comes along, or whose parcel does; [`Report::Opened`].
     Open,
     /// Read a block of the file that was opened last: answered by an error number and bytes.
     Block {
@@ -53,7 +53,7 @@ pub enum Order {
 /// What became of it. Error numbers are the system's, 0 where there was none.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Report {
-    /// An event; its file comes along, if it could be opened.
+    /// An event; a place where its file is, `O_PATH`, and its parcel come along, if it could be opened.
     Event {
         /// As in [`fanotify::Event`].
         mask: u64,
@@ -118,9 +118,9 @@ pub fn run() -> ExitCode {
     }
 }
 
-fn report(socket: BorrowedFd<'_>, report: &Report, file: Option<&OwnedFd>) -> io::Result<()> {
-    let file = file.map(AsFd::as_fd);
-    passing::send(socket, &[&serde_json::to_vec(report)?], file.as_slice(), true)
+fn report(socket: BorrowedFd<'_>, report: &Report, files: &[OwnedFd]) -> io::Result<()> {
+    let files: Vec<_> = files.iter().map(AsFd::as_fd).collect();
+    passing::send(socket, &[&serde_json::to_vec(report)?], &files, true)
 }
 
 /// The system's number for what went wrong.
@@ -143,7 +143,7 @@ impl Errands {
                     Err(e) => (Report::Reached { number: 0, error: e as i32 }, None),
                 };
                 self.place = place;
-                report(socket, &told, None)
+                report(socket, &told, &[])
             }
             Order::Mark => {
                 let place = self.place.take().ok_or(io::ErrorKind::InvalidInput)?;
@@ -151,13 +151,13 @@ impl Errands {
                 let error =
                     fanotify::mark_mount(group()?.as_fd(), mask, place.as_fd()).map_or_else(|e| number(&e), |()| 0);
                 drop(place);
-                report(socket, &Report::Marked { error }, None)
+                report(socket, &Report::Marked { error }, &[])
             }
             Order::Open => {
                 let opened = open(file.ok_or(io::ErrorKind::InvalidInput)?);
                 let (size, error) = opened.as_ref().map_or_else(|e| (0, number(e)), |(_, size)| (*size, 0));
                 self.file = opened.ok().map(|(file, _)| file);
-                report(socket, &Report::Opened { size, error }, None)
+                report(socket, &Report::Opened { size, error }, &[])
             }
             Order::Block { offset, length } => {
                 let mut block = vec![0; (*length).min(BLOCK)];
@@ -175,26 +175,40 @@ fn read(socket: BorrowedFd<'_>, group: BorrowedFd<'_>) -> io::Result<()> {
     let mut events = Vec::new();
     for _ in 0..EVENTS {
         if let Err(e) = fanotify::read::<1>(group, &mut events) {
-            return report(socket, &Report::Read { error: number(&e), more: true }, None);
+            return report(socket, &Report::Read { error: number(&e), more: true }, &[]);
         }
         let Some(event) = events.pop() else {
-            return report(socket, &Report::Read { error: 0, more: false }, None);
+            return report(socket, &Report::Read { error: 0, more: false }, &[]);
         };
-        report(socket, &Report::Event { mask: event.mask, pid: event.pid }, event.file.as_ref())?;
+        let files = event.file.as_ref().and_then(|file| hand_over(file).ok());
+        report(socket, &Report::Event { mask: event.mask, pid: event.pid }, files.as_ref().map_or(&[], |f| &f[..]))?;
+        // Its server may answer nobody who closes it: by now all is told.
+        drop(event);
     }
-    report(socket, &Report::Read { error: 0, more: true }, None)
+    report(socket, &Report::Read { error: 0, more: true }, &[])
+}
+
+/// What can be had of an open file without having it open.
+fn hand_over(file: &OwnedFd) -> io::Result<[OwnedFd; 2]> {
+    let place = OpenOptions::new().read(true).custom_flags(libc::O_PATH).open(path_of(file))?;
+    Ok([place.into(), passing::parcel(file.as_fd())?])
 }
 
 /// The file, open for reading, and its size. What an event brought is open already.
 fn open(file: OwnedFd) -> io::Result<(File, u64)> {
+    let file = passing::unpack(file.as_fd()).unwrap_or(file);
     let is_open = !OFlag::from_bits_retain(fcntl(&file, FcntlArg::F_GETFL)?).contains(OFlag::O_PATH);
     let opened = if is_open { File::from(file) } else { reopen(&file)? };
     let status = opened.metadata()?;
     Ok((opened, if status.is_file() { status.len() } else { 0 }))
 }
 
+fn path_of(file: &OwnedFd) -> String {
+    format!("/proc/self/fd/{}", file.as_raw_fd())
+}
+
 fn reopen(file: &OwnedFd) -> io::Result<File> {
-    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    let path = path_of(file);
     let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
     let open = |flags| OpenOptions::new().read(true).custom_flags(flags).open(&path);
     open(flags | libc::O_NOATIME).or_else(|_| open(flags))

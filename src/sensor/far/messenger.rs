@@ -56,15 +56,15 @@ impl Messenger {
         passing::send(self.fd(), &[&serde_json::to_vec(order)?], files, false)
     }
 
-    /// A report, and the file that came along; `None` where there is none yet.
+    /// A report, and the files that came along; `None` where there is none yet.
     ///
     /// # Errors
     /// It has ended.
-    pub fn report(&self) -> io::Result<Option<(Report, Option<OwnedFd>)>> {
+    pub fn report(&self) -> io::Result<Option<(Report, Vec<OwnedFd>)>> {
         let mut buffer = [0; FRAME];
         match passing::receive(self.fd(), &mut buffer, false) {
             Ok(([], _)) => Err(io::ErrorKind::UnexpectedEof.into()),
-            Ok((bytes, mut files)) => Ok(Some((serde_json::from_slice(bytes)?, files.pop()))),
+            Ok((bytes, files)) => Ok(Some((serde_json::from_slice(bytes)?, files))),
             Err(e) if [io::ErrorKind::WouldBlock, io::ErrorKind::Interrupted].contains(&e.kind()) => Ok(None),
             Err(e) => Err(e),
         }
