@@ -1,9 +1,8 @@
 //! The workers' jobs: everything about an exec that needs a file to be read. What a job learns of a process it writes to a
 //! [`Slate`].
 
-use std::fs::{File, OpenOptions};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -21,7 +20,7 @@ use crate::fingerprint::{
     Content, ContentSays, Database, Invocation, Recognition, SharedDatabase, argfile, loaded, memory,
 };
 use crate::host::ancestry::{Kin, climb};
-use crate::host::file::{age, file_id, file_status, mount_number};
+use crate::host::file::{age, file_id, file_status, mount_number, reopen};
 use crate::host::process::{Proc, ProcessDir};
 use crate::host::rooted::Resolver;
 use crate::host::worker::Ticket;
@@ -166,7 +165,7 @@ impl Reads {
         let mut content = if *far {
             self.far_content(file, limit, &database)
         } else {
-            reopen(file).and_then(|file| {
+            reopen(file).map_err(|e| Missing::from_os(&e)).and_then(|file| {
                 // Asked before it is read: whoever comes later moves its time stamps.
                 is_written = *on_disk && may_be_written(&file, began);
                 read_content(&file, limit, &database)
@@ -331,14 +330,6 @@ fn unpacked((dir, exe): &RunningAs, limit: u64, database: &Database) -> Field<Op
     }
     // Stopped, or kept waiting, it has shown nothing yet.
     if is_unpacked { Ok(None) } else { Err(Missing::Deadline) }
-}
-
-/// Reopens the inode that the sensor pinned; no name is looked up. A device or a FIFO in its place must not block.
-fn reopen(file: &OwnedFd) -> Field<File> {
-    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-    let open = |flags| OpenOptions::new().read(true).custom_flags(flags).open(&path);
-    let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
-    open(flags | libc::O_NOATIME).or_else(|_| open(flags)).map_err(|e| Missing::from_os(&e))
 }
 
 /// Whether a file can be changed without a trace: it has pages that are still dirty, and somebody who can write to them.

@@ -1,7 +1,7 @@
 //! The one way to read a whole small file that somebody else wrote: never more than a limit, never from anything but a
 //! regular file, never waiting for a writer. Where the file lies, and what its bytes mean, is the caller's affair.
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use nix::errno::Errno;
@@ -10,6 +10,7 @@ use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
 use nix::sys::uio::pread;
 
 use crate::event::{Field, Missing};
+use crate::host::file::link_to;
 
 /// The least that one pread asks for; files of /proc state no size.
 const CHUNK: usize = 4096;
@@ -45,7 +46,7 @@ pub fn open_place(place: BorrowedFd<'_>) -> Field<(OwnedFd, u64)> {
         return Err(Missing::Malformed);
     }
     // The magic link leads to that very inode, whatever has since happened to its name (proc(5), /proc/pid/fd).
-    let link = format!("/proc/self/fd/{}", place.as_raw_fd());
+    let link = link_to(&place);
     let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
     let open = |more| openat(AT_FDCWD, link.as_str(), flags | more, Mode::empty());
     let file = match open(OFlag::O_NOATIME) {

@@ -2,8 +2,10 @@
 //! no file server has to answer where the kernel can do without.
 
 use std::ffi::CStr;
+use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -67,6 +69,22 @@ pub fn file_id(s: FileStatus) -> FileId {
 /// The mount through which a file was reached, where the kernel says that with its state.
 pub fn mount_number(s: FileStatus) -> Option<MountNumber> {
     s.mount.map(MountNumber)
+}
+
+/// The link that leads to what a descriptor is on, without a name being looked up.
+pub fn link_to(file: &impl AsRawFd) -> String {
+    format!("/proc/self/fd/{}", file.as_raw_fd())
+}
+
+/// Opens for reading what a descriptor is on. A device or a FIFO in its place does not block.
+///
+/// # Errors
+/// The system's.
+pub fn reopen(file: &OwnedFd) -> io::Result<File> {
+    let path = link_to(file);
+    let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
+    let open = |flags| OpenOptions::new().read(true).custom_flags(flags).open(&path);
+    open(flags | libc::O_NOATIME).or_else(|_| open(flags))
 }
 
 /// The number of an open file's mount as mountinfo has it, from /proc/self/fdinfo; before 3.15 `None` for an overlay's.

@@ -2,12 +2,13 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
 use nix::errno::Errno;
 use nix::sys::fanotify::{EventFFlags, Fanotify, InitFlags, MarkFlags, MaskFlags};
 
+use crate::host::file::link_to;
 use crate::sensor::without::{Part, without};
 use crate::sys::fanotify::{self, Event};
 
@@ -241,7 +242,7 @@ fn init() -> nix::Result<Fanotify> {
 
 /// By the descriptor itself: no name is looked up.
 fn mark(group: &Fanotify, flags: MarkFlags, mask: MaskFlags, file: BorrowedFd<'_>) -> nix::Result<()> {
-    let link = format!("/proc/self/fd/{}", file.as_raw_fd());
+    let link = link_to(&file);
     group.mark(flags, mask, file, Some(Path::new(&link)))
 }
 

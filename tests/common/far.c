@@ -1,7 +1,7 @@
 /* far DIRECTORY FILE [strict]: a FUSE server that shows FILE as every name of five letters or less in DIRECTORY, for all
  * users. After 'h' on its standard input it holds each open, read and question for attributes of a process that runs ccwatch,
- * says "held", and answers it after 'r'; after 'c' it does so with each close. Ends at the input's end. Strict, it is asked for attributes at each access. Says
- * "mounted" when the mount stands, which is the caller's to remove. */
+ * says "held", and answers it after 'r'; after 'c' it does so with each close. Ends at the input's end. Strict, it is asked
+ * for attributes at each access. Says "mounted" when the mount stands, which is the caller's to remove. */
 #include <fcntl.h>
 #include <poll.h>
 #include <string.h>

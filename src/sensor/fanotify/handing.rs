@@ -1,7 +1,7 @@
 //! Hands attempts over to detection, and tells what was lost on the way.
 
 use std::num::NonZeroUsize;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStringExt;
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ use lru::LruCache;
 
 use crate::event::{Attempt, Fact, FileId, Monotonic, SensorKind};
 use crate::host::clock;
+use crate::host::file::link_to;
 use crate::sensor::losses::Losses;
 use crate::sensor::{FILES, Outlet};
 
@@ -100,7 +101,7 @@ impl Handing {
 
 /// Where an open file lies, as the root of its mount or our own shows it; empty where the kernel does not say.
 pub fn path_of(file: &OwnedFd) -> Vec<u8> {
-    let link = format!("/proc/self/fd/{}", file.as_raw_fd());
+    let link = link_to(file);
     nix::fcntl::readlink(link.as_str()).map(OsStringExt::into_vec).unwrap_or_default()
 }
 

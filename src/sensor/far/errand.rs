@@ -3,7 +3,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::process::ExitCode;
 
@@ -11,6 +11,7 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::fanotify::MaskFlags;
 use serde::{Deserialize, Serialize};
 
+use crate::host::file::{link_to, reopen};
 use crate::host::reach;
 use crate::sys::{fanotify, passing};
 
@@ -190,7 +191,7 @@ fn read(socket: BorrowedFd<'_>, group: BorrowedFd<'_>) -> io::Result<()> {
 
 /// What can be had of an open file without having it open.
 fn hand_over(file: &OwnedFd) -> io::Result<[OwnedFd; 2]> {
-    let place = OpenOptions::new().read(true).custom_flags(libc::O_PATH).open(path_of(file))?;
+    let place = OpenOptions::new().read(true).custom_flags(libc::O_PATH).open(link_to(file))?;
     Ok([place.into(), passing::parcel(file.as_fd())?])
 }
 
@@ -201,17 +202,6 @@ fn open(file: OwnedFd) -> io::Result<(File, u64)> {
     let opened = if is_open { File::from(file) } else { reopen(&file)? };
     let status = opened.metadata()?;
     Ok((opened, if status.is_file() { status.len() } else { 0 }))
-}
-
-fn path_of(file: &OwnedFd) -> String {
-    format!("/proc/self/fd/{}", file.as_raw_fd())
-}
-
-fn reopen(file: &OwnedFd) -> io::Result<File> {
-    let path = path_of(file);
-    let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
-    let open = |flags| OpenOptions::new().read(true).custom_flags(flags).open(&path);
-    open(flags | libc::O_NOATIME).or_else(|_| open(flags))
 }
 
 #[cfg(test)]
