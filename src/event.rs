@@ -9,6 +9,8 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use claim::Claim;
+use serde::{Deserialize, Serialize};
+
 pub use comm::{Comm, basename};
 
 /// A process id in the initial pid namespace.
@@ -115,7 +117,7 @@ pub struct MountNumber(pub u64);
 pub struct MountedId(pub u64);
 
 /// Why a field is not known. Its name stands in the alert's `ccwatch.missing`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Missing {
     /// The process was dead, or another one under its pid, before it could be read.
     Gone,

@@ -2,7 +2,7 @@
 //! [`Slate`].
 
 use std::fs::File;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -10,22 +10,24 @@ use crossbeam_channel::Sender;
 
 use crate::container::runtimes::Runtimes;
 use crate::container::{ContainerKey, Metadata, Payer, cgroup, passwd};
+use crate::detect::inside::Inside;
 use crate::detect::judged::{Finding, Judged};
 use crate::detect::sessions::SessionNumber;
 use crate::detect::slate::{Program, Slate};
 use crate::detect::user_names::UserNames;
 use crate::event::{Field, FileId, Look, Missing, Pid, ProcessId};
 use crate::fingerprint::content::{self, Limit};
+use crate::fingerprint::origin::Origin;
 use crate::fingerprint::{
     Content, ContentSays, Database, Invocation, Recognition, SharedDatabase, argfile, loaded, memory,
 };
 use crate::host::ancestry::{Kin, climb};
+use crate::host::clock;
 use crate::host::file::{age, file_id, file_status, mount_number, reopen};
 use crate::host::process::{Proc, ProcessDir};
-use crate::host::rooted::Resolver;
-use crate::host::worker::Ticket;
-use crate::host::{bounded, clock};
-use crate::sensor::far::files::FarFiles;
+use crate::host::worker::{Rest, Ticket};
+use crate::sensor::far::files::{Errands, FarFiles};
+use crate::sensor::mounts::{Mounts, Served};
 use crate::sensor::without::{Part, without};
 use crate::sys::file::has_no_writer;
 
@@ -50,9 +52,8 @@ pub enum Job {
 pub struct Executable {
     /// It, `O_PATH` or open for reading, or its parcel.
     pub file: Arc<OwnedFd>,
-    /// Its server may never answer, or answer everybody differently: nobody waits for it, and what was read once does not
-    /// count the next time.
-    pub far: bool,
+    /// Nobody waits for a server's answer, and what was read once of a far file does not count the next time.
+    pub served: Served,
     /// It lies on a plain filesystem on a disk: what is read while somebody can write to dirty pages of it does not count the
     /// next time, as a store into one moves no time stamp.
     pub on_disk: bool,
@@ -81,6 +82,7 @@ pub struct Reads {
     runtimes: Runtimes,
     database: SharedDatabase,
     judged: Arc<Judged>,
+    mounts: Arc<Mounts>,
     outcomes: Sender<Outcome>,
     names: UserNames,
     far: FarFiles,
@@ -102,19 +104,29 @@ const UNPACKED_CODE: u64 = 16 << 10;
 
 impl Reads {
     /// Reads processes from `proc` and containers from `runtimes`, and judges files by `database`; `judged` is what was
-    /// read of them before.
+    /// read of them before, `mounts` what they lie on.
     pub fn new(
         proc: Arc<Proc>,
         runtimes: Runtimes,
         database: SharedDatabase,
-        judged: Arc<Judged>,
+        (judged, mounts): (Arc<Judged>, Arc<Mounts>),
         outcomes: Sender<Outcome>,
     ) -> Self {
-        Self { proc, runtimes, database, judged, outcomes, names: UserNames::default(), far: FarFiles::default() }
+        Self {
+            proc,
+            runtimes,
+            database,
+            judged,
+            mounts,
+            outcomes,
+            names: UserNames::default(),
+            far: FarFiles::default(),
+        }
     }
 
-    /// Does one job.
-    pub fn run(&self, ticket: Ticket, job: Job) {
+    /// Does one job; what a server holds of it remains.
+    pub fn run(&self, ticket: Ticket, job: Job) -> Option<Rest> {
+        let mut errands = self.far.errands();
         let say = |outcome| {
             // Detection has stopped: nobody is left to hear it.
             let _ = self.outcomes.send(outcome);
@@ -122,7 +134,7 @@ impl Reads {
         match job {
             Job::Process(look, slate) => {
                 self.read_facts(&look, &slate);
-                self.read_memory(&look, &slate);
+                self.read_memory(&look, &slate, &mut errands);
                 slate.finish();
             }
             Job::Facts(look, slate) => {
@@ -147,7 +159,7 @@ impl Reads {
                 say(Outcome::Alive(session, alive));
             }
             Job::Content(id, payer, file, limit, image) => {
-                let finding = self.content(&file, limit, image);
+                let finding = self.content(&file, limit, image, &mut errands);
                 let innocent = file.ignorable && finding.says == ContentSays::Innocent;
                 // Any other is closed here: for that a server may have to answer.
                 let ignored = innocent.then(|| Arc::clone(&file.file));
@@ -156,22 +168,30 @@ impl Reads {
             }
         }
         say(Outcome::Done(ticket));
+        errands.end().map(|held| -> Rest { Box::new(|| held.wait()) })
     }
 
-    fn content(&self, executable: &Executable, limit: u64, image: Option<RunningAs>) -> Finding {
+    fn content(
+        &self,
+        executable: &Executable,
+        limit: u64,
+        image: Option<RunningAs>,
+        errands: &mut Errands<'_>,
+    ) -> Finding {
         let (began, database) = (SystemTime::now(), self.database.load_full());
-        let Executable { file, far, on_disk, .. } = executable;
+        let Executable { file, served, on_disk, .. } = executable;
+        let is_far = *served == Served::Yes;
         let mut is_written = false;
-        let mut content = if *far {
-            self.far_content(file, limit, &database)
-        } else {
+        let mut content = if *served == Served::No {
             reopen(file).map_err(|e| Missing::from_os(&e)).and_then(|file| {
                 // Asked before it is read: whoever comes later moves its time stamps.
                 is_written = *on_disk && may_be_written(&file, began);
                 read_content(&file, limit, &database)
             })
+        } else {
+            errands.open(file.as_fd(), is_far).and_then(|file| read_content(&file, limit, &database))
         };
-        let mut open = *far
+        let mut open = is_far
             || is_written
             || match &content {
                 Ok(content) => content.changed,
@@ -191,15 +211,6 @@ impl Reads {
         }
         let says = content.as_ref().map_or(ContentSays::Unknown, |content| database.content_says(content));
         Finding { content, says, began, open, database }
-    }
-
-    fn far_content(&self, file: &OwnedFd, bytes: u64, database: &Database) -> Field<Content> {
-        let os = |e: std::io::Error| Missing::from_os(&e);
-        let file = self.far.open(file).map_err(os)?;
-        let limit = Limit { bytes, time: Some(READ_TIME) };
-        let content = content::read_by(|buffer, offset| file.read_full(buffer, offset), file.size, limit, database)?;
-        self.far.close(file);
-        Ok(content)
     }
 
     fn read_facts(&self, look: &Look, slate: &Slate) {
@@ -237,32 +248,37 @@ impl Reads {
         climb(&self.proc, stat, look.pid_ns, inside, each)
     }
 
-    fn read_memory(&self, look: &Look, slate: &Slate) {
+    fn read_memory(&self, look: &Look, slate: &Slate, errands: &mut Errands<'_>) {
         let dir = match &look.dir {
             Ok(dir) => ProcessDir(Arc::clone(dir)),
             Err(why) => return slate.refuse_memory(*why),
         };
         // Opened before its arguments are read: a process that dies takes its root with it.
         let root = dir.root_dir();
+        let mut inside = root.as_ref().map(|root| Inside::new(root.as_fd(), &self.mounts, errands));
         let args = dir.arguments();
-        if let (Ok(args), Ok(root)) = (&args, &root)
-            && let Some(program) = self.program(look, &dir, root.as_fd(), &args.kept)
+        if let (Ok(args), Ok(inside)) = (&args, &mut inside)
+            && let Some(program) = self.program(look, &dir, inside, &args.kept)
         {
             slate.found(program);
         }
         let java = args.as_ref().ok().filter(|args| self.may_be_java(look, &args.kept)).map(|args| args.kept.clone());
         slate.memory().args = args;
         if let Some(args) = java {
-            let expanded = expanded(&dir, root.as_ref().ok().map(AsFd::as_fd), &args);
+            let expanded = expanded(&dir, inside.as_mut().ok(), &args);
             slate.memory().expanded = expanded;
         }
-        let user_name = dir.status().and_then(|s| self.names.name(look, &dir, root?.as_fd(), s.uid, clock::now()));
+        let user_name = dir.status().and_then(|s| {
+            let (root, mut inside) = (root.as_ref().map_err(|why| *why)?, inside.map_err(|why| *why)?);
+            let read = |path: &[u8], limit| inside.read(path, limit);
+            self.names.name(look, &dir, root.as_fd(), (s.uid, clock::now()), read)
+        });
         slate.memory().user_name = user_name;
     }
 
     /// The program that a loader's arguments name, in the process' root directory. A file that was not read yet may be a
     /// loader under another name.
-    fn program(&self, look: &Look, dir: &ProcessDir, root: BorrowedFd<'_>, args: &[Vec<u8>]) -> Option<Program> {
+    fn program(&self, look: &Look, dir: &ProcessDir, inside: &mut Inside<'_, '_>, args: &[Vec<u8>]) -> Option<Program> {
         let id = look.file()?;
         let call = Invocation { args: Some(args), ..Invocation::of(look) };
         let database = self.database.load();
@@ -272,8 +288,7 @@ impl Reads {
         }?;
         let name = arguments.first()?;
         let path = loaded::place(name, &dir.cwd().unwrap_or_default());
-        let file = Resolver::best().locate(root, &path).ok()?;
-        let status = file_status(file.as_fd(), c"").ok()?;
+        let (file, status) = inside.find(&path).ok()?;
         let (id, mount) = (file_id(status), mount_number(status));
         status.is_regular.then(|| Program { id, mount, file: Arc::new(file) })
     }
@@ -291,7 +306,7 @@ impl Reads {
 
 /// The arguments with those that the environment holds, and files of arguments in the process' root directory; `None` where
 /// neither does.
-fn expanded(dir: &ProcessDir, root: Option<BorrowedFd<'_>>, args: &[Vec<u8>]) -> Option<Vec<Vec<u8>>> {
+fn expanded(dir: &ProcessDir, mut inside: Option<&mut Inside<'_, '_>>, args: &[Vec<u8>]) -> Option<Vec<Vec<u8>>> {
     let value = dir.variable(argfile::VARIABLE).ok().flatten();
     let args = match &value {
         Some(value) => &argfile::with_environment(args, value),
@@ -301,10 +316,7 @@ fn expanded(dir: &ProcessDir, root: Option<BorrowedFd<'_>>, args: &[Vec<u8>]) ->
         return value.map(|_| args.to_vec());
     }
     let cwd = dir.cwd().unwrap_or_default();
-    let read = |name: &[u8]| {
-        let place = Resolver::best().locate(root?, &loaded::place(name, &cwd)).ok()?;
-        bounded::read_place(place.as_fd(), argfile::MAX_BYTES).ok()
-    };
+    let read = |name: &[u8]| inside.as_mut()?.read(&loaded::place(name, &cwd), argfile::MAX_BYTES).ok();
     Some(argfile::expand(args, read))
 }
 
@@ -338,7 +350,7 @@ fn may_be_written(file: &File, now: SystemTime) -> bool {
     !without(Part::Leases) && !is_flushed() && !has_no_writer(file.as_fd())
 }
 
-fn read_content(file: &File, bytes: u64, database: &Database) -> Field<Content> {
+fn read_content(file: &impl Origin, bytes: u64, database: &Database) -> Field<Content> {
     let read = || content::read(file, Limit { bytes, time: Some(READ_TIME) }, database);
     match read() {
         Ok(content) if !content.changed || database.content_says(&content) == ContentSays::Toolchain => Ok(content),

@@ -8,6 +8,7 @@ pub mod exception;
 pub mod gathered;
 mod hearing;
 mod held;
+mod inside;
 mod intake;
 pub mod judged;
 pub mod limits;

@@ -12,6 +12,7 @@ use crate::event::{FileId, Look, Missing, Monotonic, MountNumber};
 use crate::fingerprint::Content;
 use crate::host::clock;
 use crate::host::worker::Ticket;
+use crate::sensor::mounts::Served;
 
 /// An alert waits so long for a file never read before that is as large as cc1plus.
 const LARGE_DEADLINE: Duration = Duration::from_millis(200);
@@ -138,14 +139,14 @@ impl Detection {
             }
             return true;
         }
-        let far = self.mounts.is_far(id.dev, mount);
-        let on = if far { None } else { self.mounts.of(id.dev, mount) };
+        let served = self.mounts.served(id.dev, mount);
+        let on = self.mounts.of(id.dev, mount).filter(|_| served == Served::No);
         let on_disk = on.as_ref().is_some_and(|on| on.is_on_disk());
         let ignorable = on_disk || on.is_some_and(|on| on.layers.is_some());
-        let executable = Executable { file: Arc::clone(file), far, on_disk, ignorable };
+        let executable = Executable { file: Arc::clone(file), served, on_disk, ignorable };
         let job = Job::Content(id, payer.clone(), executable, self.read_bytes, image);
         // What hangs must not keep local filesystems from being read, and what is not covered may be anything.
-        let may_hang = far || !self.mounts.covers(id.dev, mount);
+        let may_hang = served == Served::Yes || !self.mounts.covers(id.dev, mount);
         let Some(ticket) = self.contents.submit(Share::new(payer.clone(), may_hang), job) else { return false };
         let asked = clock::now();
         let hangs = asked.plus(HANGS);

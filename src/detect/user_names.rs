@@ -1,7 +1,7 @@
 //! The names of users in their containers, remembered for a while: a build asks for the same one again and again.
 
 use std::num::NonZeroUsize;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -14,6 +14,8 @@ use crate::host::process::ProcessDir;
 
 const NAMES: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
 const FRESH: Duration = Duration::from_secs(30);
+/// Bytes of a passwd file that are read.
+const PASSWD: usize = 256 * 1024;
 
 /// Whose /etc/passwd was read, and for which uid of the host. The kernel uses a namespace's number again at once.
 type Key = (Option<ContainerKey>, Namespace, RootId, u32);
@@ -32,7 +34,8 @@ impl UserNames {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The name of a host's uid in the container of the process of which `look`, `dir` and `root` are. For workers.
+    /// The name of a host's uid in the container of the process of which `look`, `dir` and `root` are; `read` reads a file
+    /// inside that directory, of at most so many bytes. For workers.
     ///
     /// # Errors
     /// `Absent` where it has none there, and why it could not be asked for.
@@ -41,8 +44,8 @@ impl UserNames {
         look: &Look,
         dir: &ProcessDir,
         root: BorrowedFd<'_>,
-        uid: u32,
-        now: Monotonic,
+        (uid, now): (u32, Monotonic),
+        read: impl FnOnce(&[u8], usize) -> Field<Vec<u8>>,
     ) -> Field<String> {
         let status = file_status(root, c"").map_err(|e| Missing::from_os(&e))?;
         let place = RootId { dev: status.dev, ino: status.ino };
@@ -52,9 +55,9 @@ impl UserNames {
         {
             return name.clone();
         }
-        let inside = dir.small_file(c"uid_map").ok().and_then(|map| passwd::map_uid(&map, uid)).unwrap_or(uid);
-        let passwd = passwd::read_passwd(root.as_fd())?;
-        let name = passwd::user_name(&passwd, inside).ok_or(Missing::Absent);
+        let mapped = dir.small_file(c"uid_map").ok().and_then(|map| passwd::map_uid(&map, uid)).unwrap_or(uid);
+        let passwd = read(b"etc/passwd", PASSWD)?;
+        let name = passwd::user_name(&passwd, mapped).ok_or(Missing::Absent);
         self.lock().put(key, (name.clone(), now));
         name
     }
@@ -63,12 +66,16 @@ impl UserNames {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use std::ffi::OsStr;
     use std::fs;
+    use std::os::fd::AsFd;
+    use std::os::unix::ffi::OsStrExt;
     use std::path::Path;
 
     use super::*;
     use crate::event::Pid;
     use crate::host::process::Proc;
+    use crate::host::rooted;
 
     /// A process' directory whose root directory has this name for uid 1000.
     fn put(tree: &Path, pid: i32, name: &str) {
@@ -89,7 +96,9 @@ mod tests {
             let dir = proc.process(Pid(pid)).unwrap();
             let mut look = Look::nothing(Monotonic(now), Missing::Gone);
             (look.mnt_ns, look.cgroup) = (Ok(Namespace(4_026_532_000)), Ok(cgroup.as_bytes().to_vec()));
-            names.name(&look, &dir, dir.root_dir().unwrap().as_fd(), 1000, Monotonic(now)).unwrap()
+            let root = dir.root_dir().unwrap();
+            let read = |path: &[u8], limit| rooted::read(root.as_fd(), Path::new(OsStr::from_bytes(path)), limit);
+            names.name(&look, &dir, root.as_fd(), (1000, Monotonic(now)), read).unwrap()
         };
         put(tree.path(), 7, "alice");
         put(tree.path(), 8, "bob");

@@ -2,18 +2,15 @@
 //! its hashes, and what the database recognises in it. It blocks as long as the file's server likes: a worker with a
 //! deadline calls it.
 
-use std::fs::{File, Metadata};
 use std::io;
 use std::ops::Range;
-use std::os::unix::fs::{FileExt, MetadataExt};
 use std::time::Duration;
 
-use nix::errno::Errno;
-use nix::unistd::{Whence, lseek};
 use sha2::{Digest, Sha256};
 
 use super::elf::{LEAST_PAGE, Layout, Read, part};
 use super::marks::Search;
+use super::origin::Origin;
 use super::packed::{self, Evenness};
 use super::pages::Sampler;
 use super::ranges::{ends, length, overlaps, without};
@@ -50,27 +47,27 @@ struct Source<'s> {
     is_late: &'s mut dyn FnMut() -> bool,
 }
 
-/// Reads a file that is open for reading (not `O_PATH`), whose offset is moved, and asks the database what it is. Of a file
-/// larger than `limit` only what is loaded is read, up to the limit: what is executed goes first, holes are passed over, and
-/// of what is too much both ends are read. Besides, at most 1.6 MiB of headers are read.
+/// Reads a file, and asks the database what it is. Of a file larger than `limit` only what is loaded is read, up to the
+/// limit: what is executed goes first, holes are passed over, and of what is too much both ends are read. Besides, at most
+/// 1.6 MiB of headers are read.
 ///
 /// # Errors
 /// `Unreadable` what is not a regular file, and any error of the operating system that has no word of its own;
 /// `Malformed` a file that shrank while it was read.
-pub fn read(file: &File, limit: Limit, database: &Database) -> Field<Content> {
-    let stat = || file.metadata().map_err(|e| Missing::from_os(&e));
-    let before = stat()?;
-    if !before.is_file() {
+pub fn read(file: &(impl Origin + ?Sized), limit: Limit, database: &Database) -> Field<Content> {
+    let state = || file.state().map_err(|e| Missing::from_os(&e));
+    let before = state()?;
+    if !before.is_regular {
         return Err(Missing::Unreadable);
     }
     let mut is_late = lateness(limit.time);
     let source = Source {
-        read: &mut |buffer, offset| read_full(file, buffer, offset),
-        data: &mut |from| next_data(file, from),
+        read: &mut |buffer, offset| file.read_full(buffer, offset),
+        data: &mut |from| file.data(from),
         is_late: &mut is_late,
     };
-    let mut content = contents(source, before.len(), limit.bytes, database)?;
-    if state(&before) != state(&stat()?) {
+    let mut content = contents(source, before.size, limit.bytes, database)?;
+    if before != state()? {
         // Whoever owns it may change its times as often as it is read. What stood there stood there.
         (content.sha256, content.code_hash, content.known_good) = (None, None, false);
         content.changed = true;
@@ -78,64 +75,11 @@ pub fn read(file: &File, limit: Limit, database: &Database) -> Field<Content> {
     Ok(content)
 }
 
-/// The same of a file of this size that somebody else reads for us, from whose bytes `read_full` fills a buffer as far as
-/// they go. It knows of no holes, and whether the file changes meanwhile nobody asks.
-///
-/// # Errors
-/// Those of `read_full`.
-pub fn read_by(
-    mut read_full: impl FnMut(&mut [u8], u64) -> io::Result<usize>,
-    size: u64,
-    limit: Limit,
-    database: &Database,
-) -> Field<Content> {
-    let mut is_late = lateness(limit.time);
-    let source = Source { read: &mut read_full, data: &mut |from| Some(from..u64::MAX), is_late: &mut is_late };
-    contents(source, size, limit.bytes, database)
-}
-
 /// Tells whether so much CPU time of this thread has gone by.
 fn lateness(time: Option<Duration>) -> impl FnMut() -> bool {
     let began = thread_cpu_ns().unwrap_or_default();
     let late = time.and_then(|time| u64::try_from(time.as_nanos()).ok()).map(|time| began.saturating_add(time));
     move || late.is_some_and(|late| thread_cpu_ns().is_ok_and(|now| now > late))
-}
-
-/// What a write to a file changes.
-fn state(of: &Metadata) -> [i64; 5] {
-    [of.len().cast_signed(), of.mtime(), of.mtime_nsec(), of.ctime(), of.ctime_nsec()]
-}
-
-/// Fills the buffer as far as the file goes.
-fn read_full(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-    let mut filled = 0;
-    while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-        let Some(at) = offset.checked_add(filled as u64) else { break };
-        // What ends where no offset is any more lies beyond the end of any file, and pread(2) calls it an error.
-        if at.checked_add(rest.len() as u64).is_none_or(|end| i64::try_from(end).is_err()) {
-            break;
-        }
-        match file.read_at(rest, at) {
-            Ok(0) => break,
-            Ok(n) => filled += n,
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(e),
-        }
-    }
-    Ok(filled)
-}
-
-/// Where the next bytes are that are no hole (lseek(2), SEEK_DATA): all of them, where the filesystem does not say.
-fn next_data(file: &File, from: u64) -> Option<Range<u64>> {
-    let seek = |to: u64, whence| match i64::try_from(to) {
-        Ok(to) => lseek(file, to, whence).map(i64::unsigned_abs),
-        Err(_) => Err(Errno::EOVERFLOW),
-    };
-    match seek(from, Whence::SeekData) {
-        Ok(start) => Some(start..seek(start, Whence::SeekHole).unwrap_or(u64::MAX)),
-        Err(Errno::ENXIO) => None,
-        Err(_) => Some(from..u64::MAX),
-    }
 }
 
 fn contents(mut source: Source<'_>, size: u64, limit: u64, database: &Database) -> Field<Content> {

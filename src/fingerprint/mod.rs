@@ -25,6 +25,7 @@ mod lookup;
 mod marks;
 pub mod memory;
 mod name;
+pub mod origin;
 mod packed;
 mod pages;
 mod path;

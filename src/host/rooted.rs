@@ -81,15 +81,28 @@ pub fn locate(root: BorrowedFd<'_>, path: &Path) -> Field<OwnedFd> {
 /// # Errors
 /// `Busy` where the way is not in memory, else as [`walk_safe_mounts`].
 pub fn locate_in_memory(root: BorrowedFd<'_>, path: &Path, is_safe: impl Fn(u64) -> bool) -> Field<OwnedFd> {
+    by_memory(root, path.as_os_str().as_bytes()).unwrap_or_else(|| walk_safe_mounts(root, path, is_safe))
+}
+
+/// [`locate`], as far as the kernel finds the way in its memory, so that no server is asked.
+///
+/// # Errors
+/// `Busy` where the way is not in memory, or before Linux 5.12; else as [`Resolver::locate`].
+pub fn find_in_memory(root: BorrowedFd<'_>, path: &[u8]) -> Field<OwnedFd> {
+    by_memory(root, path).unwrap_or(Err(Missing::Busy))
+}
+
+/// `None` where the kernel has no such call.
+fn by_memory(root: BorrowedFd<'_>, path: &[u8]) -> Option<Field<OwnedFd>> {
     let how = how().resolve(RESOLUTION | ResolveFlag::from_bits_retain(RESOLVE_CACHED));
     for _ in 0..MAX_RACES {
         match openat2(root, path, how) {
             Err(Errno::EAGAIN | Errno::EINTR) => {}
-            Err(Errno::ENOSYS | Errno::EINVAL | Errno::EPERM) => return walk_safe_mounts(root, path, is_safe),
-            other => return other.map_err(bounded::missing),
+            Err(Errno::ENOSYS | Errno::EINVAL | Errno::EPERM) => return None,
+            other => return Some(other.map_err(bounded::missing)),
         }
     }
-    Err(Missing::Busy)
+    Some(Err(Missing::Busy))
 }
 
 /// The same, name by name: none is looked up in a directory whose mount, by its number in mountinfo, is not `is_safe`.
@@ -244,7 +257,10 @@ mod tests {
         let unread = tempfile::tempdir().unwrap();
         let nowhere = unread.path().join("never/looked/for");
         assert_eq!(locate_in_memory(root.as_fd(), &nowhere, |_| true).map(drop), Err(Missing::Busy));
-        assert_eq!(locate(root.as_fd(), &nowhere).map(drop), Err(Missing::Absent));
+        let nowhere = nowhere.as_os_str().as_bytes();
+        assert_eq!(find_in_memory(root.as_fd(), nowhere).map(drop), Err(Missing::Busy));
+        assert_eq!(Resolver::best().locate(root.as_fd(), nowhere).map(drop), Err(Missing::Absent));
+        assert!(find_in_memory(root.as_fd(), b"proc").is_ok());
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Threads for what may hang or be slow: a pool that is fair between containers and between those around them, and that
 //! leaves a thread behind when its job misses the deadline. Who waits for the deadline is the caller: it calls
-//! [`Pool::abandon`].
+//! [`Pool::abandon`]. A job may know by itself that something of it will last: its [`Rest`].
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
@@ -14,6 +14,9 @@ pub struct Ticket(pub u64);
 
 /// A share's name can be made up by whoever it is: a group's cannot.
 pub const QUEUES_OF_GROUP: usize = 4;
+
+/// What a job leaves to be waited for: its share has a thread that hangs until then.
+pub type Rest = Box<dyn FnOnce()>;
 
 /// For whom a job is done.
 pub trait Share: Clone + Eq + Hash + Send + 'static {
@@ -43,14 +46,14 @@ pub struct Limits {
 /// Threads that run jobs of type `J`, in turn for each share `K`.
 pub struct Pool<K: Share, J> {
     shared: Arc<Shared<K, J>>,
-    name: &'static str,
 }
 
 struct Shared<K: Share, J> {
     state: Mutex<State<K, J>>,
     work: Condvar,
-    run: Box<dyn Fn(Ticket, J) + Send + Sync>,
+    run: Box<dyn Fn(Ticket, J) -> Option<Rest> + Send + Sync>,
     limits: Limits,
+    name: &'static str,
 }
 
 /// A group with work.
@@ -76,7 +79,11 @@ struct State<K: Share, J> {
 
 impl<K: Share, J: Send + 'static> Pool<K, J> {
     /// Starts the threads, named `name`; `run` does one job and sends its result where it belongs.
-    pub fn start(name: &'static str, limits: Limits, run: impl Fn(Ticket, J) + Send + Sync + 'static) -> Self {
+    pub fn start(
+        name: &'static str,
+        limits: Limits,
+        run: impl Fn(Ticket, J) -> Option<Rest> + Send + Sync + 'static,
+    ) -> Self {
         let state = State {
             turns: VecDeque::new(),
             queues: HashMap::new(),
@@ -86,21 +93,12 @@ impl<K: Share, J: Send + 'static> Pool<K, J> {
             submitted: 0,
             closed: false,
         };
-        let shared = Shared { state: Mutex::new(state), work: Condvar::new(), run: Box::new(run), limits };
-        let pool = Self { shared: Arc::new(shared), name };
+        let shared = Shared { state: Mutex::new(state), work: Condvar::new(), run: Box::new(run), limits, name };
+        let pool = Self { shared: Arc::new(shared) };
         for _ in 0..limits.threads {
-            pool.spawn(&mut pool.shared.lock());
+            pool.shared.spawn(&mut pool.shared.lock());
         }
         pool
-    }
-
-    fn spawn(&self, state: &mut State<K, J>) {
-        let shared = Arc::clone(&self.shared);
-        let spawned = std::thread::Builder::new().name(self.name.into()).spawn(move || shared.work());
-        match spawned {
-            Ok(_) => state.threads += 1,
-            Err(e) => log::error!("start a worker thread for {}: {e}", self.name),
-        }
     }
 
     /// Takes a job; `None` where its share's queue is full or its group's are, or where its share already holds a thread
@@ -125,17 +123,9 @@ impl<K: Share, J: Send + 'static> Pool<K, J> {
     /// Gives up a job: it is taken from the queue, or its thread is left behind and replaced.
     pub fn abandon(&self, ticket: Ticket) {
         let mut state = self.shared.lock();
-        if let Some(share) = state.running.remove(&ticket) {
-            state.left.insert(ticket, share);
-            state.threads = state.threads.saturating_sub(1);
-            if state.left.len() <= self.shared.limits.stuck {
-                self.spawn(&mut state);
-            } else {
-                log::error!("{}: {} threads hang, no more are started", self.name, state.left.len());
-            }
-            return;
+        if !self.shared.leave(&mut state, ticket) {
+            state.withdraw(ticket);
         }
-        state.withdraw(ticket);
     }
 
     /// Threads that hang in a job which nobody waits for any more.
@@ -152,13 +142,35 @@ impl<K: Share, J> Drop for Pool<K, J> {
     }
 }
 
-impl<K: Share, J> Shared<K, J> {
+impl<K: Share, J: Send + 'static> Shared<K, J> {
+    fn spawn(self: &Arc<Self>, state: &mut State<K, J>) {
+        let shared = Arc::clone(self);
+        let spawned = std::thread::Builder::new().name(self.name.into()).spawn(move || shared.work());
+        match spawned {
+            Ok(_) => state.threads += 1,
+            Err(e) => log::error!("start a worker thread for {}: {e}", self.name),
+        }
+    }
+
+    /// Leaves a job's thread behind, if it is running, and starts another in its place.
+    fn leave(self: &Arc<Self>, state: &mut State<K, J>, ticket: Ticket) -> bool {
+        let Some(share) = state.running.remove(&ticket) else { return false };
+        state.left.insert(ticket, share);
+        state.threads = state.threads.saturating_sub(1);
+        if state.left.len() <= self.limits.stuck {
+            self.spawn(state);
+        } else {
+            log::error!("{}: {} threads hang, no more are started", self.name, state.left.len());
+        }
+        true
+    }
+
     /// A thread that panicked held no lock while it ran its job, so that the state is whole.
     fn lock(&self) -> MutexGuard<'_, State<K, J>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn work(&self) {
+    fn work(self: &Arc<Self>) {
         // What a worker reads of a process is gone with the process.
         if self.limits.early
             && let Err(e) = run_at_once()
@@ -168,8 +180,13 @@ impl<K: Share, J> Shared<K, J> {
         while let Some((ticket, job)) = self.next() {
             // A job that panics must not take the pool's thread with it: its caller sees a missed deadline.
             let run = std::panic::AssertUnwindSafe(|| (self.run)(ticket, job));
-            if std::panic::catch_unwind(run).is_err() {
+            let rest = std::panic::catch_unwind(run).unwrap_or_else(|_| {
                 log::error!("a worker's job panicked");
+                None
+            });
+            if let Some(rest) = rest {
+                self.leave(&mut self.lock(), ticket);
+                rest();
             }
             let mut state = self.lock();
             if state.running.remove(&ticket).is_none() {
@@ -262,7 +279,7 @@ impl<K: Share, J> State<K, J> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crossbeam_channel::{Receiver, bounded, unbounded};
+    use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
     const LIMITS: Limits = Limits { threads: 1, threads_per_share: 1, stuck: 2, queue: 100, early: false };
 
@@ -287,13 +304,18 @@ mod tests {
         }
     }
 
-    fn nested(limits: Limits) -> (Pool<Nested, Receiver<()>>, Done) {
-        let (tx, rx) = unbounded();
-        let run = move |ticket: Ticket, gate: Receiver<()>| {
+    /// Each job lasts until its gate opens.
+    fn behind_gates(tx: Sender<Ticket>) -> impl Fn(Ticket, Receiver<()>) -> Option<Rest> {
+        move |ticket, gate| {
             let _ = gate.recv();
             let _ = tx.send(ticket);
-        };
-        (Pool::start("test", limits, run), rx)
+            None
+        }
+    }
+
+    fn nested(limits: Limits) -> (Pool<Nested, Receiver<()>>, Done) {
+        let (tx, rx) = unbounded();
+        (Pool::start("test", limits, behind_gates(tx)), rx)
     }
 
     #[test]
@@ -335,11 +357,7 @@ mod tests {
 
     fn pool() -> (Pool<&'static str, Receiver<()>>, Done) {
         let (tx, rx) = unbounded();
-        let run = move |ticket: Ticket, gate: Receiver<()>| {
-            let _ = gate.recv();
-            let _ = tx.send(ticket);
-        };
-        (Pool::start("test", LIMITS, run), rx)
+        (Pool::start("test", LIMITS, behind_gates(tx)), rx)
     }
 
     fn open() -> Receiver<()> {
@@ -362,11 +380,7 @@ mod tests {
     #[test]
     fn a_share_with_many_slow_jobs_leaves_a_thread_to_the_others() {
         let (tx, done) = unbounded();
-        let run = move |ticket: Ticket, gate: Receiver<()>| {
-            let _ = gate.recv();
-            let _ = tx.send(ticket);
-        };
-        let pool = Pool::start("test", Limits { threads: 2, ..LIMITS }, run);
+        let pool = Pool::start("test", Limits { threads: 2, ..LIMITS }, behind_gates(tx));
         let (gate, wait) = bounded::<()>(0);
         let loud: Vec<Ticket> = (0..50).map(|_| pool.submit("loud", wait.clone()).unwrap()).collect();
         // Nobody opens the gate: all of these come to their end nevertheless.
@@ -399,6 +413,26 @@ mod tests {
     }
 
     #[test]
+    fn what_is_left_of_a_job_holds_its_share_and_nobody_else() {
+        let (tx, done) = unbounded();
+        let pool = Pool::start("test", LIMITS, move |ticket: Ticket, gate: Receiver<()>| {
+            let _ = tx.send(ticket);
+            Some(Box::new(move || assert!(gate.recv().is_err())))
+        });
+        let (gate, wait) = bounded::<()>(0);
+        let hung = pool.submit("hostile", wait).unwrap();
+        let other = pool.submit("other", open()).unwrap();
+        assert_eq!([done.recv().unwrap(), done.recv().unwrap()], [hung, other]);
+        assert_eq!(pool.submit("hostile", open()), None);
+        drop(gate);
+        while pool.left_behind() > 0 {
+            std::thread::yield_now();
+        }
+        let again = pool.submit("hostile", open()).unwrap();
+        assert_eq!(done.recv().unwrap(), again);
+    }
+
+    #[test]
     fn a_queued_job_can_be_given_up_and_a_full_queue_refuses() {
         let (pool, done) = pool();
         let (gate, wait) = bounded::<()>(0);
@@ -422,6 +456,7 @@ mod tests {
         let pool = Pool::start("test", LIMITS, move |ticket: Ticket, bad: bool| {
             assert!(!bad, "as the test wants it");
             let _ = tx.send(ticket);
+            None
         });
         pool.submit("a", true).unwrap();
         let good = pool.submit("a", false).unwrap();

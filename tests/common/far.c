@@ -1,7 +1,7 @@
 /* far DIRECTORY FILE [strict]: a FUSE server that shows FILE as every name of five letters or less in DIRECTORY, for all
- * users. After 'h' on its standard input it holds each open, read and question for attributes of a process that runs ccwatch,
+ * users. After 'h' on its standard input it holds each open, read and question for what it is of a process that runs ccwatch,
  * says "held", and answers it after 'r'; after 'c' it does so with each close. Ends at the input's end. Strict, it is asked
- * for attributes at each access. Says "mounted" when the mount stands, which is the caller's to remove. */
+ * for names and attributes at each access. Says "mounted" when the mount stands, which is the caller's to remove. */
 #include <fcntl.h>
 #include <poll.h>
 #include <string.h>
@@ -14,6 +14,7 @@ static unsigned valid = 1000;
 static struct stat status;
 static struct fuse_in_header held[64];
 static struct fuse_read_in held_reads[64];
+static char held_names[64][8];
 static int held_count;
 
 static struct fuse_attr attributes(uint64_t node) {
@@ -49,12 +50,25 @@ static void answer_read(const struct fuse_in_header *in, const struct fuse_read_
     reply(in, got < 0 ? EIO : 0, content, got < 0 ? 0 : (size_t)got);
 }
 
+static void answer_name(const struct fuse_in_header *in, const char *name) {
+    uint64_t node = 2;
+    for (const char *c = name; *c; c++)
+        node = node * 31 + (unsigned char)*c;
+    struct fuse_entry_out out = {.nodeid = node, .entry_valid = valid, .attr_valid = valid, .attr = attributes(node)};
+    if (strlen(name) <= 5)
+        reply(in, 0, &out, sizeof out);
+    else
+        reply(in, ENOENT, 0, 0);
+}
+
 static int hold(const struct fuse_in_header *in, const void *body) {
     if (!(in->opcode == FUSE_FLUSH ? holds_closes : holds) || held_count == 64 || !is_watcher(in->pid))
         return 0;
     held[held_count] = *in;
     if (in->opcode == FUSE_READ)
         held_reads[held_count] = *(const struct fuse_read_in *)body;
+    if (in->opcode == FUSE_LOOKUP)
+        snprintf(held_names[held_count], sizeof held_names[0], "%.6s", (const char *)body);
     held_count++;
     puts("held");
     return 1;
@@ -66,6 +80,8 @@ static void release(void) {
             answer_read(&held[n], &held_reads[n]);
         else if (held[n].opcode == FUSE_GETATTR)
             answer_attributes(&held[n]);
+        else if (held[n].opcode == FUSE_LOOKUP)
+            answer_name(&held[n], held_names[n]);
         else if (held[n].opcode == FUSE_FLUSH)
             answer_rest(&held[n]);
         else
@@ -79,17 +95,10 @@ static void answer(const struct fuse_in_header *in, const void *body) {
     case FUSE_INIT:
         answer_init(in, body, ((const struct fuse_init_in *)body)->max_readahead);
         break;
-    case FUSE_LOOKUP: {
-        uint64_t node = 2;
-        for (const char *c = body; *c; c++)
-            node = node * 31 + (unsigned char)*c;
-        struct fuse_entry_out out = {.nodeid = node, .entry_valid = 1000, .attr_valid = valid, .attr = attributes(node)};
-        if (strlen(body) <= 5)
-            reply(in, 0, &out, sizeof out);
-        else
-            reply(in, ENOENT, 0, 0);
+    case FUSE_LOOKUP:
+        if (!hold(in, body))
+            answer_name(in, body);
         break;
-    }
     case FUSE_GETATTR:
         if (!hold(in, body))
             answer_attributes(in);

@@ -81,7 +81,7 @@ impl Watcher {
         let (connector_orders, connector_inlet) = controls()?;
         let (fanotify_orders, fanotify_inlet) = controls()?;
         let judged: Arc<Judged> = Arc::default();
-        let (reads, contents) = pools(&proc, &database, &judged, outcome_sender);
+        let (reads, contents) = pools(&proc, &database, (&judged, &mounts), outcome_sender);
         let reads = Arc::new(reads);
         let screen = Arc::new(Screen::new(host, Arc::clone(&database), Arc::clone(&judged), Arc::clone(&reads)));
         let mut ids = IdSource::new();
@@ -264,11 +264,12 @@ type Workers = Pool<Share, Job>;
 fn pools(
     proc: &Arc<Proc>,
     database: &SharedDatabase,
-    judged: &Arc<Judged>,
+    (judged, mounts): (&Arc<Judged>, &Arc<Mounts>),
     outcomes: Sender<Outcome>,
 ) -> (Workers, Workers) {
     let runtimes = Runtimes::new("/".into(), "/proc".into());
-    let reads = Arc::new(Reads::new(Arc::clone(proc), runtimes, Arc::clone(database), Arc::clone(judged), outcomes));
+    let known = (Arc::clone(judged), Arc::clone(mounts));
+    let reads = Arc::new(Reads::new(Arc::clone(proc), runtimes, Arc::clone(database), known, outcomes));
     let files = Arc::clone(&reads);
     let quick = Pool::start("reads", READS, move |ticket, job| reads.run(ticket, job));
     (quick, Pool::start("contents", CONTENTS, move |ticket, job| files.run(ticket, job)))

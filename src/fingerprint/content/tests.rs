@@ -2,10 +2,12 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::single_range_in_vec_init)]
 
+use std::fs::File;
 use std::io::Write;
 
 use super::*;
 use crate::fingerprint::elf::sample::{Sample, Segment, reader};
+use crate::fingerprint::origin::State;
 use crate::fingerprint::{Confidence, Evidence, Kind};
 use crate::hex;
 use crate::noise::Random;
@@ -97,13 +99,27 @@ fn hashes_whole_files() {
 
 #[test]
 fn whoever_reads_the_file_for_us_makes_no_difference() {
-    let own = File::open("/proc/self/exe").unwrap();
-    let (size, database) = (own.metadata().unwrap().len(), database());
-    let by_us = read(&own, NO_LIMIT, &database).unwrap();
-    let by_another = read_by(|buffer, offset| read_full(&own, buffer, offset), size, NO_LIMIT, &database).unwrap();
-    assert_eq!(by_another, by_us);
-    let silent = |_: &mut [u8], _| Err(io::ErrorKind::TimedOut.into());
-    assert_eq!(read_by(silent, size, NO_LIMIT, &database), Err(Missing::Deadline));
+    let (own, database) = (std::fs::read("/proc/self/exe").unwrap(), database());
+    let by_us = read(&File::open("/proc/self/exe").unwrap(), NO_LIMIT, &database).unwrap();
+    assert_eq!(read(own.as_slice(), NO_LIMIT, &database).unwrap(), by_us);
+}
+
+/// Whose server does not answer.
+struct Silent;
+
+impl Origin for Silent {
+    fn state(&self) -> io::Result<State> {
+        Ok(State { is_regular: true, size: 100, times: [0; 4] })
+    }
+
+    fn read_full(&self, _: &mut [u8], _: u64) -> io::Result<usize> {
+        Err(io::ErrorKind::TimedOut.into())
+    }
+}
+
+#[test]
+fn a_file_that_nobody_reads_in_time_is_told_by_its_deadline() {
+    assert_eq!(read(&Silent, NO_LIMIT, &database()), Err(Missing::Deadline));
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
+use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::process::ExitCode;
@@ -11,16 +12,20 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::fanotify::MaskFlags;
 use serde::{Deserialize, Serialize};
 
-use crate::host::file::{link_to, reopen};
-use crate::host::reach;
+use crate::event::{Field, Missing};
+use crate::fingerprint::origin::{Origin, State};
+use crate::host::file::{file_status, link_to};
+use crate::host::rooted::Resolver;
+use crate::host::{bounded, reach};
+use crate::sys::file::FileStatus;
 use crate::sys::{fanotify, passing};
 
 /// The argument with which this program is executed to be sent on errands.
 pub const ERRAND: &str = "errand";
-/// Bytes of one message.
-pub const FRAME: usize = 64 << 10;
-/// Bytes of a file in one message, behind an error number of four bytes.
-pub const BLOCK: usize = FRAME - 4;
+/// Bytes of a file in one message.
+pub const BLOCK: usize = 64 << 10;
+/// Bytes of one message: before those of a file stands an error number.
+pub const FRAME: usize = 4 + BLOCK;
 /// Events of one errand.
 const EVENTS: usize = 32;
 
@@ -40,8 +45,20 @@ pub enum Order {
     },
     /// Mark the mount that was reached last, in the group that comes along; [`Report::Marked`].
     Mark,
-    /// Open the file that comes along, or whose parcel does; [`Report::Opened`].
+    /// Find a path inside the root directory that comes along; [`Report::Found`].
+    Find {
+        /// As its processes have it.
+        path: Vec<u8>,
+    },
+    /// Open the file that comes along, or whose parcel does; [`Report::Open`].
     Open,
+    /// The state of the file that was opened last; [`Report::Open`].
+    State,
+    /// Where data of that file begin, from this offset on; [`Report::Data`].
+    Data {
+        /// In bytes.
+        from: u64,
+    },
     /// Read a block of the file that was opened last: answered by an error number and bytes.
     Block {
         /// From where.
@@ -52,7 +69,7 @@ pub enum Order {
 }
 
 /// What became of it. Error numbers are the system's, 0 where there was none.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Report {
     /// An event; a place where its file is, `O_PATH`, and its parcel come along, if it could be opened.
     Event {
@@ -80,13 +97,12 @@ pub enum Report {
         /// Why it is not.
         error: i32,
     },
-    /// The file is open.
-    Opened {
-        /// Its size; 0 where it is not a regular file.
-        size: u64,
-        /// Why it is not.
-        error: i32,
-    },
+    /// What is there; a place on it, `O_PATH`, comes along.
+    Found(Field<FileStatus>),
+    /// The regular file is open, in this state.
+    Open(Field<State>),
+    /// The next bytes that are no hole.
+    Data(Option<Range<u64>>),
 }
 
 /// What the process holds from one errand to the next.
@@ -154,11 +170,29 @@ impl Errands {
                 drop(place);
                 report(socket, &Report::Marked { error }, &[])
             }
+            Order::Find { path } => {
+                let found = Resolver::best().locate(group()?.as_fd(), path).and_then(|place| {
+                    let status = file_status(place.as_fd(), c"").map_err(|e| Missing::from_os(&e))?;
+                    Ok((place, status))
+                });
+                drop(file);
+                match found {
+                    Ok((place, status)) => report(socket, &Report::Found(Ok(status)), &[place]),
+                    Err(why) => report(socket, &Report::Found(Err(why)), &[]),
+                }
+            }
             Order::Open => {
                 let opened = open(file.ok_or(io::ErrorKind::InvalidInput)?);
-                let (size, error) = opened.as_ref().map_or_else(|e| (0, number(e)), |(_, size)| (*size, 0));
-                self.file = opened.ok().map(|(file, _)| file);
-                report(socket, &Report::Opened { size, error }, &[])
+                let state = opened.as_ref().map_err(|why| *why).and_then(state);
+                self.file = opened.ok();
+                report(socket, &Report::Open(state), &[])
+            }
+            Order::State => {
+                let state = self.file.as_ref().ok_or(Missing::Gone).and_then(state);
+                report(socket, &Report::Open(state), &[])
+            }
+            Order::Data { from } => {
+                report(socket, &Report::Data(self.file.as_ref().and_then(|file| file.data(*from))), &[])
             }
             Order::Block { offset, length } => {
                 let mut block = vec![0; (*length).min(BLOCK)];
@@ -195,13 +229,16 @@ fn hand_over(file: &OwnedFd) -> io::Result<[OwnedFd; 2]> {
     Ok([place.into(), passing::parcel(file.as_fd())?])
 }
 
-/// The file, open for reading, and its size. What an event brought is open already.
-fn open(file: OwnedFd) -> io::Result<(File, u64)> {
+/// The regular file, open for reading. What an event brought is open already.
+fn open(file: OwnedFd) -> Field<File> {
     let file = passing::unpack(file.as_fd()).unwrap_or(file);
-    let is_open = !OFlag::from_bits_retain(fcntl(&file, FcntlArg::F_GETFL)?).contains(OFlag::O_PATH);
-    let opened = if is_open { File::from(file) } else { reopen(&file)? };
-    let status = opened.metadata()?;
-    Ok((opened, if status.is_file() { status.len() } else { 0 }))
+    let flags = fcntl(&file, FcntlArg::F_GETFL).map_err(|e| Missing::from_os(&e.into()))?;
+    let is_open = !OFlag::from_bits_retain(flags).contains(OFlag::O_PATH);
+    Ok(if is_open { File::from(file) } else { File::from(bounded::open_place(file.as_fd())?.0) })
+}
+
+fn state(file: &File) -> Field<State> {
+    file.state().map_err(|e| Missing::from_os(&e))
 }
 
 #[cfg(test)]
@@ -229,15 +266,38 @@ mod tests {
         for file in [File::open(&path).unwrap(), place] {
             let mut errands = Errands::default();
             let opened = report(&send(&mut errands, &Order::Open, Some(file.into())));
-            assert!(matches!(opened, Report::Opened { size, error: 0 } if size == BLOCK as u64 + 3), "{opened:?}");
+            assert!(matches!(opened, Report::Open(Ok(state)) if state.size == BLOCK as u64 + 3), "{opened:?}");
+            assert_eq!(report(&send(&mut errands, &Order::State, None)), opened);
+            let data = report(&send(&mut errands, &Order::Data { from: 7 }, None));
+            assert!(matches!(&data, Report::Data(Some(data)) if data.start == 7), "{data:?}");
             let mut block = |offset, length| send(&mut errands, &Order::Block { offset, length }, None);
             assert_eq!(block(0, usize::MAX).len(), FRAME);
             assert_eq!(block(BLOCK as u64, 100), b"\0\0\0\0end");
             assert_eq!(block(BLOCK as u64 + 3, 100), [0; 4], "its end");
         }
-        let directory = File::open("/").unwrap();
+        let directory = OpenOptions::new().read(true).custom_flags(libc::O_PATH).open("/").unwrap();
         let opened = report(&send(&mut Errands::default(), &Order::Open, Some(directory.into())));
-        assert!(matches!(opened, Report::Opened { size: 0, .. }), "{opened:?}");
+        assert_eq!(opened, Report::Open(Err(Missing::Malformed)));
+    }
+
+    #[test]
+    fn a_path_is_found_inside_a_root_directory() {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::write(root.path().join("file"), b"content").unwrap();
+        std::os::unix::fs::symlink("/../file", root.path().join("link")).unwrap();
+        let find = |path: &[u8]| {
+            let (here, there) = passing::pair().unwrap();
+            let root = File::open(root.path()).unwrap().into();
+            Errands::default().run(there.as_fd(), &Order::Find { path: path.to_vec() }, vec![root]).unwrap();
+            let mut buffer = vec![0; FRAME];
+            let (bytes, files) = passing::receive(here.as_fd(), &mut buffer, false).unwrap();
+            (report(bytes), files)
+        };
+        let (found, files) = find(b"link");
+        assert!(matches!(found, Report::Found(Ok(status)) if status.is_regular && status.size == 7), "{found:?}");
+        let status = file_status(files.first().unwrap().as_fd(), c"").unwrap();
+        assert!(matches!(found, Report::Found(Ok(found)) if found.ino == status.ino));
+        assert_eq!(find(b"nothing").0, Report::Found(Err(Missing::Absent)));
     }
 
     #[test]

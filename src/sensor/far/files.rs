@@ -1,83 +1,166 @@
-//! Reads a far file for a worker that has a deadline: by a process that may hang in its place.
+//! Finds and reads files for a worker, where a server may have to answer for them: by a process that may hang in its place.
 
+use std::cell::Cell;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::ops::Range;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::errand::{BLOCK, FRAME, Order, Report};
-use super::messenger::Messenger;
-use crate::event::Monotonic;
+use super::messenger::{Ended, Messenger};
+use crate::event::{Field, Missing, Monotonic};
+use crate::fingerprint::origin::{Origin, State};
 use crate::host::clock;
+use crate::sys::file::FileStatus;
 
-/// One file must be read within this time.
+/// All that one job asks must be answered within this time.
 const DEADLINE: Duration = Duration::from_secs(5);
-/// Processes that wait for the next file: no more workers than this read files.
-const IDLE: usize = 2;
+/// Processes that wait for the next job, a megabyte each.
+const IDLE: usize = 1;
 
-/// Those that read.
+/// Those who go.
 #[derive(Debug, Default)]
 pub struct FarFiles {
     idle: Mutex<Vec<Messenger>>,
 }
 
-/// An open file. Dropped while it was not read to its end, what was asked last may still be on its way.
+/// What one job asks; a process goes for it when the first is asked.
 #[derive(Debug)]
-pub struct FarFile {
+pub struct Errands<'f> {
+    files: &'f FarFiles,
+    sent: Option<Sent>,
+}
+
+/// Who goes.
+#[derive(Debug)]
+struct Sent {
     messenger: Messenger,
     deadline: Monotonic,
-    /// Bytes.
-    pub size: u64,
+    /// What he was asked last has no answer yet.
+    is_late: Cell<bool>,
+}
+
+/// A file that is open elsewhere.
+#[derive(Debug)]
+pub struct FarFile<'e> {
+    sent: &'e Sent,
+    opened: State,
+    is_far: bool,
 }
 
 impl FarFiles {
-    /// Opens the file that this descriptor is on, be it open already or not.
-    ///
-    /// # Errors
-    /// `TimedOut` where the server has not answered, else the system's.
-    pub fn open(&self, file: &OwnedFd) -> io::Result<FarFile> {
-        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let messenger = idle.map_or_else(Messenger::start, Ok)?;
-        let deadline = clock::now().plus(DEADLINE);
-        messenger.send(&Order::Open, &[file.as_fd()])?;
-        let mut buffer = [0; 256];
-        let report = serde_json::from_slice(messenger.bytes(&mut buffer, deadline.since(clock::now()))?)?;
-        match report {
-            Report::Opened { size, error: 0 } => Ok(FarFile { messenger, deadline, size }),
-            Report::Opened { error, .. } => {
-                self.keep(messenger);
-                Err(io::Error::from_raw_os_error(error))
-            }
-            _ => Err(io::ErrorKind::InvalidData.into()),
-        }
-    }
-
-    /// A file was read without a failure: who read it may read the next.
-    pub fn close(&self, file: FarFile) {
-        self.keep(file.messenger);
-    }
-
-    fn keep(&self, messenger: Messenger) {
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        if idle.len() < IDLE {
-            idle.push(messenger);
-        }
+    /// For one job.
+    pub fn errands(&self) -> Errands<'_> {
+        Errands { files: self, sent: None }
     }
 }
 
-impl FarFile {
-    /// Fills the buffer as far as the file goes.
+impl Errands<'_> {
+    /// A place, `O_PATH`, on what a path names inside a root directory, and its state.
     ///
     /// # Errors
-    /// `TimedOut` where the server has not answered within the file's deadline, else the system's.
-    pub fn read_full(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    /// As [`crate::host::rooted::locate`]; [`Missing::Deadline`] where the server has not answered.
+    pub fn find(&mut self, root: BorrowedFd<'_>, path: &[u8]) -> Field<(OwnedFd, FileStatus)> {
+        let (Report::Found(status), mut files) = self.sent()?.ask(&Order::Find { path: path.to_vec() }, &[root])?
+        else {
+            return Err(Missing::Malformed);
+        };
+        let status = status?;
+        Ok((files.pop().ok_or(Missing::Unreadable)?, status))
+    }
+
+    /// Opens the regular file that a descriptor is on, be it open already or not, or its parcel. One that is far is asked
+    /// once for its state, and for no holes: its server says of them what it likes.
+    ///
+    /// # Errors
+    /// As [`crate::host::bounded::open_place`]; [`Missing::Deadline`] where the server has not answered.
+    pub fn open(&mut self, file: BorrowedFd<'_>, is_far: bool) -> Field<FarFile<'_>> {
+        let sent = self.sent()?;
+        match sent.ask(&Order::Open, &[file])?.0 {
+            Report::Open(state) => Ok(FarFile { sent, opened: state?, is_far }),
+            _ => Err(Missing::Malformed),
+        }
+    }
+
+    /// Reads the whole of a regular file of at most `limit` bytes that an `O_PATH` descriptor points at.
+    ///
+    /// # Errors
+    /// As [`Errands::open`]; [`Missing::TooLarge`] above the limit.
+    pub fn read(&mut self, place: BorrowedFd<'_>, limit: usize) -> Field<Vec<u8>> {
+        let file = self.open(place, true)?;
+        let size = usize::try_from(file.opened.size).ok().filter(|size| *size <= limit).ok_or(Missing::TooLarge)?;
+        let mut bytes = vec![0; size];
+        let filled = file.read_full(&mut bytes, 0).map_err(|e| Missing::from_os(&e))?;
+        bytes.truncate(filled);
+        Ok(bytes)
+    }
+
+    /// Whoever has brought all that he was asked for may go for the next job; any other is ended.
+    pub fn end(self) -> Option<Ended> {
+        let sent = self.sent?;
+        if sent.is_late.get() {
+            return sent.messenger.end();
+        }
+        let mut idle = self.files.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle.len() < IDLE {
+            idle.push(sent.messenger);
+        }
+        None
+    }
+
+    fn sent(&mut self) -> Field<&Sent> {
+        if self.sent.is_none() {
+            let idle = self.files.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+            let messenger = idle.map_or_else(Messenger::start, Ok).map_err(|e| Missing::from_os(&e))?;
+            let deadline = clock::now().plus(DEADLINE);
+            self.sent = Some(Sent { messenger, deadline, is_late: Cell::new(false) });
+        }
+        self.sent.as_ref().ok_or(Missing::Busy)
+    }
+}
+
+impl Sent {
+    fn ask(&self, order: &Order, files: &[BorrowedFd<'_>]) -> Field<(Report, Vec<OwnedFd>)> {
+        let mut frame = [0; FRAME];
+        let (bytes, files) = self.answer(order, files, &mut frame).map_err(|e| Missing::from_os(&e))?;
+        Ok((serde_json::from_slice(bytes).map_err(|_| Missing::Malformed)?, files))
+    }
+
+    fn answer<'b>(
+        &self,
+        order: &Order,
+        files: &[BorrowedFd<'_>],
+        frame: &'b mut [u8],
+    ) -> io::Result<(&'b [u8], Vec<OwnedFd>)> {
+        if self.is_late.replace(true) {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        self.messenger.send(order, files)?;
+        let answer = self.messenger.answer(frame, self.deadline.since(clock::now()))?;
+        self.is_late.set(false);
+        Ok(answer)
+    }
+}
+
+impl Origin for FarFile<'_> {
+    fn state(&self) -> io::Result<State> {
+        if self.is_far {
+            return Ok(self.opened);
+        }
+        match self.sent.ask(&Order::State, &[]) {
+            Ok((Report::Open(Ok(state)), _)) => Ok(state),
+            _ => Err(io::ErrorKind::TimedOut.into()),
+        }
+    }
+
+    fn read_full(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         let mut filled = 0;
         let mut frame = [0; FRAME];
         while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
             let Some(at) = offset.checked_add(filled as u64) else { break };
-            self.messenger.send(&Order::Block { offset: at, length: rest.len().min(BLOCK) }, &[])?;
-            let left = self.deadline.since(clock::now());
-            let answer = self.messenger.bytes(&mut frame, left)?;
+            let order = Order::Block { offset: at, length: rest.len().min(BLOCK) };
+            let (answer, _) = self.sent.answer(&order, &[], &mut frame)?;
             let (error, bytes) = answer.split_first_chunk::<4>().ok_or(io::ErrorKind::InvalidData)?;
             match i32::from_ne_bytes(*error) {
                 0 => {}
@@ -88,5 +171,16 @@ impl FarFile {
             filled += bytes.len();
         }
         Ok(filled)
+    }
+
+    fn data(&self, from: u64) -> Option<Range<u64>> {
+        let all = Some(from..u64::MAX);
+        if self.is_far {
+            return all;
+        }
+        match self.sent.ask(&Order::Data { from }, &[]) {
+            Ok((Report::Data(data), _)) => data,
+            _ => all,
+        }
     }
 }

@@ -10,7 +10,7 @@ use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
 
 use super::errand::{Order, Report};
-use super::messenger::Messenger;
+use super::messenger::{Ended, Messenger};
 use crate::event::{Monotonic, MountNumber, Namespace};
 use crate::host::clock;
 use crate::host::mountinfo::Place;
@@ -21,6 +21,8 @@ use crate::sensor::fanotify_group::Group;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Mounts that wait; what is beyond is asked for at the next reading of its table.
 const WAITING: usize = 1024;
+/// So many may be held by servers before nobody is sent any more.
+const HELD: usize = 16;
 
 /// A mount that is to be marked.
 #[derive(Debug)]
@@ -60,12 +62,14 @@ pub struct Marks {
     under_way: Option<Errand>,
     /// Who has brought the last answer.
     idle: Option<Messenger>,
+    /// Who was late.
+    held: Vec<Ended>,
 }
 
 impl Marks {
     /// Marks in this group.
     pub fn new(group: Option<Arc<Group>>) -> Self {
-        Self { group, waiting: VecDeque::new(), under_way: None, idle: None }
+        Self { group, waiting: VecDeque::new(), under_way: None, idle: None, held: Vec::new() }
     }
 
     /// Whether far mounts can be marked at all.
@@ -114,12 +118,20 @@ impl Marks {
             return Some((errand.request.namespace, errand.request.place.clone(), outcome));
         }
         let Errand { request, messenger, .. } = self.under_way.take()?;
-        // Who is late is left to himself, and who has failed may have come to his end.
-        self.idle = Some(messenger).filter(|_| !matches!(outcome, Outcome::Late | Outcome::Refused(Errno::EIO)));
+        match outcome {
+            Outcome::Late => self.held.extend(messenger.end()),
+            // Who has failed may have come to his end.
+            Outcome::Refused(Errno::EIO) => drop(messenger),
+            _ => self.idle = Some(messenger),
+        }
         Some((request.namespace, request.place, outcome))
     }
 
     fn send_for(&mut self, request: &Request, epoll: &Epoll, token: u64) -> nix::Result<Messenger> {
+        self.held.retain_mut(Ended::is_held);
+        if self.held.len() >= HELD {
+            return Err(Errno::EAGAIN);
+        }
         let said = |e: std::io::Error| Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO));
         let messenger = match self.idle.take() {
             Some(messenger) => messenger,

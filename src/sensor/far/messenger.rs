@@ -15,9 +15,7 @@ use crate::host::clock;
 use crate::sys::passing;
 
 /// Processes that were ended and may not have come to their end: each is to be waited for, and none is waited on.
-static ENDED: Mutex<Vec<Child>> = Mutex::new(Vec::new());
-/// So many may be held by a server beyond their end before no more are started.
-const STUCK: usize = 16;
+static ENDED: Mutex<Vec<Ended>> = Mutex::new(Vec::new());
 
 /// The process, and the way to it. Dropped, it is ended; one that a server holds ends when that lets go of it.
 #[derive(Debug)]
@@ -30,11 +28,9 @@ impl Messenger {
     /// Starts the process.
     ///
     /// # Errors
-    /// The system's; `EAGAIN` where servers hold too many already.
+    /// The system's.
     pub fn start() -> io::Result<Self> {
-        if bury(None) >= STUCK {
-            return Err(io::Error::from_raw_os_error(libc::EAGAIN));
-        }
+        bury(None);
         let (socket, theirs) = passing::pair()?;
         let quiet = Stdio::null;
         let mut command = Command::new("/proc/self/exe");
@@ -70,35 +66,59 @@ impl Messenger {
         }
     }
 
-    /// Waits for a message of bytes, at most for `timeout`.
+    /// Waits for a message, at most for `timeout`: its bytes, and the files that came along.
     ///
     /// # Errors
     /// `TimedOut`, or it has ended.
-    pub fn bytes<'b>(&self, buffer: &'b mut [u8], timeout: Duration) -> io::Result<&'b [u8]> {
+    pub fn answer<'b>(&self, buffer: &'b mut [u8], timeout: Duration) -> io::Result<(&'b [u8], Vec<OwnedFd>)> {
         let mut fds = [PollFd::new(self.fd(), PollFlags::POLLIN)];
         if poll(&mut fds, clock::poll_timeout(timeout))? == 0 {
             return Err(io::ErrorKind::TimedOut.into());
         }
-        match passing::receive(self.fd(), buffer, false)?.0 {
-            [] => Err(io::ErrorKind::UnexpectedEof.into()),
-            bytes => Ok(bytes),
+        match passing::receive(self.fd(), buffer, false)? {
+            ([], _) => Err(io::ErrorKind::UnexpectedEof.into()),
+            answer => Ok(answer),
         }
+    }
+
+    /// Ends it.
+    pub fn end(mut self) -> Option<Ended> {
+        self.child.take().map(Ended::of)
     }
 }
 
 impl Drop for Messenger {
     fn drop(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            let _ = child.kill();
-            bury(Some(child));
+        if let Some(child) = self.child.take() {
+            bury(Some(Ended::of(child)));
         }
     }
 }
 
-/// Takes note of those that have come to their end by now; how many have not.
-fn bury(child: Option<Child>) -> usize {
+/// A process that was ended: a server may hold it for longer.
+#[derive(Debug)]
+pub struct Ended(Child);
+
+impl Ended {
+    fn of(mut child: Child) -> Self {
+        let _ = child.kill();
+        Self(child)
+    }
+
+    /// Whether a server holds it still.
+    pub fn is_held(&mut self) -> bool {
+        matches!(self.0.try_wait(), Ok(None))
+    }
+
+    /// Waits until nobody holds it.
+    pub fn wait(mut self) {
+        let _ = self.0.wait();
+    }
+}
+
+/// Takes note of those that have come to their end by now.
+fn bury(last: Option<Ended>) {
     let mut ended = ENDED.lock().unwrap_or_else(PoisonError::into_inner);
-    ended.extend(child);
-    ended.retain_mut(|child| matches!(child.try_wait(), Ok(None)));
-    ended.len()
+    ended.extend(last);
+    ended.retain_mut(Ended::is_held);
 }

@@ -1,7 +1,8 @@
 //! FUSE and network filesystems, and what is mounted below them: far, because somebody else answers for their files, when
 //! and as he likes. A thread that asks him and is not answered can be ended by nothing, and a process with such a thread
 //! does not end either. So whatever asks is done by processes of their own ([`errand`]): reading the group in which their
-//! mounts are marked, which opens a file for each event; marking them; and reading their files.
+//! mounts are marked, which opens a file for each event; marking them; and finding and reading files there, or where nobody
+//! knows yet whether it is far.
 
 pub mod errand;
 pub mod files;

@@ -133,6 +133,17 @@ impl Mounted {
     }
 }
 
+/// Whether what a file holds is a server's affair, who may never answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Served {
+    /// It lies on what is known to have none.
+    No,
+    /// It lies on what is not known, or not yet.
+    Perhaps,
+    /// It may answer everybody differently.
+    Yes,
+}
+
 /// What is mounted. A device number, and before Linux 6.8 a mount's number, names a new one only when nobody holds a file
 /// of the old one: what is gone and still stands here may by now be another's number, and gives way to all that is there.
 #[derive(Debug, Default)]
@@ -198,9 +209,13 @@ impl Mounts {
         self.read(|t| t.devices.get(&dev).filter(|m| !m.is_gone()).cloned())
     }
 
-    /// Whether it lies on a far mount.
-    pub fn is_far(&self, dev: u64, mount: Option<MountNumber>) -> bool {
-        self.of(dev, mount).is_some_and(|on| on.far.is_some())
+    /// Whether a server answers for the files of a device, or of what was reached through this mount.
+    pub fn served(&self, dev: u64, mount: Option<MountNumber>) -> Served {
+        match self.of(dev, mount) {
+            Some(on) if on.far.is_some() => Served::Yes,
+            Some(on) if !on.is_gone() => Served::No,
+            _ => Served::Perhaps,
+        }
     }
 
     /// Whether a filesystem is known by its device alone.

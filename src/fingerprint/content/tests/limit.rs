@@ -1,5 +1,7 @@
 //! What a limit of bytes or of time leaves, and how holes count. Test only.
 
+use std::os::unix::fs::FileExt;
+
 use super::*;
 
 #[test]
@@ -76,7 +78,7 @@ fn a_hole_does_not_use_up_the_limit() {
 fn what_is_executed_is_searched_first() {
     let file = behind_a_hole(1 << 30);
     let source = Source {
-        read: &mut |buffer, offset| read_full(&file, buffer, offset),
+        read: &mut |buffer, offset| file.read_full(buffer, offset),
         data: &mut |from| Some(from..u64::MAX),
         is_late: &mut || false,
     };
@@ -90,18 +92,17 @@ fn holes_are_found_or_taken_for_data() {
     let file = tempfile::tempfile().unwrap();
     file.set_len(1 << 20).unwrap();
     file.write_all_at(&[1; 4096], 512 << 10).unwrap();
-    let mut source =
-        Source { read: &mut |_, _| Ok(0), data: &mut |from| next_data(&file, from), is_late: &mut || false };
+    let mut source = Source { read: &mut |_, _| Ok(0), data: &mut |from| file.data(from), is_late: &mut || false };
     // In blocks of the filesystem's size.
     let data = source.data(std::slice::from_ref(&(0..1 << 20)));
     assert!(data.iter().any(|data| data.contains(&(512 << 10))) && length(&data) < 1 << 20, "{data:?}");
     let within = (512 << 10) + 1..(512 << 10) + 2;
     assert_eq!(source.data(std::slice::from_ref(&within)), std::slice::from_ref(&within));
-    assert_eq!(next_data(&file, 1 << 20), None);
-    assert_eq!(next_data(&file, u64::MAX), Some(u64::MAX..u64::MAX));
+    assert_eq!(file.data(1 << 20), None);
+    assert_eq!(file.data(u64::MAX), Some(u64::MAX..u64::MAX));
     let (pipe, _writer) = std::io::pipe().unwrap();
     let pipe = File::from(std::os::fd::OwnedFd::from(pipe));
-    assert_eq!(next_data(&pipe, 5), Some(5..u64::MAX), "nobody says");
+    assert_eq!(pipe.data(5), Some(5..u64::MAX), "nobody says");
     let mut every_other = |from: u64| Some(from.next_multiple_of(2)..from.next_multiple_of(2) + 1);
     let mut source = Source { read: &mut |_, _| Ok(0), data: &mut every_other, is_late: &mut || false };
     let data = source.data(std::slice::from_ref(&(0..1 << 30)));
