@@ -15,7 +15,7 @@ use crate::detect::judged::{Finding, Judged};
 use crate::detect::sessions::SessionNumber;
 use crate::detect::slate::{Program, Slate};
 use crate::detect::user_names::UserNames;
-use crate::event::{Field, FileId, Look, Missing, Pid, ProcessId};
+use crate::event::{Field, FileId, Look, Missing, MountNumber, Pid, ProcessId};
 use crate::fingerprint::content::{self, Limit};
 use crate::fingerprint::origin::Origin;
 use crate::fingerprint::{
@@ -52,7 +52,9 @@ pub enum Job {
 pub struct Executable {
     /// It, `O_PATH` or open for reading, or its parcel.
     pub file: Arc<OwnedFd>,
-    /// Nobody waits for a server's answer, and what was read once of a far file does not count the next time.
+    /// The mount through which it was reached, where the kernel tells.
+    pub mount: Option<MountNumber>,
+    /// Whoever may have to wait for a server is another process; what was read of a far file does not count the next time.
     pub served: Served,
     /// It lies on a plain filesystem on a disk: what is read while somebody can write to dirty pages of it does not count the
     /// next time, as a store into one moves no time stamp.
@@ -159,7 +161,9 @@ impl Reads {
                 say(Outcome::Alive(session, alive));
             }
             Job::Content(id, payer, file, limit, image) => {
-                let finding = self.content(&file, limit, image, &mut errands);
+                let mut finding = self.content(&file, limit, image, &mut errands);
+                // By now it may be known.
+                finding.open |= file.served != Served::No && self.mounts.served(id.dev, file.mount) == Served::Yes;
                 let innocent = file.ignorable && finding.says == ContentSays::Innocent;
                 // Any other is closed here: for that a server may have to answer.
                 let ignored = innocent.then(|| Arc::clone(&file.file));
@@ -195,13 +199,15 @@ impl Reads {
             || is_written
             || match &content {
                 Ok(content) => content.changed,
-                Err(why) => matches!(why, Missing::Malformed | Missing::Gone),
+                // Whoever reads it elsewhere may have failed himself.
+                Err(why) => *served != Served::No || matches!(why, Missing::Malformed | Missing::Gone),
             };
         if let Ok(content) = &mut content
             && content.is_hidden()
             && !content.recognised.as_ref().is_some_and(|recognised| recognised.kind.is_toolchain())
         {
-            match image.map_or(Err(Missing::Gone), |image| unpacked(&image, limit, &database)) {
+            let errands = (*served != Served::No).then_some(errands);
+            match image.map_or(Err(Missing::Gone), |image| unpacked(&image, limit, &database, errands)) {
                 Ok(recognised) => {
                     content.unpacked = true;
                     content.recognised = recognised.or(content.recognised.take());
@@ -320,8 +326,14 @@ fn expanded(dir: &ProcessDir, mut inside: Option<&mut Inside<'_, '_>>, args: &[V
     Some(argfile::expand(args, read))
 }
 
-/// What a packed program turns out to be, asked for again while it unpacks itself; an error where nobody saw it unpacked.
-fn unpacked((dir, exe): &RunningAs, limit: u64, database: &Database) -> Field<Option<Recognition>> {
+/// What a packed program turns out to be, asked for again while it unpacks itself; an error where nobody saw it unpacked. A
+/// server may have to answer for its memory as for its file.
+fn unpacked(
+    (dir, exe): &RunningAs,
+    limit: u64,
+    database: &Database,
+    mut errands: Option<&mut Errands<'_>>,
+) -> Field<Option<Recognition>> {
     let dir = ProcessDir(Arc::clone(dir));
     let mut is_unpacked = false;
     for round in 0..UNPACKING {
@@ -332,7 +344,10 @@ fn unpacked((dir, exe): &RunningAs, limit: u64, database: &Database) -> Field<Op
         let sleeps = dir.stat()?.state == b'S';
         let (file, image) = dir.memory(exe)?;
         is_unpacked = image.written_code >= UNPACKED_CODE;
-        let recognition = memory::recognise(&file, image, limit, database);
+        let recognition = match &mut errands {
+            Some(errands) => memory::recognise(&errands.open(file.as_fd(), true)?, image, limit, database),
+            None => memory::recognise(&file, image, limit, database),
+        };
         if recognition.is_some() {
             return Ok(recognition);
         }

@@ -143,7 +143,7 @@ impl Detection {
         let on = self.mounts.of(id.dev, mount).filter(|_| served == Served::No);
         let on_disk = on.as_ref().is_some_and(|on| on.is_on_disk());
         let ignorable = on_disk || on.is_some_and(|on| on.layers.is_some());
-        let executable = Executable { file: Arc::clone(file), served, on_disk, ignorable };
+        let executable = Executable { file: Arc::clone(file), mount, served, on_disk, ignorable };
         let job = Job::Content(id, payer.clone(), executable, self.read_bytes, image);
         // What hangs must not keep local filesystems from being read, and what is not covered may be anything.
         let may_hang = served == Served::Yes || !self.mounts.covers(id.dev, mount);

@@ -56,8 +56,11 @@ impl UserNames {
             return name.clone();
         }
         let mapped = dir.small_file(c"uid_map").ok().and_then(|map| passwd::map_uid(&map, uid)).unwrap_or(uid);
-        let passwd = read(b"etc/passwd", PASSWD)?;
-        let name = passwd::user_name(&passwd, mapped).ok_or(Missing::Absent);
+        let name = match read(b"etc/passwd", PASSWD) {
+            Ok(passwd) => passwd::user_name(&passwd, mapped).ok_or(Missing::Absent),
+            Err(Missing::Absent) => Err(Missing::Absent),
+            Err(why) => return Err(why),
+        };
         self.lock().put(key, (name.clone(), now));
         name
     }

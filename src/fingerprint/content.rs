@@ -1,6 +1,5 @@
-//! What is read of a file, through the descriptor of what was executed, by pread with a bounded buffer and never by mmap:
-//! its hashes, and what the database recognises in it. It blocks as long as the file's server likes: a worker with a
-//! deadline calls it.
+//! What is read of a file, with a bounded buffer and never by mmap: its hashes, and what the database recognises in it. A
+//! disk may be slow: a worker with a deadline calls it.
 
 use std::io;
 use std::ops::Range;
@@ -67,7 +66,7 @@ pub fn read(file: &(impl Origin + ?Sized), limit: Limit, database: &Database) ->
         is_late: &mut is_late,
     };
     let mut content = contents(source, before.size, limit.bytes, database)?;
-    if before != state()? {
+    if state() != Ok(before) {
         // Whoever owns it may change its times as often as it is read. What stood there stood there.
         (content.sha256, content.code_hash, content.known_good) = (None, None, false);
         content.changed = true;

@@ -28,11 +28,33 @@ pub trait Origin {
     /// The system's.
     fn state(&self) -> io::Result<State>;
 
+    /// Reads some bytes into the buffer; none at the end.
+    ///
+    /// # Errors
+    /// The system's.
+    fn read_some(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+
     /// Fills the buffer as far as the file goes.
     ///
     /// # Errors
     /// The system's.
-    fn read_full(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+    fn read_full(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let mut filled = 0;
+        while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+            let Some(at) = offset.checked_add(filled as u64) else { break };
+            // What ends where no offset is any more lies beyond the end of any file, and pread(2) calls it an error.
+            if at.checked_add(rest.len() as u64).is_none_or(|end| i64::try_from(end).is_err()) {
+                break;
+            }
+            match self.read_some(rest, at) {
+                Ok(0) => break,
+                Ok(n) => filled += n,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(filled)
+    }
 
     /// Where the next bytes from an offset on are that are no hole; `None` where only holes follow.
     fn data(&self, from: u64) -> Option<Range<u64>> {
@@ -48,22 +70,8 @@ impl Origin for File {
         Ok(State { is_regular: of.is_file(), size: of.len(), times })
     }
 
-    fn read_full(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        let mut filled = 0;
-        while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-            let Some(at) = offset.checked_add(filled as u64) else { break };
-            // What ends where no offset is any more lies beyond the end of any file, and pread(2) calls it an error.
-            if at.checked_add(rest.len() as u64).is_none_or(|end| i64::try_from(end).is_err()) {
-                break;
-            }
-            match self.read_at(rest, at) {
-                Ok(0) => break,
-                Ok(n) => filled += n,
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) => return Err(e),
-            }
-        }
-        Ok(filled)
+    fn read_some(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.read_at(buffer, offset)
     }
 
     /// By lseek(2), SEEK_DATA: all are data where the filesystem does not say.
@@ -86,7 +94,7 @@ impl Origin for [u8] {
         Ok(State { is_regular: true, size: self.len() as u64, times: [0; 4] })
     }
 
-    fn read_full(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    fn read_some(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         let rest = usize::try_from(offset).ok().and_then(|at| self.get(at..)).unwrap_or_default();
         let both = buffer.iter_mut().zip(rest);
         Ok(both.map(|(to, from)| *to = *from).count())

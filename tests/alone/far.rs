@@ -239,13 +239,19 @@ fn a_server_that_never_answers_holds_no_mark_of_others() {
     again.stop();
 }
 
-/// Who closes a file waits for its server, and cannot be killed: whoever must not wait never has one in his hands.
+/// Who closes a file waits for its server, and cannot be killed: whoever must not wait never has one in his hands, and nobody
+/// is left with another's.
 #[test]
 fn a_server_that_never_lets_anybody_close_holds_nobody_else() {
     let _turn = alone();
     let mut far = Far::mount(&program::disguised(0));
     let container = far.container();
     let other = Container::idle(&[]);
+    let mut passwd = tempfile::NamedTempFile::new().unwrap();
+    passwd.write_all(b"captain:x:0:0::/:\n").unwrap();
+    let users = Far::mount(passwd.path());
+    let named = Container::idle(&["-v", &format!("{}/users:/etc/passwd", users.directory.path().display())]);
+    std::fs::copy(program::disguised(300), named.work().join("tool")).unwrap();
     let setup = Setup::new().brief();
     let watcher = setup.start();
     await_all_marked(&setup, &container);
@@ -255,6 +261,8 @@ fn a_server_that_never_lets_anybody_close_holds_nobody_else() {
     other.exec(&["/usr/bin/storm", "2000", "/usr/bin/gcc"]);
     watcher.await_counted(&other.id, STORM);
     watcher.await_closed(&container.id);
+    named.exec(&["./tool"]);
+    assert_eq!(watcher.await_closed(&named.id).text("process.user.name"), "captain");
     watcher.stop();
 }
 

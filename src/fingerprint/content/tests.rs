@@ -112,7 +112,7 @@ impl Origin for Silent {
         Ok(State { is_regular: true, size: 100, times: [0; 4] })
     }
 
-    fn read_full(&self, _: &mut [u8], _: u64) -> io::Result<usize> {
+    fn read_some(&self, _: &mut [u8], _: u64) -> io::Result<usize> {
         Err(io::ErrorKind::TimedOut.into())
     }
 }

@@ -2,6 +2,9 @@
 //! answers, so it is for workers with a deadline alone.
 
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
+use std::sync::OnceLock;
+
+use procfs::KernelVersion;
 
 use super::ProcessDir;
 use crate::event::{Field, Missing};
@@ -79,25 +82,32 @@ impl ProcessDir {
     /// # Errors
     /// `Gone` also where there are none: a zombie, a kernel thread.
     pub fn arguments(&self) -> Field<Arguments> {
+        self.arguments_of(shows_one_page())
+    }
+
+    fn arguments_of(&self, shows_one_page: bool) -> Field<Arguments> {
         let mut taken = Taken::default();
         taken.all(self.open_file(c"cmdline")?)?;
         if taken.total == 0 {
             return Err(Missing::Gone);
         }
-        // Before Linux 4.2 that is all that the file shows (proc_pid_cmdline in fs/proc/base.c).
-        let is_whole = taken.total != page_size() || self.take_rest(&mut taken).is_ok();
+        let is_whole = taken.total != page_size() || self.take_rest(&mut taken, shows_one_page).is_ok();
         let kept: Vec<Vec<u8>> = split_arguments(&taken.kept).take(NUMBER_KEPT).map(<[u8]>::to_vec).collect();
         let count = taken.ends + usize::from(taken.last != 0);
         let cut = !is_whole || kept.len() < count || taken.kept.len() < taken.total;
         Ok(Arguments { kept, count, cut })
     }
 
-    /// The arguments beyond the first page, from where they lie.
-    fn take_rest(&self, taken: &mut Taken) -> Field<()> {
+    /// The arguments beyond the first page, from where they lie. Where the file shows more than that, what it does not show
+    /// are no arguments any more, but a file that is mapped in their place, for which a server may have to answer.
+    fn take_rest(&self, taken: &mut Taken, shows_one_page: bool) -> Field<()> {
         let (start, end) = argument_area(&self.small_file(c"stat")?)?;
         let from = start.saturating_add(taken.total as u64);
         if from >= end {
             return Ok(());
+        }
+        if !shows_one_page {
+            return Err(Missing::Malformed);
         }
         let mut memory = self.open_file(c"mem")?;
         memory.seek(SeekFrom::Start(from)).map_err(|e| Missing::from_os(&e))?;
@@ -135,6 +145,12 @@ impl ProcessDir {
             }
         }
     }
+}
+
+/// Whether /proc/PID/cmdline shows one page at most: before Linux 4.2 (proc_pid_cmdline in fs/proc/base.c).
+fn shows_one_page() -> bool {
+    static SHOWN: OnceLock<bool> = OnceLock::new();
+    *SHOWN.get_or_init(|| KernelVersion::current().is_ok_and(|version| version < KernelVersion::new(4, 2, 0)))
 }
 
 /// Splits /proc/PID/cmdline: arguments end in NUL; a process that overwrote them may have left none.
@@ -188,12 +204,14 @@ mod tests {
         let (tree, page) = (Tree::new(), page_size());
         let all = [b"java\0-cp\0".to_vec(), b"x".repeat(page), b"\0com.sun.tools.javac.Main\0".to_vec()].concat();
         let shown = tree.with("cmdline", all.split_at(page).0);
-        let cut = shown.arguments().unwrap();
+        let cut = shown.arguments_of(true).unwrap();
         assert_eq!((cut.kept.len(), cut.cut), (3, true), "nobody tells where they lie");
         let stat = format!("7 (java) S {}4096 {} 0", "0 ".repeat(44), 4096 + all.len());
         tree.with("stat", stat.as_bytes());
         tree.with("mem", &[vec![0; 4096], all.clone(), b"A=environment\0".to_vec()].concat());
-        let whole = shown.arguments().unwrap();
+        let cut = shown.arguments_of(false).unwrap();
+        assert_eq!((cut.kept.len(), cut.cut), (3, true), "what lies there is no argument");
+        let whole = shown.arguments_of(true).unwrap();
         assert_eq!((whole.kept.last().unwrap().as_slice(), whole.count), (&b"com.sun.tools.javac.Main"[..], 4));
         assert!(!whole.cut);
     }

@@ -50,10 +50,12 @@ pub enum Order {
         /// As its processes have it.
         path: Vec<u8>,
     },
-    /// Open the file that comes along, or whose parcel does; [`Report::Open`].
+    /// Open the file that comes along, or whose parcel does; [`Report::State`].
     Open,
-    /// The state of the file that was opened last; [`Report::Open`].
+    /// The state of the file that was opened last; [`Report::State`].
     State,
+    /// Close it; [`Report::Closed`].
+    Close,
     /// Where data of that file begin, from this offset on; [`Report::Data`].
     Data {
         /// In bytes.
@@ -99,15 +101,17 @@ pub enum Report {
     },
     /// What is there; a place on it, `O_PATH`, comes along.
     Found(Field<FileStatus>),
-    /// The regular file is open, in this state.
-    Open(Field<State>),
+    /// The state of the regular file that is open.
+    State(Field<State>),
+    /// No file is open.
+    Closed,
     /// The next bytes that are no hole.
     Data(Option<Range<u64>>),
 }
 
 /// What the process holds from one errand to the next.
 #[derive(Default)]
-struct Errands {
+struct Hands {
     /// The mount that was reached.
     place: Option<OwnedFd>,
     /// The file that was opened.
@@ -118,12 +122,12 @@ struct Errands {
 pub fn run() -> ExitCode {
     let stdin = io::stdin();
     let socket = stdin.as_fd();
-    let (mut errands, mut buffer) = (Errands::default(), vec![0; FRAME]);
+    let (mut hands, mut buffer) = (Hands::default(), vec![0; FRAME]);
     loop {
         let done = match passing::receive(socket, &mut buffer, true) {
             Ok(([], _)) => return ExitCode::SUCCESS,
             Ok((bytes, files)) => match serde_json::from_slice(bytes) {
-                Ok(order) => errands.run(socket, &order, files),
+                Ok(order) => hands.run(socket, &order, files),
                 Err(_) => return ExitCode::FAILURE,
             },
             Err(e) if e.kind() == io::ErrorKind::Interrupted => Ok(()),
@@ -145,14 +149,14 @@ fn number(error: &io::Error) -> i32 {
     error.raw_os_error().unwrap_or(libc::EIO)
 }
 
-impl Errands {
+impl Hands {
     fn run(&mut self, socket: BorrowedFd<'_>, order: &Order, mut files: Vec<OwnedFd>) -> io::Result<()> {
         let file = files.pop();
-        let group = || file.as_ref().ok_or(io::ErrorKind::InvalidInput);
+        let brought = || file.as_ref().ok_or(io::ErrorKind::InvalidInput);
         match order {
-            Order::Read => read(socket, group()?.as_fd()),
+            Order::Read => read(socket, brought()?.as_fd()),
             Order::Reach { id, dev, point } => {
-                let found = reach::far(group()?.as_fd(), *id, *dev, point);
+                let found = reach::far(brought()?.as_fd(), *id, *dev, point);
                 // Gone before it is marked, so that nothing of it is held but the mount itself.
                 drop(file);
                 let (told, place) = match found {
@@ -166,12 +170,12 @@ impl Errands {
                 let place = self.place.take().ok_or(io::ErrorKind::InvalidInput)?;
                 let mask = MaskFlags::FAN_OPEN_EXEC.bits();
                 let error =
-                    fanotify::mark_mount(group()?.as_fd(), mask, place.as_fd()).map_or_else(|e| number(&e), |()| 0);
+                    fanotify::mark_mount(brought()?.as_fd(), mask, place.as_fd()).map_or_else(|e| number(&e), |()| 0);
                 drop(place);
                 report(socket, &Report::Marked { error }, &[])
             }
             Order::Find { path } => {
-                let found = Resolver::best().locate(group()?.as_fd(), path).and_then(|place| {
+                let found = Resolver::best().locate(brought()?.as_fd(), path).and_then(|place| {
                     let status = file_status(place.as_fd(), c"").map_err(|e| Missing::from_os(&e))?;
                     Ok((place, status))
                 });
@@ -185,11 +189,15 @@ impl Errands {
                 let opened = open(file.ok_or(io::ErrorKind::InvalidInput)?);
                 let state = opened.as_ref().map_err(|why| *why).and_then(state);
                 self.file = opened.ok();
-                report(socket, &Report::Open(state), &[])
+                report(socket, &Report::State(state), &[])
             }
             Order::State => {
                 let state = self.file.as_ref().ok_or(Missing::Gone).and_then(state);
-                report(socket, &Report::Open(state), &[])
+                report(socket, &Report::State(state), &[])
+            }
+            Order::Close => {
+                self.file = None;
+                report(socket, &Report::Closed, &[])
             }
             Order::Data { from } => {
                 report(socket, &Report::Data(self.file.as_ref().and_then(|file| file.data(*from))), &[])
@@ -247,9 +255,9 @@ mod tests {
     use super::*;
 
     /// Does one errand, and takes what is reported.
-    fn send(errands: &mut Errands, order: &Order, file: Option<OwnedFd>) -> Vec<u8> {
+    fn send(hands: &mut Hands, order: &Order, file: Option<OwnedFd>) -> Vec<u8> {
         let (here, there) = passing::pair().unwrap();
-        errands.run(there.as_fd(), order, file.into_iter().collect()).unwrap();
+        hands.run(there.as_fd(), order, file.into_iter().collect()).unwrap();
         let mut buffer = vec![0; FRAME];
         passing::receive(here.as_fd(), &mut buffer, false).unwrap().0.to_vec()
     }
@@ -264,20 +272,22 @@ mod tests {
         std::fs::write(&path, [b"x".repeat(BLOCK), b"end".to_vec()].concat()).unwrap();
         let place = OpenOptions::new().read(true).custom_flags(libc::O_PATH).open(&path).unwrap();
         for file in [File::open(&path).unwrap(), place] {
-            let mut errands = Errands::default();
-            let opened = report(&send(&mut errands, &Order::Open, Some(file.into())));
-            assert!(matches!(opened, Report::Open(Ok(state)) if state.size == BLOCK as u64 + 3), "{opened:?}");
-            assert_eq!(report(&send(&mut errands, &Order::State, None)), opened);
-            let data = report(&send(&mut errands, &Order::Data { from: 7 }, None));
+            let mut hands = Hands::default();
+            let opened = report(&send(&mut hands, &Order::Open, Some(file.into())));
+            assert!(matches!(opened, Report::State(Ok(state)) if state.size == BLOCK as u64 + 3), "{opened:?}");
+            assert_eq!(report(&send(&mut hands, &Order::State, None)), opened);
+            let data = report(&send(&mut hands, &Order::Data { from: 7 }, None));
             assert!(matches!(&data, Report::Data(Some(data)) if data.start == 7), "{data:?}");
-            let mut block = |offset, length| send(&mut errands, &Order::Block { offset, length }, None);
+            let mut block = |offset, length| send(&mut hands, &Order::Block { offset, length }, None);
             assert_eq!(block(0, usize::MAX).len(), FRAME);
             assert_eq!(block(BLOCK as u64, 100), b"\0\0\0\0end");
             assert_eq!(block(BLOCK as u64 + 3, 100), [0; 4], "its end");
+            assert_eq!(report(&send(&mut hands, &Order::Close, None)), Report::Closed);
+            assert!(hands.file.is_none(), "nobody is left with another's");
         }
         let directory = OpenOptions::new().read(true).custom_flags(libc::O_PATH).open("/").unwrap();
-        let opened = report(&send(&mut Errands::default(), &Order::Open, Some(directory.into())));
-        assert_eq!(opened, Report::Open(Err(Missing::Malformed)));
+        let opened = report(&send(&mut Hands::default(), &Order::Open, Some(directory.into())));
+        assert_eq!(opened, Report::State(Err(Missing::Malformed)));
     }
 
     #[test]
@@ -288,7 +298,7 @@ mod tests {
         let find = |path: &[u8]| {
             let (here, there) = passing::pair().unwrap();
             let root = File::open(root.path()).unwrap().into();
-            Errands::default().run(there.as_fd(), &Order::Find { path: path.to_vec() }, vec![root]).unwrap();
+            Hands::default().run(there.as_fd(), &Order::Find { path: path.to_vec() }, vec![root]).unwrap();
             let mut buffer = vec![0; FRAME];
             let (bytes, files) = passing::receive(here.as_fd(), &mut buffer, false).unwrap();
             (report(bytes), files)
@@ -306,14 +316,14 @@ mod tests {
         let all = crate::host::mountinfo::parse(&std::fs::read("/proc/self/mountinfo").unwrap());
         let proc = all.iter().rfind(|mount| mount.point == b"/proc").unwrap();
         let reach = |id| Order::Reach { id, dev: proc.dev, point: proc.point.clone() };
-        let mut errands = Errands::default();
-        let reached = report(&send(&mut errands, &reach(proc.id), Some(root())));
-        assert!(matches!(reached, Report::Reached { error: 0, .. }) && errands.place.is_some(), "{reached:?}");
-        let other = report(&send(&mut errands, &reach(proc.id + 100_000), Some(root())));
-        assert!(matches!(other, Report::Reached { error: libc::ESTALE, .. }) && errands.place.is_none(), "{other:?}");
+        let mut hands = Hands::default();
+        let reached = report(&send(&mut hands, &reach(proc.id), Some(root())));
+        assert!(matches!(reached, Report::Reached { error: 0, .. }) && hands.place.is_some(), "{reached:?}");
+        let other = report(&send(&mut hands, &reach(proc.id + 100_000), Some(root())));
+        assert!(matches!(other, Report::Reached { error: libc::ESTALE, .. }) && hands.place.is_none(), "{other:?}");
         // What was reached is not there any more.
         let (here, there) = passing::pair().unwrap();
-        assert!(errands.run(there.as_fd(), &Order::Mark, vec![root()]).is_err());
+        assert!(hands.run(there.as_fd(), &Order::Mark, vec![root()]).is_err());
         drop(here);
     }
 }

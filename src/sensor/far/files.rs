@@ -14,10 +14,14 @@ use crate::fingerprint::origin::{Origin, State};
 use crate::host::clock;
 use crate::sys::file::FileStatus;
 
-/// All that one job asks must be answered within this time.
+/// A server must have let its file be found, read or closed within this time.
 const DEADLINE: Duration = Duration::from_secs(5);
+/// What may just lie on a slow disk must have been read within this time.
+const SLOW: Duration = Duration::from_secs(30);
 /// Processes that wait for the next job, a megabyte each.
-const IDLE: usize = 1;
+const IDLE: usize = 2;
+/// A path, with the NUL at its end, that the kernel takes (PATH_MAX in linux/limits.h).
+const PATH: usize = 4096;
 
 /// Those who go.
 #[derive(Debug, Default)]
@@ -36,9 +40,11 @@ pub struct Errands<'f> {
 #[derive(Debug)]
 struct Sent {
     messenger: Messenger,
-    deadline: Monotonic,
+    deadline: Cell<Monotonic>,
     /// What he was asked last has no answer yet.
     is_late: Cell<bool>,
+    /// He may have a file open.
+    has_file: Cell<bool>,
 }
 
 /// A file that is open elsewhere.
@@ -62,8 +68,11 @@ impl Errands<'_> {
     /// # Errors
     /// As [`crate::host::rooted::locate`]; [`Missing::Deadline`] where the server has not answered.
     pub fn find(&mut self, root: BorrowedFd<'_>, path: &[u8]) -> Field<(OwnedFd, FileStatus)> {
-        let (Report::Found(status), mut files) = self.sent()?.ask(&Order::Find { path: path.to_vec() }, &[root])?
-        else {
+        if path.len() >= PATH {
+            return Err(Missing::Malformed);
+        }
+        let sent = self.sent(DEADLINE)?;
+        let (Report::Found(status), mut files) = sent.ask(&Order::Find { path: path.to_vec() }, &[root])? else {
             return Err(Missing::Malformed);
         };
         let status = status?;
@@ -76,9 +85,10 @@ impl Errands<'_> {
     /// # Errors
     /// As [`crate::host::bounded::open_place`]; [`Missing::Deadline`] where the server has not answered.
     pub fn open(&mut self, file: BorrowedFd<'_>, is_far: bool) -> Field<FarFile<'_>> {
-        let sent = self.sent()?;
+        let sent = self.sent(if is_far { DEADLINE } else { SLOW })?;
+        sent.has_file.set(true);
         match sent.ask(&Order::Open, &[file])?.0 {
-            Report::Open(state) => Ok(FarFile { sent, opened: state?, is_far }),
+            Report::State(state) => Ok(FarFile { sent, opened: state?, is_far }),
             _ => Err(Missing::Malformed),
         }
     }
@@ -96,9 +106,14 @@ impl Errands<'_> {
         Ok(bytes)
     }
 
-    /// Whoever has brought all that he was asked for may go for the next job; any other is ended.
+    /// Whoever has brought all that he was asked for, and closed its file, may go for the next job; any other is ended, as
+    /// what holds him is this job's affair.
     pub fn end(self) -> Option<Ended> {
         let sent = self.sent?;
+        if sent.has_file.get() {
+            sent.allow(DEADLINE);
+            let _ = sent.ask(&Order::Close, &[]);
+        }
         if sent.is_late.get() {
             return sent.messenger.end();
         }
@@ -109,18 +124,25 @@ impl Errands<'_> {
         None
     }
 
-    fn sent(&mut self) -> Field<&Sent> {
+    fn sent(&mut self, patience: Duration) -> Field<&Sent> {
         if self.sent.is_none() {
             let idle = self.files.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
             let messenger = idle.map_or_else(Messenger::start, Ok).map_err(|e| Missing::from_os(&e))?;
-            let deadline = clock::now().plus(DEADLINE);
-            self.sent = Some(Sent { messenger, deadline, is_late: Cell::new(false) });
+            let deadline = Cell::new(clock::now());
+            self.sent = Some(Sent { messenger, deadline, is_late: Cell::new(false), has_file: Cell::new(false) });
         }
-        self.sent.as_ref().ok_or(Missing::Busy)
+        let sent = self.sent.as_ref().ok_or(Missing::Busy)?;
+        sent.allow(patience);
+        Ok(sent)
     }
 }
 
 impl Sent {
+    /// What is asked from now on is to be answered within this time.
+    fn allow(&self, patience: Duration) {
+        self.deadline.set(clock::now().plus(patience));
+    }
+
     fn ask(&self, order: &Order, files: &[BorrowedFd<'_>]) -> Field<(Report, Vec<OwnedFd>)> {
         let mut frame = [0; FRAME];
         let (bytes, files) = self.answer(order, files, &mut frame).map_err(|e| Missing::from_os(&e))?;
@@ -137,7 +159,7 @@ impl Sent {
             return Err(io::ErrorKind::TimedOut.into());
         }
         self.messenger.send(order, files)?;
-        let answer = self.messenger.answer(frame, self.deadline.since(clock::now()))?;
+        let answer = self.messenger.answer(frame, self.deadline.get().since(clock::now()))?;
         self.is_late.set(false);
         Ok(answer)
     }
@@ -149,28 +171,22 @@ impl Origin for FarFile<'_> {
             return Ok(self.opened);
         }
         match self.sent.ask(&Order::State, &[]) {
-            Ok((Report::Open(Ok(state)), _)) => Ok(state),
+            Ok((Report::State(Ok(state)), _)) => Ok(state),
             _ => Err(io::ErrorKind::TimedOut.into()),
         }
     }
 
-    fn read_full(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        let mut filled = 0;
+    fn read_some(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         let mut frame = [0; FRAME];
-        while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-            let Some(at) = offset.checked_add(filled as u64) else { break };
-            let order = Order::Block { offset: at, length: rest.len().min(BLOCK) };
-            let (answer, _) = self.sent.answer(&order, &[], &mut frame)?;
-            let (error, bytes) = answer.split_first_chunk::<4>().ok_or(io::ErrorKind::InvalidData)?;
-            match i32::from_ne_bytes(*error) {
-                0 => {}
-                error => return Err(io::Error::from_raw_os_error(error)),
-            }
-            let Some(room) = rest.get_mut(..bytes.len()).filter(|_| !bytes.is_empty()) else { break };
-            room.copy_from_slice(bytes);
-            filled += bytes.len();
+        let order = Order::Block { offset, length: buffer.len().min(BLOCK) };
+        let (answer, _) = self.sent.answer(&order, &[], &mut frame)?;
+        let (error, bytes) = answer.split_first_chunk::<4>().ok_or(io::ErrorKind::InvalidData)?;
+        match i32::from_ne_bytes(*error) {
+            0 => {}
+            error => return Err(io::Error::from_raw_os_error(error)),
         }
-        Ok(filled)
+        buffer.get_mut(..bytes.len()).ok_or(io::ErrorKind::InvalidData)?.copy_from_slice(bytes);
+        Ok(bytes.len())
     }
 
     fn data(&self, from: u64) -> Option<Range<u64>> {

@@ -21,8 +21,9 @@ use crate::sensor::fanotify_group::Group;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Mounts that wait; what is beyond is asked for at the next reading of its table.
 const WAITING: usize = 1024;
-/// So many may be held by servers before nobody is sent any more.
-const HELD: usize = 16;
+/// So many may be held by servers before nobody is sent any more, and so many for each mount namespace.
+const HELD: usize = 32;
+const HELD_FOR_ONE: usize = 4;
 
 /// A mount that is to be marked.
 #[derive(Debug)]
@@ -62,8 +63,8 @@ pub struct Marks {
     under_way: Option<Errand>,
     /// Who has brought the last answer.
     idle: Option<Messenger>,
-    /// Who was late.
-    held: Vec<Ended>,
+    /// Who was late, and for which mount namespace.
+    held: Vec<(Namespace, Ended)>,
 }
 
 impl Marks {
@@ -119,7 +120,7 @@ impl Marks {
         }
         let Errand { request, messenger, .. } = self.under_way.take()?;
         match outcome {
-            Outcome::Late => self.held.extend(messenger.end()),
+            Outcome::Late => self.held.extend(messenger.end().map(|held| (request.namespace, held))),
             // Who has failed may have come to his end.
             Outcome::Refused(Errno::EIO) => drop(messenger),
             _ => self.idle = Some(messenger),
@@ -128,8 +129,9 @@ impl Marks {
     }
 
     fn send_for(&mut self, request: &Request, epoll: &Epoll, token: u64) -> nix::Result<Messenger> {
-        self.held.retain_mut(Ended::is_held);
-        if self.held.len() >= HELD {
+        self.held.retain_mut(|(_, held)| held.is_held());
+        let of_one = self.held.iter().filter(|(namespace, _)| *namespace == request.namespace).count();
+        if self.held.len() >= HELD || of_one >= HELD_FOR_ONE {
             return Err(Errno::EAGAIN);
         }
         let said = |e: std::io::Error| Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO));

@@ -81,9 +81,9 @@ impl Messenger {
         }
     }
 
-    /// Ends it.
+    /// Ends it; what a server may hold beyond that.
     pub fn end(mut self) -> Option<Ended> {
-        self.child.take().map(Ended::of)
+        self.child.take().map(Ended::of).and_then(|mut ended| ended.is_held().then_some(ended))
     }
 }
 
