@@ -1,35 +1,28 @@
 //! The workers' jobs: everything about an exec that needs a file to be read. What a job learns of a process it writes to a
 //! [`Slate`].
 
-use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
 
 use crossbeam_channel::Sender;
 
 use crate::container::runtimes::Runtimes;
 use crate::container::{ContainerKey, Metadata, Payer, cgroup, passwd};
+use crate::detect::executable::{Executable, RunningAs};
 use crate::detect::inside::Inside;
 use crate::detect::judged::{Finding, Judged};
 use crate::detect::sessions::SessionNumber;
 use crate::detect::slate::{Program, Slate};
 use crate::detect::user_names::UserNames;
-use crate::event::{Field, FileId, Look, Missing, MountNumber, Pid, ProcessId};
-use crate::fingerprint::content::{self, Limit};
-use crate::fingerprint::origin::Origin;
-use crate::fingerprint::{
-    Content, ContentSays, Database, Invocation, Recognition, SharedDatabase, argfile, loaded, memory,
-};
+use crate::event::{Field, FileId, Look, Missing, Pid, ProcessId};
+use crate::fingerprint::{ContentSays, Invocation, SharedDatabase, argfile, loaded};
 use crate::host::ancestry::{Kin, climb};
 use crate::host::clock;
-use crate::host::file::{age, file_id, file_status, mount_number, reopen};
+use crate::host::file::{file_id, mount_number};
 use crate::host::process::{Proc, ProcessDir};
 use crate::host::worker::{Rest, Ticket};
 use crate::sensor::far::files::{Errands, FarFiles};
 use crate::sensor::mounts::{Mounts, Served};
-use crate::sensor::without::{Part, without};
-use crate::sys::file::has_no_writer;
 
 /// Work for a thread that may wait.
 pub enum Job {
@@ -46,25 +39,6 @@ pub enum Job {
     /// Read an executable's content for a container, at most so many bytes; of a packed one, its process' memory.
     Content(FileId, Payer, Executable, u64, Option<RunningAs>),
 }
-
-/// A file that is to be read.
-#[derive(Debug, Clone)]
-pub struct Executable {
-    /// It, `O_PATH` or open for reading, or its parcel.
-    pub file: Arc<OwnedFd>,
-    /// The mount through which it was reached, where the kernel tells.
-    pub mount: Option<MountNumber>,
-    /// Whoever may have to wait for a server is another process; what was read of a far file does not count the next time.
-    pub served: Served,
-    /// It lies on a plain filesystem on a disk: what is read while somebody can write to dirty pages of it does not count the
-    /// next time, as a store into one moves no time stamp.
-    pub on_disk: bool,
-    /// Its execs can be ignored, if it is innocent.
-    pub ignorable: bool,
-}
-
-/// A process that executes a file: its directory below /proc, and the file's path as it sees it.
-pub type RunningAs = (Arc<OwnedFd>, Vec<u8>);
 
 /// What a worker has to say.
 pub enum Outcome {
@@ -89,20 +63,6 @@ pub struct Reads {
     names: UserNames,
     far: FarFiles,
 }
-
-/// What was written to a mapped file is on the disk by then, by default after 30 s, and the next store into the page moves the
-/// file's time stamps again (dirty_expire_centisecs, proc_sys_vm(5)).
-const FLUSHED: Duration = Duration::from_secs(60);
-/// CPU time for one file: hashing 256 MiB takes less, but on the slowest of machines.
-const READ_TIME: Duration = Duration::from_secs(1);
-/// How often a packed program is looked at while it unpacks itself: at once, after 10, 30, 70, 150 and 310 ms. Others wait
-/// meanwhile for the thread that does it.
-const UNPACKING: u32 = 6;
-const UNPACKS: Duration = Duration::from_millis(10);
-/// From this look on one that sleeps is left: it waits for something else.
-const UNPACKED: u32 = 4;
-/// Bytes of code in memory alone that are more than what unpacks: UPX takes two pages.
-const UNPACKED_CODE: u64 = 16 << 10;
 
 impl Reads {
     /// Reads processes from `proc` and containers from `runtimes`, and judges files by `database`; `judged` is what was
@@ -161,7 +121,7 @@ impl Reads {
                 say(Outcome::Alive(session, alive));
             }
             Job::Content(id, payer, file, limit, image) => {
-                let mut finding = self.content(&file, limit, image, &mut errands);
+                let mut finding = file.read(limit, image, &mut errands, self.database.load_full());
                 // By now it may be known.
                 finding.open |= file.served != Served::No && self.mounts.served(id.dev, file.mount) == Served::Yes;
                 let innocent = file.ignorable && finding.says == ContentSays::Innocent;
@@ -173,50 +133,6 @@ impl Reads {
         }
         say(Outcome::Done(ticket));
         errands.end().map(|held| -> Rest { Box::new(|| held.wait()) })
-    }
-
-    fn content(
-        &self,
-        executable: &Executable,
-        limit: u64,
-        image: Option<RunningAs>,
-        errands: &mut Errands<'_>,
-    ) -> Finding {
-        let (began, database) = (SystemTime::now(), self.database.load_full());
-        let Executable { file, served, on_disk, .. } = executable;
-        let is_far = *served == Served::Yes;
-        let mut is_written = false;
-        let mut content = if *served == Served::No {
-            reopen(file).map_err(|e| Missing::from_os(&e)).and_then(|file| {
-                // Asked before it is read: whoever comes later moves its time stamps.
-                is_written = *on_disk && may_be_written(&file, began);
-                read_content(&file, limit, &database)
-            })
-        } else {
-            errands.open(file.as_fd(), is_far).and_then(|file| read_content(&file, limit, &database))
-        };
-        let mut open = is_far
-            || is_written
-            || match &content {
-                Ok(content) => content.changed,
-                // Whoever reads it elsewhere may have failed himself.
-                Err(why) => *served != Served::No || matches!(why, Missing::Malformed | Missing::Gone),
-            };
-        if let Ok(content) = &mut content
-            && content.is_hidden()
-            && !content.recognised.as_ref().is_some_and(|recognised| recognised.kind.is_toolchain())
-        {
-            let errands = (*served != Served::No).then_some(errands);
-            match image.map_or(Err(Missing::Gone), |image| unpacked(&image, limit, &database, errands)) {
-                Ok(recognised) => {
-                    content.unpacked = true;
-                    content.recognised = recognised.or(content.recognised.take());
-                }
-                Err(_) => open = true,
-            }
-        }
-        let says = content.as_ref().map_or(ContentSays::Unknown, |content| database.content_says(content));
-        Finding { content, says, began, open, database }
     }
 
     fn read_facts(&self, look: &Look, slate: &Slate) {
@@ -324,52 +240,4 @@ fn expanded(dir: &ProcessDir, mut inside: Option<&mut Inside<'_, '_>>, args: &[V
     let cwd = dir.cwd().unwrap_or_default();
     let read = |name: &[u8]| inside.as_mut()?.read(&loaded::place(name, &cwd), argfile::MAX_BYTES).ok();
     Some(argfile::expand(args, read))
-}
-
-/// What a packed program turns out to be, asked for again while it unpacks itself; an error where nobody saw it unpacked. A
-/// server may have to answer for its memory as for its file.
-fn unpacked(
-    (dir, exe): &RunningAs,
-    limit: u64,
-    database: &Database,
-    mut errands: Option<&mut Errands<'_>>,
-) -> Field<Option<Recognition>> {
-    let dir = ProcessDir(Arc::clone(dir));
-    let mut is_unpacked = false;
-    for round in 0..UNPACKING {
-        if round > 0 {
-            std::thread::sleep(UNPACKS * 2u32.pow(round - 1));
-        }
-        // Asked first: what it does until then is seen.
-        let sleeps = dir.stat()?.state == b'S';
-        let (file, image) = dir.memory(exe)?;
-        is_unpacked = image.written_code >= UNPACKED_CODE;
-        let recognition = match &mut errands {
-            Some(errands) => memory::recognise(&errands.open(file.as_fd(), true)?, image, limit, database),
-            None => memory::recognise(&file, image, limit, database),
-        };
-        if recognition.is_some() {
-            return Ok(recognition);
-        }
-        if is_unpacked && sleeps && round >= UNPACKED {
-            break;
-        }
-    }
-    // Stopped, or kept waiting, it has shown nothing yet.
-    if is_unpacked { Ok(None) } else { Err(Missing::Deadline) }
-}
-
-/// Whether a file can be changed without a trace: it has pages that are still dirty, and somebody who can write to them.
-fn may_be_written(file: &File, now: SystemTime) -> bool {
-    let is_flushed = || file_status(file.as_fd(), c"").is_ok_and(|status| age(file_id(status), now) >= FLUSHED);
-    !without(Part::Leases) && !is_flushed() && !has_no_writer(file.as_fd())
-}
-
-fn read_content(file: &impl Origin, bytes: u64, database: &Database) -> Field<Content> {
-    let read = || content::read(file, Limit { bytes, time: Some(READ_TIME) }, database);
-    match read() {
-        Ok(content) if !content.changed || database.content_says(&content) == ContentSays::Toolchain => Ok(content),
-        // Whoever unlinks a file that runs changes its ctime, and nothing else: the second time it stands still.
-        first => read().or(first),
-    }
 }

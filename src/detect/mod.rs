@@ -5,6 +5,7 @@ pub mod degraded;
 mod due;
 pub mod enrich;
 pub mod exception;
+pub mod executable;
 pub mod gathered;
 mod hearing;
 mod held;

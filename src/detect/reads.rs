@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use super::{DEADLINE, Detection, PENDING, Share};
 use crate::container::{ContainerKey, Payer};
-use crate::detect::enrich::{Executable, Job, RunningAs};
+use crate::detect::enrich::Job;
+use crate::detect::executable::{Executable, RunningAs};
 use crate::detect::pending::Pending;
 use crate::event::{FileId, Look, Missing, Monotonic, MountNumber};
 use crate::fingerprint::Content;
