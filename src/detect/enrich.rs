@@ -8,6 +8,7 @@ use crossbeam_channel::Sender;
 
 use crate::container::runtimes::Runtimes;
 use crate::container::{ContainerKey, Metadata, Payer, cgroup, passwd};
+use crate::detect::Share;
 use crate::detect::executable::{Executable, RunningAs};
 use crate::detect::inside::Inside;
 use crate::detect::judged::{Finding, Judged};
@@ -20,7 +21,7 @@ use crate::host::ancestry::{Kin, climb};
 use crate::host::clock;
 use crate::host::file::{file_id, mount_number};
 use crate::host::process::{Proc, ProcessDir};
-use crate::host::worker::{Rest, Ticket};
+use crate::host::worker::Ticket;
 use crate::sensor::far::files::{Errands, FarFiles};
 use crate::sensor::mounts::{Mounts, Served};
 
@@ -61,7 +62,7 @@ pub struct Reads {
     mounts: Arc<Mounts>,
     outcomes: Sender<Outcome>,
     names: UserNames,
-    far: FarFiles,
+    far: FarFiles<Share>,
 }
 
 impl Reads {
@@ -86,9 +87,9 @@ impl Reads {
         }
     }
 
-    /// Does one job; what a server holds of it remains.
-    pub fn run(&self, ticket: Ticket, job: Job) -> Option<Rest> {
-        let mut errands = self.far.errands();
+    /// Does one job of a share.
+    pub fn run(&self, share: &Share, ticket: Ticket, job: Job) {
+        let mut errands = self.far.errands(share);
         let say = |outcome| {
             // Detection has stopped: nobody is left to hear it.
             let _ = self.outcomes.send(outcome);
@@ -131,8 +132,9 @@ impl Reads {
                 say(Outcome::Content(id, payer, Box::new(finding), ignored));
             }
         }
+        // Before the job is done: a server may take its time over that.
+        errands.end();
         say(Outcome::Done(ticket));
-        errands.end().map(|held| -> Rest { Box::new(|| held.wait()) })
     }
 
     fn read_facts(&self, look: &Look, slate: &Slate) {
@@ -170,7 +172,7 @@ impl Reads {
         climb(&self.proc, stat, look.pid_ns, inside, each)
     }
 
-    fn read_memory(&self, look: &Look, slate: &Slate, errands: &mut Errands<'_>) {
+    fn read_memory(&self, look: &Look, slate: &Slate, errands: &mut Errands<'_, Share>) {
         let dir = match &look.dir {
             Ok(dir) => ProcessDir(Arc::clone(dir)),
             Err(why) => return slate.refuse_memory(*why),

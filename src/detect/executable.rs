@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use crate::detect::Share;
 use crate::detect::judged::Finding;
 use crate::event::{Field, Missing, MountNumber};
 use crate::fingerprint::content::{self, Limit};
@@ -56,7 +57,7 @@ impl Executable {
         &self,
         limit: u64,
         image: Option<RunningAs>,
-        errands: &mut Errands<'_>,
+        errands: &mut Errands<'_, Share>,
         database: Arc<Database>,
     ) -> Finding {
         let began = SystemTime::now();
@@ -83,7 +84,6 @@ impl Executable {
             && content.is_hidden()
             && !content.recognised.as_ref().is_some_and(|recognised| recognised.kind.is_toolchain())
         {
-            let errands = (*served != Served::No).then_some(errands);
             match image.map_or(Err(Missing::Gone), |image| unpacked(&image, limit, &database, errands)) {
                 Ok(recognised) => {
                     content.unpacked = true;
@@ -98,12 +98,12 @@ impl Executable {
 }
 
 /// What a packed program turns out to be, asked for again while it unpacks itself; an error where nobody saw it unpacked. A
-/// server may have to answer for its memory as for its file.
+/// server may have to answer for its memory, whatever its file lies on: it may have mapped another's in its place.
 fn unpacked(
     (dir, exe): &RunningAs,
     limit: u64,
     database: &Database,
-    mut errands: Option<&mut Errands<'_>>,
+    errands: &mut Errands<'_, Share>,
 ) -> Field<Option<Recognition>> {
     let dir = ProcessDir(Arc::clone(dir));
     let mut is_unpacked = false;
@@ -115,10 +115,7 @@ fn unpacked(
         let sleeps = dir.stat()?.state == b'S';
         let (file, image) = dir.memory(exe)?;
         is_unpacked = image.written_code >= UNPACKED_CODE;
-        let recognition = match &mut errands {
-            Some(errands) => memory::recognise(&errands.open(file.as_fd(), true)?, image, limit, database),
-            None => memory::recognise(&file, image, limit, database),
-        };
+        let recognition = memory::recognise(&errands.open(file.as_fd(), true)?, image, limit, database);
         if recognition.is_some() {
             return Ok(recognition);
         }

@@ -3,6 +3,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use crate::detect::Share;
 use crate::event::{Field, Missing};
 use crate::host::file::{file_status, mount_number, spares_servers};
 use crate::host::{bounded, rooted};
@@ -14,12 +15,12 @@ use crate::sys::file::FileStatus;
 pub(super) struct Inside<'a, 'f> {
     root: BorrowedFd<'a>,
     mounts: &'a Mounts,
-    errands: &'a mut Errands<'f>,
+    errands: &'a mut Errands<'f, Share>,
 }
 
 impl<'a, 'f> Inside<'a, 'f> {
     /// Below this root directory.
-    pub(super) fn new(root: BorrowedFd<'a>, mounts: &'a Mounts, errands: &'a mut Errands<'f>) -> Self {
+    pub(super) fn new(root: BorrowedFd<'a>, mounts: &'a Mounts, errands: &'a mut Errands<'f, Share>) -> Self {
         Self { root, mounts, errands }
     }
 

@@ -47,8 +47,10 @@ impl UserNames {
         (uid, now): (u32, Monotonic),
         read: impl FnOnce(&[u8], usize) -> Field<Vec<u8>>,
     ) -> Field<String> {
-        let status = file_status(root, c"").map_err(|e| Missing::from_os(&e))?;
-        let place = RootId { dev: status.dev, ino: status.ino };
+        let place = look.root.or_else(|_| {
+            let status = file_status(root, c"").map_err(|e| Missing::from_os(&e))?;
+            Ok(RootId { dev: status.dev, ino: status.ino })
+        })?;
         let key = (cgroup::container_of(look), look.mnt_ns?, place, uid);
         if let Some((name, read)) = self.lock().get(&key)
             && now.since(*read) < FRESH

@@ -1,6 +1,6 @@
 //! Threads for what may hang or be slow: a pool that is fair between containers and between those around them, and that
 //! leaves a thread behind when its job misses the deadline. Who waits for the deadline is the caller: it calls
-//! [`Pool::abandon`]. A job may know by itself that something of it will last: its [`Rest`].
+//! [`Pool::abandon`].
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
@@ -14,9 +14,6 @@ pub struct Ticket(pub u64);
 
 /// A share's name can be made up by whoever it is: a group's cannot.
 pub const QUEUES_OF_GROUP: usize = 4;
-
-/// What a job leaves to be waited for: its share has a thread that hangs until then.
-pub type Rest = Box<dyn FnOnce()>;
 
 /// For whom a job is done.
 pub trait Share: Clone + Eq + Hash + Send + 'static {
@@ -46,14 +43,16 @@ pub struct Limits {
 /// Threads that run jobs of type `J`, in turn for each share `K`.
 pub struct Pool<K: Share, J> {
     shared: Arc<Shared<K, J>>,
+    name: &'static str,
 }
+
+type Run<K, J> = dyn Fn(&K, Ticket, J) + Send + Sync;
 
 struct Shared<K: Share, J> {
     state: Mutex<State<K, J>>,
     work: Condvar,
-    run: Box<dyn Fn(Ticket, J) -> Option<Rest> + Send + Sync>,
+    run: Box<Run<K, J>>,
     limits: Limits,
-    name: &'static str,
 }
 
 /// A group with work.
@@ -78,12 +77,8 @@ struct State<K: Share, J> {
 }
 
 impl<K: Share, J: Send + 'static> Pool<K, J> {
-    /// Starts the threads, named `name`; `run` does one job and sends its result where it belongs.
-    pub fn start(
-        name: &'static str,
-        limits: Limits,
-        run: impl Fn(Ticket, J) -> Option<Rest> + Send + Sync + 'static,
-    ) -> Self {
+    /// Starts the threads, named `name`; `run` does one job of a share and sends its result where it belongs.
+    pub fn start(name: &'static str, limits: Limits, run: impl Fn(&K, Ticket, J) + Send + Sync + 'static) -> Self {
         let state = State {
             turns: VecDeque::new(),
             queues: HashMap::new(),
@@ -93,12 +88,21 @@ impl<K: Share, J: Send + 'static> Pool<K, J> {
             submitted: 0,
             closed: false,
         };
-        let shared = Shared { state: Mutex::new(state), work: Condvar::new(), run: Box::new(run), limits, name };
-        let pool = Self { shared: Arc::new(shared) };
+        let shared = Shared { state: Mutex::new(state), work: Condvar::new(), run: Box::new(run), limits };
+        let pool = Self { shared: Arc::new(shared), name };
         for _ in 0..limits.threads {
-            pool.shared.spawn(&mut pool.shared.lock());
+            pool.spawn(&mut pool.shared.lock());
         }
         pool
+    }
+
+    fn spawn(&self, state: &mut State<K, J>) {
+        let shared = Arc::clone(&self.shared);
+        let spawned = std::thread::Builder::new().name(self.name.into()).spawn(move || shared.work());
+        match spawned {
+            Ok(_) => state.threads += 1,
+            Err(e) => log::error!("start a worker thread for {}: {e}", self.name),
+        }
     }
 
     /// Takes a job; `None` where its share's queue is full or its group's are, or where its share already holds a thread
@@ -123,9 +127,17 @@ impl<K: Share, J: Send + 'static> Pool<K, J> {
     /// Gives up a job: it is taken from the queue, or its thread is left behind and replaced.
     pub fn abandon(&self, ticket: Ticket) {
         let mut state = self.shared.lock();
-        if !self.shared.leave(&mut state, ticket) {
-            state.withdraw(ticket);
+        if let Some(share) = state.running.remove(&ticket) {
+            state.left.insert(ticket, share);
+            state.threads = state.threads.saturating_sub(1);
+            if state.left.len() <= self.shared.limits.stuck {
+                self.spawn(&mut state);
+            } else {
+                log::error!("{}: {} threads hang, no more are started", self.name, state.left.len());
+            }
+            return;
         }
+        state.withdraw(ticket);
     }
 
     /// Threads that hang in a job which nobody waits for any more.
@@ -142,51 +154,24 @@ impl<K: Share, J> Drop for Pool<K, J> {
     }
 }
 
-impl<K: Share, J: Send + 'static> Shared<K, J> {
-    fn spawn(self: &Arc<Self>, state: &mut State<K, J>) {
-        let shared = Arc::clone(self);
-        let spawned = std::thread::Builder::new().name(self.name.into()).spawn(move || shared.work());
-        match spawned {
-            Ok(_) => state.threads += 1,
-            Err(e) => log::error!("start a worker thread for {}: {e}", self.name),
-        }
-    }
-
-    /// Leaves a job's thread behind, if it is running, and starts another in its place.
-    fn leave(self: &Arc<Self>, state: &mut State<K, J>, ticket: Ticket) -> bool {
-        let Some(share) = state.running.remove(&ticket) else { return false };
-        state.left.insert(ticket, share);
-        state.threads = state.threads.saturating_sub(1);
-        if state.left.len() <= self.limits.stuck {
-            self.spawn(state);
-        } else {
-            log::error!("{}: {} threads hang, no more are started", self.name, state.left.len());
-        }
-        true
-    }
-
+impl<K: Share, J> Shared<K, J> {
     /// A thread that panicked held no lock while it ran its job, so that the state is whole.
     fn lock(&self) -> MutexGuard<'_, State<K, J>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn work(self: &Arc<Self>) {
+    fn work(&self) {
         // What a worker reads of a process is gone with the process.
         if self.limits.early
             && let Err(e) = run_at_once()
         {
             log::debug!("a worker runs like any other thread: {e}");
         }
-        while let Some((ticket, job)) = self.next() {
+        while let Some((share, ticket, job)) = self.next() {
             // A job that panics must not take the pool's thread with it: its caller sees a missed deadline.
-            let run = std::panic::AssertUnwindSafe(|| (self.run)(ticket, job));
-            let rest = std::panic::catch_unwind(run).unwrap_or_else(|_| {
+            let run = std::panic::AssertUnwindSafe(|| (self.run)(&share, ticket, job));
+            if std::panic::catch_unwind(run).is_err() {
                 log::error!("a worker's job panicked");
-                None
-            });
-            if let Some(rest) = rest {
-                self.leave(&mut self.lock(), ticket);
-                rest();
             }
             let mut state = self.lock();
             if state.running.remove(&ticket).is_none() {
@@ -200,7 +185,7 @@ impl<K: Share, J: Send + 'static> Shared<K, J> {
         }
     }
 
-    fn next(&self) -> Option<(Ticket, J)> {
+    fn next(&self) -> Option<(K, Ticket, J)> {
         let mut state = self.lock();
         loop {
             if state.closed {
@@ -248,7 +233,7 @@ impl<K: Share, J> State<K, J> {
         self.turns.retain(|turn| !turn.shares.is_empty());
     }
 
-    fn take(&mut self, limits: &Limits) -> Option<(Ticket, J)> {
+    fn take(&mut self, limits: &Limits) -> Option<(K, Ticket, J)> {
         let of_group = limits.threads_per_share.max(limits.threads.saturating_sub(1));
         let count = |of: &dyn Fn(&K) -> bool| self.running.values().filter(|k| of(k)).count();
         let has_room = |k: &K| count(&|r| r == k) < limits.threads_per_share;
@@ -270,8 +255,8 @@ impl<K: Share, J> State<K, J> {
         if !turn.shares.is_empty() {
             self.turns.push_back(turn);
         }
-        self.running.insert(ticket, share);
-        Some((ticket, job))
+        self.running.insert(ticket, share.clone());
+        Some((share, ticket, job))
     }
 }
 

@@ -1,5 +1,5 @@
 /* far DIRECTORY FILE [strict]: a FUSE server that shows FILE as every name of five letters or less in DIRECTORY, for all
- * users. After 'h' on its standard input it holds each open, read and question for what it is of a process that runs ccwatch,
+ * users. After 'h' on its standard input it holds each open, read and question for a name or attributes of a process that runs ccwatch,
  * says "held", and answers it after 'r'; after 'c' it does so with each close. Ends at the input's end. Strict, it is asked
  * for names and attributes at each access. Says "mounted" when the mount stands, which is the caller's to remove. */
 #include <fcntl.h>

@@ -271,8 +271,8 @@ fn pools(
     let known = (Arc::clone(judged), Arc::clone(mounts));
     let reads = Arc::new(Reads::new(Arc::clone(proc), runtimes, Arc::clone(database), known, outcomes));
     let files = Arc::clone(&reads);
-    let quick = Pool::start("reads", READS, move |ticket, job| reads.run(ticket, job));
-    (quick, Pool::start("contents", CONTENTS, move |ticket, job| files.run(ticket, job)))
+    let quick = Pool::start("reads", READS, move |share, ticket, job| reads.run(share, ticket, job));
+    (quick, Pool::start("contents", CONTENTS, move |share, ticket, job| files.run(share, ticket, job)))
 }
 
 pub(super) fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {

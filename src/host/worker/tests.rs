@@ -28,11 +28,10 @@ impl Share for Nested {
 }
 
 /// Each job lasts until its gate opens.
-fn behind_gates(tx: Sender<Ticket>) -> impl Fn(Ticket, Receiver<()>) -> Option<Rest> {
-    move |ticket, gate| {
+fn behind_gates<K>(tx: Sender<Ticket>) -> impl Fn(&K, Ticket, Receiver<()>) {
+    move |_, ticket, gate| {
         let _ = gate.recv();
         let _ = tx.send(ticket);
-        None
     }
 }
 
@@ -136,26 +135,6 @@ fn a_hung_job_is_left_behind_and_its_share_waits() {
 }
 
 #[test]
-fn what_is_left_of_a_job_holds_its_share_and_nobody_else() {
-    let (tx, done) = unbounded();
-    let pool = Pool::start("test", LIMITS, move |ticket: Ticket, gate: Receiver<()>| {
-        let _ = tx.send(ticket);
-        Some(Box::new(move || assert!(gate.recv().is_err())))
-    });
-    let (gate, wait) = bounded::<()>(0);
-    let hung = pool.submit("hostile", wait).unwrap();
-    let other = pool.submit("other", open()).unwrap();
-    assert_eq!([done.recv().unwrap(), done.recv().unwrap()], [hung, other]);
-    assert_eq!(pool.submit("hostile", open()), None);
-    drop(gate);
-    while pool.left_behind() > 0 {
-        std::thread::yield_now();
-    }
-    let again = pool.submit("hostile", open()).unwrap();
-    assert_eq!(done.recv().unwrap(), again);
-}
-
-#[test]
 fn a_queued_job_can_be_given_up_and_a_full_queue_refuses() {
     let (pool, done) = pool();
     let (gate, wait) = bounded::<()>(0);
@@ -176,10 +155,9 @@ fn a_queued_job_can_be_given_up_and_a_full_queue_refuses() {
 #[test]
 fn a_panic_ends_the_job_alone() {
     let (tx, done) = unbounded();
-    let pool = Pool::start("test", LIMITS, move |ticket: Ticket, bad: bool| {
+    let pool = Pool::start("test", LIMITS, move |_: &&str, ticket: Ticket, bad: bool| {
         assert!(!bad, "as the test wants it");
         let _ = tx.send(ticket);
-        None
     });
     pool.submit("a", true).unwrap();
     let good = pool.submit("a", false).unwrap();

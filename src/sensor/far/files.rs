@@ -12,6 +12,7 @@ use super::messenger::{Ended, Messenger};
 use crate::event::{Field, Missing, Monotonic};
 use crate::fingerprint::origin::{Origin, State};
 use crate::host::clock;
+use crate::host::worker::Share;
 use crate::sys::file::FileStatus;
 
 /// A server must have let its file be found, read or closed within this time.
@@ -20,19 +21,24 @@ const DEADLINE: Duration = Duration::from_secs(5);
 const SLOW: Duration = Duration::from_secs(30);
 /// Processes that wait for the next job, a megabyte each.
 const IDLE: usize = 2;
+/// So many may be held by servers before nobody is sent any more: one for each share, a quarter of them for a group.
+const HELD: usize = 32;
 /// A path, with the NUL at its end, that the kernel takes (PATH_MAX in linux/limits.h).
 const PATH: usize = 4096;
 
-/// Those who go.
-#[derive(Debug, Default)]
-pub struct FarFiles {
+/// Those who go, for shares `K`.
+#[derive(Debug)]
+pub struct FarFiles<K> {
     idle: Mutex<Vec<Messenger>>,
+    /// Whom a server holds, and for which share.
+    held: Mutex<Vec<(K, Ended)>>,
 }
 
 /// What one job asks; a process goes for it when the first is asked.
 #[derive(Debug)]
-pub struct Errands<'f> {
-    files: &'f FarFiles,
+pub struct Errands<'f, K> {
+    files: &'f FarFiles<K>,
+    share: &'f K,
     sent: Option<Sent>,
 }
 
@@ -55,18 +61,45 @@ pub struct FarFile<'e> {
     is_far: bool,
 }
 
-impl FarFiles {
-    /// For one job.
-    pub fn errands(&self) -> Errands<'_> {
-        Errands { files: self, sent: None }
+impl<K> Default for FarFiles<K> {
+    fn default() -> Self {
+        Self { idle: Mutex::default(), held: Mutex::default() }
     }
 }
 
-impl Errands<'_> {
+impl<K: Share> FarFiles<K> {
+    /// For one job of a share.
+    pub fn errands<'f>(&'f self, share: &'f K) -> Errands<'f, K> {
+        Errands { files: self, share, sent: None }
+    }
+
+    /// Whether a server holds too many for somebody to go.
+    fn is_held(&self, share: &K) -> bool {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        held.retain_mut(|(_, ended)| ended.is_held());
+        let of_group = held.iter().filter(|(other, _)| other.group() == share.group()).count();
+        held.len() >= HELD || of_group >= HELD / 4 || held.iter().any(|(other, _)| other == share)
+    }
+
+    /// Somebody who lives.
+    fn messenger(&self) -> io::Result<Messenger> {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        while let Some(mut messenger) = idle.pop() {
+            if messenger.lives() {
+                return Ok(messenger);
+            }
+        }
+        drop(idle);
+        Messenger::start()
+    }
+}
+
+impl<K: Share> Errands<'_, K> {
     /// A place, `O_PATH`, on what a path names inside a root directory, and its state.
     ///
     /// # Errors
-    /// As [`crate::host::rooted::locate`]; [`Missing::Deadline`] where the server has not answered.
+    /// As [`crate::host::rooted::locate`]; [`Missing::Deadline`] where the server has not answered, [`Missing::Busy`] where
+    /// it has not answered before.
     pub fn find(&mut self, root: BorrowedFd<'_>, path: &[u8]) -> Field<(OwnedFd, FileStatus)> {
         if path.len() >= PATH {
             return Err(Missing::Malformed);
@@ -83,7 +116,7 @@ impl Errands<'_> {
     /// once for its state, and for no holes: its server says of them what it likes.
     ///
     /// # Errors
-    /// As [`crate::host::bounded::open_place`]; [`Missing::Deadline`] where the server has not answered.
+    /// As [`crate::host::bounded::open_place`]; [`Missing::Deadline`] and [`Missing::Busy`] as [`Errands::find`].
     pub fn open(&mut self, file: BorrowedFd<'_>, is_far: bool) -> Field<FarFile<'_>> {
         let sent = self.sent(if is_far { DEADLINE } else { SLOW })?;
         sent.has_file.set(true);
@@ -99,35 +132,44 @@ impl Errands<'_> {
     /// As [`Errands::open`]; [`Missing::TooLarge`] above the limit.
     pub fn read(&mut self, place: BorrowedFd<'_>, limit: usize) -> Field<Vec<u8>> {
         let file = self.open(place, true)?;
-        let size = usize::try_from(file.opened.size).ok().filter(|size| *size <= limit).ok_or(Missing::TooLarge)?;
-        let mut bytes = vec![0; size];
-        let filled = file.read_full(&mut bytes, 0).map_err(|e| Missing::from_os(&e))?;
-        bytes.truncate(filled);
-        Ok(bytes)
+        // Its size is what its server says.
+        let (mut bytes, mut block) = (Vec::new(), vec![0; BLOCK]);
+        loop {
+            match file.read_some(&mut block, bytes.len() as u64).map_err(|e| Missing::from_os(&e))? {
+                0 => return Ok(bytes),
+                got => bytes.extend_from_slice(block.get(..got).unwrap_or_default()),
+            }
+            if bytes.len() > limit {
+                return Err(Missing::TooLarge);
+            }
+        }
     }
 
-    /// Whoever has brought all that he was asked for, and closed its file, may go for the next job; any other is ended, as
-    /// what holds him is this job's affair.
-    pub fn end(self) -> Option<Ended> {
-        let sent = self.sent?;
+    /// Whoever has brought all that he was asked for, and closed its file, may go for the next job. Any other is ended, and
+    /// while a server holds him nobody else goes for this share.
+    pub fn end(self) {
+        let Some(sent) = self.sent else { return };
         if sent.has_file.get() {
             sent.allow(DEADLINE);
             let _ = sent.ask(&Order::Close, &[]);
         }
         if sent.is_late.get() {
-            return sent.messenger.end();
+            let mut held = self.files.held.lock().unwrap_or_else(PoisonError::into_inner);
+            held.extend(sent.messenger.end().map(|ended| (self.share.clone(), ended)));
+            return;
         }
         let mut idle = self.files.idle.lock().unwrap_or_else(PoisonError::into_inner);
         if idle.len() < IDLE {
             idle.push(sent.messenger);
         }
-        None
     }
 
     fn sent(&mut self, patience: Duration) -> Field<&Sent> {
         if self.sent.is_none() {
-            let idle = self.files.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-            let messenger = idle.map_or_else(Messenger::start, Ok).map_err(|e| Missing::from_os(&e))?;
+            if self.files.is_held(self.share) {
+                return Err(Missing::Busy);
+            }
+            let messenger = self.files.messenger().map_err(|e| Missing::from_os(&e))?;
             let deadline = Cell::new(clock::now());
             self.sent = Some(Sent { messenger, deadline, is_late: Cell::new(false), has_file: Cell::new(false) });
         }

@@ -21,7 +21,7 @@ use crate::sensor::fanotify_group::Group;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Mounts that wait; what is beyond is asked for at the next reading of its table.
 const WAITING: usize = 1024;
-/// So many may be held by servers before nobody is sent any more, and so many for each mount namespace.
+/// So many may be held by servers before nobody is sent any more, and so many for each outermost container.
 const HELD: usize = 32;
 const HELD_FOR_ONE: usize = 4;
 
@@ -34,6 +34,8 @@ pub struct Request {
     pub place: Place,
     /// A process that sees it.
     pub process: ProcessDir,
+    /// The outermost container whose it is; empty where no runtime made that.
+    pub outermost: Vec<u8>,
 }
 
 /// How far it came.
@@ -63,8 +65,8 @@ pub struct Marks {
     under_way: Option<Errand>,
     /// Who has brought the last answer.
     idle: Option<Messenger>,
-    /// Who was late, and for which mount namespace.
-    held: Vec<(Namespace, Ended)>,
+    /// Who was late, and for which outermost container.
+    held: Vec<(Vec<u8>, Ended)>,
 }
 
 impl Marks {
@@ -120,7 +122,7 @@ impl Marks {
         }
         let Errand { request, messenger, .. } = self.under_way.take()?;
         match outcome {
-            Outcome::Late => self.held.extend(messenger.end().map(|held| (request.namespace, held))),
+            Outcome::Late => self.held.extend(messenger.end().map(|held| (request.outermost, held))),
             // Who has failed may have come to his end.
             Outcome::Refused(Errno::EIO) => drop(messenger),
             _ => self.idle = Some(messenger),
@@ -130,7 +132,7 @@ impl Marks {
 
     fn send_for(&mut self, request: &Request, epoll: &Epoll, token: u64) -> nix::Result<Messenger> {
         self.held.retain_mut(|(_, held)| held.is_held());
-        let of_one = self.held.iter().filter(|(namespace, _)| *namespace == request.namespace).count();
+        let of_one = self.held.iter().filter(|(outermost, _)| *outermost == request.outermost).count();
         if self.held.len() >= HELD || of_one >= HELD_FOR_ONE {
             return Err(Errno::EAGAIN);
         }

@@ -81,9 +81,14 @@ impl Messenger {
         }
     }
 
-    /// Ends it; what a server may hold beyond that.
+    /// Whether it can be sent.
+    pub fn lives(&mut self) -> bool {
+        self.child.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(None)))
+    }
+
+    /// Ends it; a server may hold what remains.
     pub fn end(mut self) -> Option<Ended> {
-        self.child.take().map(Ended::of).and_then(|mut ended| ended.is_held().then_some(ended))
+        self.child.take().map(Ended::of)
     }
 }
 
@@ -105,14 +110,9 @@ impl Ended {
         Self(child)
     }
 
-    /// Whether a server holds it still.
+    /// Whether it has not come to its end.
     pub fn is_held(&mut self) -> bool {
         matches!(self.0.try_wait(), Ok(None))
-    }
-
-    /// Waits until nobody holds it.
-    pub fn wait(mut self) {
-        let _ = self.0.wait();
     }
 }
 

@@ -326,7 +326,8 @@ impl Space {
                 let place = mount.place();
                 if is_far {
                     self.far.see(mount, &mut old_far);
-                    tools.far.ask(Request { namespace: self.namespace, place, process: view.process.clone() });
+                    let (process, outermost) = (view.process.clone(), self.outermost().to_vec());
+                    tools.far.ask(Request { namespace: self.namespace, place, process, outermost });
                     done.insert(mount.id);
                     continue;
                 }
