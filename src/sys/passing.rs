@@ -38,7 +38,20 @@ pub fn send(socket: BorrowedFd<'_>, parts: &[&[u8]], files: &[BorrowedFd<'_>], w
 /// # Errors
 /// `EAGAIN` where there is none and it does not wait; `ENOBUFS` where no descriptor was left for what came along.
 pub fn receive<'b>(socket: BorrowedFd<'_>, buffer: &'b mut [u8], waits: bool) -> io::Result<(&'b [u8], Vec<OwnedFd>)> {
-    take(socket, buffer, if waits { MsgFlags::empty() } else { MsgFlags::MSG_DONTWAIT })
+    let (bytes, files) = receive_parts(socket, &mut [IoSliceMut::new(buffer)], waits)?;
+    Ok((buffer.get(..bytes).unwrap_or_default(), files))
+}
+
+/// The same into parts, one after the other; how many bytes it has.
+///
+/// # Errors
+/// As [`receive`].
+pub fn receive_parts(
+    socket: BorrowedFd<'_>,
+    parts: &mut [IoSliceMut<'_>],
+    waits: bool,
+) -> io::Result<(usize, Vec<OwnedFd>)> {
+    take(socket, parts, if waits { MsgFlags::empty() } else { MsgFlags::MSG_DONTWAIT })
 }
 
 /// A socket on which an open file waits. To close it asks no file server anything, where nobody may answer whoever closes the
@@ -57,26 +70,22 @@ pub fn parcel(file: BorrowedFd<'_>) -> io::Result<OwnedFd> {
 /// # Errors
 /// It is no parcel.
 pub fn unpack(parcel: BorrowedFd<'_>) -> io::Result<OwnedFd> {
-    let (_, mut files) = take(parcel, &mut [0], MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_PEEK)?;
+    let mut byte = [0];
+    let (_, mut files) = take(parcel, &mut [IoSliceMut::new(&mut byte)], MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_PEEK)?;
     files.pop().ok_or_else(|| io::ErrorKind::InvalidInput.into())
 }
 
-fn take<'b>(socket: BorrowedFd<'_>, buffer: &'b mut [u8], flags: MsgFlags) -> io::Result<(&'b [u8], Vec<OwnedFd>)> {
+fn take(socket: BorrowedFd<'_>, parts: &mut [IoSliceMut<'_>], flags: MsgFlags) -> io::Result<(usize, Vec<OwnedFd>)> {
     let mut control = nix::cmsg_space!([RawFd; DESCRIPTORS]);
     let mut files = Vec::new();
-    let bytes = {
-        let mut parts = [IoSliceMut::new(buffer)];
-        let message =
-            recvmsg::<()>(socket.as_raw_fd(), &mut parts, Some(&mut control), flags | MsgFlags::MSG_CMSG_CLOEXEC)?;
-        for part in message.cmsgs()? {
-            if let ControlMessageOwned::ScmRights(received) = part {
-                // SAFETY: the kernel installed these for us by this very call, and they belong to nobody else.
-                files.extend(received.into_iter().map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }));
-            }
+    let message = recvmsg::<()>(socket.as_raw_fd(), parts, Some(&mut control), flags | MsgFlags::MSG_CMSG_CLOEXEC)?;
+    for part in message.cmsgs()? {
+        if let ControlMessageOwned::ScmRights(received) = part {
+            // SAFETY: the kernel installed these for us by this very call, and they belong to nobody else.
+            files.extend(received.into_iter().map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }));
         }
-        message.bytes
-    };
-    Ok((buffer.get(..bytes).unwrap_or_default(), files))
+    }
+    Ok((message.bytes, files))
 }
 
 #[cfg(test)]

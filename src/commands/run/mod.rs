@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use self::service::Service;
@@ -26,6 +26,7 @@ use crate::fingerprint::files::Files;
 use crate::host::kernel::Kernel;
 use crate::host::privilege;
 use crate::logging::say;
+use crate::sensor::far::messenger;
 use crate::sink::life::Life;
 use crate::sys::process::{let_go_of_code, limit_malloc_arenas, return_free_memory};
 
@@ -74,6 +75,7 @@ pub fn run(options: &RunOptions) -> Result<ExitCode> {
     for signal in signals.forever() {
         match signal {
             SIGHUP => service.reload(|| reload(&mut loaded, &mut files, &started, &watcher)),
+            SIGCHLD => messenger::reap(),
             _ => break,
         }
     }
@@ -99,7 +101,7 @@ fn handle_signals() -> Result<Signals> {
         signal_hook::flag::register_conditional_shutdown(signal, INTERRUPTED, Arc::clone(&ending)).map_err(failed)?;
         signal_hook::flag::register(signal, Arc::clone(&ending)).map_err(failed)?;
     }
-    Signals::new([SIGHUP, SIGTERM, SIGINT]).map_err(failed)
+    Signals::new([SIGHUP, SIGTERM, SIGINT, SIGCHLD]).map_err(failed)
 }
 
 fn raise_descriptor_limit() {

@@ -129,7 +129,7 @@ impl Reader {
     }
 
     fn send(&mut self, now: Monotonic) {
-        let sent = self.idle.take().map_or_else(Messenger::start, Ok).and_then(|messenger| {
+        let sent = Messenger::or_start(self.idle.take()).and_then(|messenger| {
             messenger.send(&Order::Read, &[self.group.fd()])?;
             Ok(messenger)
         });

@@ -7,8 +7,10 @@ use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::fanotify::MaskFlags;
 use serde::{Deserialize, Serialize};
 
@@ -16,7 +18,7 @@ use crate::event::{Field, Missing};
 use crate::fingerprint::origin::{Origin, State};
 use crate::host::file::{file_status, link_to};
 use crate::host::rooted::Resolver;
-use crate::host::{bounded, reach};
+use crate::host::{bounded, clock, reach};
 use crate::sys::file::FileStatus;
 use crate::sys::{fanotify, passing};
 
@@ -26,6 +28,8 @@ pub const ERRAND: &str = "errand";
 pub const BLOCK: usize = 64 << 10;
 /// Bytes of one message: before those of a file stands an error number.
 pub const FRAME: usize = 4 + BLOCK;
+/// Whoever is not sent for so long is not needed.
+const WAITS: Duration = Duration::from_secs(10);
 /// Events of one errand.
 const EVENTS: usize = 32;
 
@@ -124,6 +128,10 @@ pub fn run() -> ExitCode {
     let socket = stdin.as_fd();
     let (mut hands, mut buffer) = (Hands::default(), vec![0; FRAME]);
     loop {
+        let is_idle = hands.file.is_none() && hands.place.is_none();
+        if is_idle && poll(&mut [PollFd::new(socket, PollFlags::POLLIN)], clock::poll_timeout(WAITS)) == Ok(0) {
+            return ExitCode::SUCCESS;
+        }
         let done = match passing::receive(socket, &mut buffer, true) {
             Ok(([], _)) => return ExitCode::SUCCESS,
             Ok((bytes, files)) => match serde_json::from_slice(bytes) {

@@ -1,13 +1,13 @@
 //! Finds and reads files for a worker, where a server may have to answer for them: by a process that may hang in its place.
 
 use std::cell::Cell;
-use std::io;
+use std::io::{self, IoSliceMut};
 use std::ops::Range;
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::errand::{BLOCK, FRAME, Order, Report};
+use super::errand::{BLOCK, Order, Report};
 use super::messenger::{Ended, Messenger};
 use crate::event::{Field, Missing, Monotonic};
 use crate::fingerprint::origin::{Origin, State};
@@ -23,6 +23,8 @@ const SLOW: Duration = Duration::from_secs(30);
 const IDLE: usize = 2;
 /// So many may be held by servers before nobody is sent any more: one for each share, a quarter of them for a group.
 const HELD: usize = 32;
+/// A report is no longer than this.
+const REPORT: usize = 1024;
 /// A path, with the NUL at its end, that the kernel takes (PATH_MAX in linux/limits.h).
 const PATH: usize = 4096;
 
@@ -76,21 +78,13 @@ impl<K: Share> FarFiles<K> {
     /// Whether a server holds too many for somebody to go.
     fn is_held(&self, share: &K) -> bool {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        held.retain_mut(|(_, ended)| ended.is_held());
+        held.retain(|(_, ended)| ended.is_held());
         let of_group = held.iter().filter(|(other, _)| other.group() == share.group()).count();
         held.len() >= HELD || of_group >= HELD / 4 || held.iter().any(|(other, _)| other == share)
     }
 
-    /// Somebody who lives.
-    fn messenger(&self) -> io::Result<Messenger> {
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        while let Some(mut messenger) = idle.pop() {
-            if messenger.lives() {
-                return Ok(messenger);
-            }
-        }
-        drop(idle);
-        Messenger::start()
+    fn idle(&self) -> MutexGuard<'_, Vec<Messenger>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -155,10 +149,10 @@ impl<K: Share> Errands<'_, K> {
         }
         if sent.is_late.get() {
             let mut held = self.files.held.lock().unwrap_or_else(PoisonError::into_inner);
-            held.extend(sent.messenger.end().map(|ended| (self.share.clone(), ended)));
+            held.push((self.share.clone(), sent.messenger.end()));
             return;
         }
-        let mut idle = self.files.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut idle = self.files.idle();
         if idle.len() < IDLE {
             idle.push(sent.messenger);
         }
@@ -169,7 +163,8 @@ impl<K: Share> Errands<'_, K> {
             if self.files.is_held(self.share) {
                 return Err(Missing::Busy);
             }
-            let messenger = self.files.messenger().map_err(|e| Missing::from_os(&e))?;
+            let waiting = self.files.idle().pop();
+            let messenger = Messenger::or_start(waiting).map_err(|e| Missing::from_os(&e))?;
             let deadline = Cell::new(clock::now());
             self.sent = Some(Sent { messenger, deadline, is_late: Cell::new(false), has_file: Cell::new(false) });
         }
@@ -186,22 +181,24 @@ impl Sent {
     }
 
     fn ask(&self, order: &Order, files: &[BorrowedFd<'_>]) -> Field<(Report, Vec<OwnedFd>)> {
-        let mut frame = [0; FRAME];
-        let (bytes, files) = self.answer(order, files, &mut frame).map_err(|e| Missing::from_os(&e))?;
-        Ok((serde_json::from_slice(bytes).map_err(|_| Missing::Malformed)?, files))
+        let mut report = [0; REPORT];
+        let answer = self.answer(order, files, &mut [IoSliceMut::new(&mut report)]);
+        let (bytes, files) = answer.map_err(|e| Missing::from_os(&e))?;
+        let report = report.get(..bytes).ok_or(Missing::Malformed)?;
+        Ok((serde_json::from_slice(report).map_err(|_| Missing::Malformed)?, files))
     }
 
-    fn answer<'b>(
+    fn answer(
         &self,
         order: &Order,
         files: &[BorrowedFd<'_>],
-        frame: &'b mut [u8],
-    ) -> io::Result<(&'b [u8], Vec<OwnedFd>)> {
+        parts: &mut [IoSliceMut<'_>],
+    ) -> io::Result<(usize, Vec<OwnedFd>)> {
         if self.is_late.replace(true) {
             return Err(io::ErrorKind::TimedOut.into());
         }
         self.messenger.send(order, files)?;
-        let answer = self.messenger.answer(frame, self.deadline.get().since(clock::now()))?;
+        let answer = self.messenger.answer(parts, self.deadline.get().since(clock::now()))?;
         self.is_late.set(false);
         Ok(answer)
     }
@@ -219,16 +216,13 @@ impl Origin for FarFile<'_> {
     }
 
     fn read_some(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        let mut frame = [0; FRAME];
+        let mut error = [0; 4];
         let order = Order::Block { offset, length: buffer.len().min(BLOCK) };
-        let (answer, _) = self.sent.answer(&order, &[], &mut frame)?;
-        let (error, bytes) = answer.split_first_chunk::<4>().ok_or(io::ErrorKind::InvalidData)?;
-        match i32::from_ne_bytes(*error) {
-            0 => {}
-            error => return Err(io::Error::from_raw_os_error(error)),
+        let (bytes, _) = self.sent.answer(&order, &[], &mut [IoSliceMut::new(&mut error), IoSliceMut::new(buffer)])?;
+        match i32::from_ne_bytes(error) {
+            0 => bytes.checked_sub(error.len()).ok_or_else(|| io::ErrorKind::InvalidData.into()),
+            error => Err(io::Error::from_raw_os_error(error)),
         }
-        buffer.get_mut(..bytes.len()).ok_or(io::ErrorKind::InvalidData)?.copy_from_slice(bytes);
-        Ok(bytes.len())
     }
 
     fn data(&self, from: u64) -> Option<Range<u64>> {

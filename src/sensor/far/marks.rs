@@ -122,7 +122,7 @@ impl Marks {
         }
         let Errand { request, messenger, .. } = self.under_way.take()?;
         match outcome {
-            Outcome::Late => self.held.extend(messenger.end().map(|held| (request.outermost, held))),
+            Outcome::Late => self.held.push((request.outermost, messenger.end())),
             // Who has failed may have come to his end.
             Outcome::Refused(Errno::EIO) => drop(messenger),
             _ => self.idle = Some(messenger),
@@ -131,7 +131,7 @@ impl Marks {
     }
 
     fn send_for(&mut self, request: &Request, epoll: &Epoll, token: u64) -> nix::Result<Messenger> {
-        self.held.retain_mut(|(_, held)| held.is_held());
+        self.held.retain(|(_, held)| held.is_held());
         let of_one = self.held.iter().filter(|(outermost, _)| *outermost == request.outermost).count();
         if self.held.len() >= HELD || of_one >= HELD_FOR_ONE {
             return Err(Errno::EAGAIN);

@@ -1,27 +1,29 @@
 //! Sends a process of our own on errands and hears what it reports. It may never come back: then it is left to itself, and
 //! another one goes.
 
-use std::io;
+use std::io::{self, IoSliceMut};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, poll};
 
 use super::errand::{ERRAND, FRAME, Order, Report};
 use crate::host::clock;
 use crate::sys::passing;
 
-/// Processes that were ended and may not have come to their end: each is to be waited for, and none is waited on.
-static ENDED: Mutex<Vec<Ended>> = Mutex::new(Vec::new());
+/// All that have not come to their end, each by a number of ours: every one is to be waited for, and none is waited on.
+static CHILDREN: Mutex<Vec<(u64, Child)>> = Mutex::new(Vec::new());
 
 /// The process, and the way to it. Dropped, it is ended; one that a server holds ends when that lets go of it.
 #[derive(Debug)]
 pub struct Messenger {
     socket: OwnedFd,
-    child: Option<Child>,
+    number: u64,
 }
 
 impl Messenger {
@@ -30,13 +32,23 @@ impl Messenger {
     /// # Errors
     /// The system's.
     pub fn start() -> io::Result<Self> {
-        bury(None);
+        static STARTED: AtomicU64 = AtomicU64::new(0);
         let (socket, theirs) = passing::pair()?;
         let quiet = Stdio::null;
         let mut command = Command::new("/proc/self/exe");
         // As people look for it.
         command.arg0("ccwatch").arg(ERRAND).stdin(Stdio::from(theirs)).stdout(quiet()).stderr(quiet());
-        Ok(Self { socket, child: Some(command.spawn()?) })
+        let (child, number) = (command.spawn()?, STARTED.fetch_add(1, Ordering::Relaxed));
+        children().push((number, child));
+        Ok(Self { socket, number })
+    }
+
+    /// One that has waited, if it lives, else a new one.
+    ///
+    /// # Errors
+    /// As [`Messenger::start`].
+    pub fn or_start(waiting: Option<Self>) -> io::Result<Self> {
+        waiting.filter(|messenger| is_there(messenger.number)).map_or_else(Self::start, Ok)
     }
 
     /// To be polled for reports.
@@ -66,59 +78,62 @@ impl Messenger {
         }
     }
 
-    /// Waits for a message, at most for `timeout`: its bytes, and the files that came along.
+    /// Waits for a message, at most for `timeout`: how many bytes it has, as far as the parts have room for them one after the
+    /// other, and the files that came along.
     ///
     /// # Errors
     /// `TimedOut`, or it has ended.
-    pub fn answer<'b>(&self, buffer: &'b mut [u8], timeout: Duration) -> io::Result<(&'b [u8], Vec<OwnedFd>)> {
+    pub fn answer(&self, parts: &mut [IoSliceMut<'_>], timeout: Duration) -> io::Result<(usize, Vec<OwnedFd>)> {
         let mut fds = [PollFd::new(self.fd(), PollFlags::POLLIN)];
-        if poll(&mut fds, clock::poll_timeout(timeout))? == 0 {
-            return Err(io::ErrorKind::TimedOut.into());
+        loop {
+            match poll(&mut fds, clock::poll_timeout(timeout)) {
+                Ok(0) => return Err(io::ErrorKind::TimedOut.into()),
+                Ok(_) => break,
+                Err(Errno::EINTR) => {}
+                Err(e) => return Err(e.into()),
+            }
         }
-        match passing::receive(self.fd(), buffer, false)? {
-            ([], _) => Err(io::ErrorKind::UnexpectedEof.into()),
+        match passing::receive_parts(self.fd(), parts, false)? {
+            (0, _) => Err(io::ErrorKind::UnexpectedEof.into()),
             answer => Ok(answer),
         }
     }
 
-    /// Whether it can be sent.
-    pub fn lives(&mut self) -> bool {
-        self.child.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(None)))
-    }
-
-    /// Ends it; a server may hold what remains.
-    pub fn end(mut self) -> Option<Ended> {
-        self.child.take().map(Ended::of)
+    /// Ends it.
+    pub fn end(self) -> Ended {
+        Ended(self.number)
     }
 }
 
 impl Drop for Messenger {
     fn drop(&mut self) {
-        if let Some(child) = self.child.take() {
-            bury(Some(Ended::of(child)));
+        if let Some((_, child)) = children().iter_mut().find(|(number, _)| *number == self.number) {
+            let _ = child.kill();
         }
     }
 }
 
 /// A process that was ended: a server may hold it for longer.
 #[derive(Debug)]
-pub struct Ended(Child);
+pub struct Ended(u64);
 
 impl Ended {
-    fn of(mut child: Child) -> Self {
-        let _ = child.kill();
-        Self(child)
-    }
-
     /// Whether it has not come to its end.
-    pub fn is_held(&mut self) -> bool {
-        matches!(self.0.try_wait(), Ok(None))
+    pub fn is_held(&self) -> bool {
+        is_there(self.0)
     }
 }
 
 /// Takes note of those that have come to their end by now.
-fn bury(last: Option<Ended>) {
-    let mut ended = ENDED.lock().unwrap_or_else(PoisonError::into_inner);
-    ended.extend(last);
-    ended.retain_mut(Ended::is_held);
+pub fn reap() {
+    children().retain_mut(|(_, child)| matches!(child.try_wait(), Ok(None)));
+}
+
+fn is_there(number: u64) -> bool {
+    reap();
+    children().iter().any(|(other, _)| *other == number)
+}
+
+fn children() -> MutexGuard<'static, Vec<(u64, Child)>> {
+    CHILDREN.lock().unwrap_or_else(PoisonError::into_inner)
 }
