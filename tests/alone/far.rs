@@ -267,14 +267,13 @@ fn a_server_that_never_lets_anybody_close_holds_nobody_else() {
 }
 
 /// What a container's files tell is asked for where a server answers for them too, whether anything is known of that or not:
-/// the content of what is executed, the users' names, and a compiler's arguments.
+/// the content of what is executed, and the users' names.
 #[test]
 fn a_watcher_ends_though_a_server_holds_what_a_containers_files_tell() {
     let _turn = alone();
-    let mut far = Far::with(&program::disguised(60_000), &["strict"]);
+    let mut far = Far::mount(&program::disguised(60_000));
     let users = format!("{}/users:/etc/passwd", far.directory.path().display());
-    let [content, names, arguments] = [far.container(), Container::idle(&["-v", &users]), far.container()];
-    std::fs::copy(program::inside(), arguments.work().join("javac")).unwrap();
+    let [content, names] = [far.container(), Container::idle(&["-v", &users])];
     let setup = Setup::new().brief().set("sensors", "fanotify", "off");
     let watcher = setup.start();
     far.order(b'h', "holding");
@@ -283,11 +282,9 @@ fn a_watcher_ends_though_a_server_holds_what_a_containers_files_tell() {
     names.exec(&["/usr/bin/gcc"]);
     far.said.await_line("held");
     watcher.await_closed(&names.id);
-    let more = arguments.hold(&["./javac", "wait", "--", "@/far/args"]);
-    far.said.await_line("held");
     watcher.stop();
     drop(far);
-    drop((held, more));
+    drop(held);
 }
 
 /// It ends in time while a server holds its event, and while one holds the content of a compiler that lives.
