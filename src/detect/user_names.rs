@@ -94,6 +94,29 @@ mod tests {
     }
 
     #[test]
+    fn a_passwd_file_stays_in_its_root_and_has_a_limit() {
+        let tree = tempfile::tempdir().unwrap();
+        let (proc, names) = (Proc::open(tree.path()).unwrap(), UserNames::default());
+        put(tree.path(), 7, "unused");
+        let passwd = tree.path().join("7/root/etc/passwd");
+        let name = |now: u64| {
+            let dir = proc.process(Pid(7)).unwrap();
+            let mut look = Look::nothing(Monotonic(now), Missing::Gone);
+            look.mnt_ns = Ok(Namespace(4_026_532_000));
+            let root = dir.root_dir().unwrap();
+            let read = |path: &[u8], limit| rooted::read(root.as_fd(), Path::new(OsStr::from_bytes(path)), limit);
+            names.name(&look, &dir, root.as_fd(), (1000, Monotonic(now)), read)
+        };
+        fs::remove_file(&passwd).unwrap();
+        fs::write(&passwd, vec![b'x'; PASSWD + 1]).unwrap();
+        assert_eq!(name(1), Err(Missing::TooLarge));
+        fs::remove_file(&passwd).unwrap();
+        fs::write(tree.path().join("passwd"), "host:x:1000:1000::/:\n").unwrap();
+        std::os::unix::fs::symlink(tree.path().join("passwd"), &passwd).unwrap();
+        assert_eq!(name(2), Err(Missing::Absent));
+    }
+
+    #[test]
     fn a_name_is_of_its_container_though_a_number_is_used_again() {
         let tree = tempfile::tempdir().unwrap();
         let (proc, names) = (Proc::open(tree.path()).unwrap(), UserNames::default());

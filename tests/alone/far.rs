@@ -267,24 +267,29 @@ fn a_server_that_never_lets_anybody_close_holds_nobody_else() {
 }
 
 /// What a container's files tell is asked for where a server answers for them too, whether anything is known of that or not:
-/// the content of what is executed, and the users' names.
+/// the content of what is executed, the users' names, and a launcher's file of arguments.
 #[test]
 fn a_watcher_ends_though_a_server_holds_what_a_containers_files_tell() {
     let _turn = alone();
     let mut far = Far::mount(&program::disguised(60_000));
+    let mut strict = Far::with(program::tiny(), &["strict"]);
     let users = format!("{}/users:/etc/passwd", far.directory.path().display());
-    let [content, names] = [far.container(), Container::idle(&["-v", &users])];
+    let [content, names, arguments] = [far.container(), Container::idle(&["-v", &users]), strict.container()];
+    std::fs::copy(program::hold(), arguments.work().join("java")).unwrap();
     let setup = Setup::new().brief().set("sensors", "fanotify", "off");
     let watcher = setup.start();
     far.order(b'h', "holding");
+    strict.order(b'h', "holding");
     let held = content.hold(&["/far/tool"]);
     far.said.await_line("held");
     names.exec(&["/usr/bin/gcc"]);
     far.said.await_line("held");
     watcher.await_closed(&names.id);
+    let more = arguments.hold(&["./java", "@/far/args"]);
+    strict.said.await_line("held");
     watcher.stop();
-    drop(far);
-    drop(held);
+    drop((far, strict));
+    drop((held, more));
 }
 
 /// It ends in time while a server holds its event, and while one holds the content of a compiler that lives.

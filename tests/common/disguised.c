@@ -14,7 +14,7 @@ static long call(long number, const void *first, const void *second) {
 }
 
 void _start(void) {
-    struct timespec time = {0, MS * 1000000L};
+    struct timespec time = {MS / 1000, MS % 1000 * 1000000L};
     if (MS) call(35, &time, 0);
     call(60, 0, 0);
 }
