@@ -3,7 +3,6 @@
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
-use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -111,7 +110,7 @@ fn read(path: &Path, limit: u64, database: &Database) -> Result<(PathBuf, Conten
         Error::file("read", path, reason)
     };
     let (file, _) = bounded::open_place(place.as_fd()).map_err(unreadable)?;
-    let content = content::read(&File::from(file), Limit { bytes: limit, time: None }, database).map_err(unreadable)?;
+    let content = content::read(&file, Limit { bytes: limit, time: None }, database).map_err(unreadable)?;
     Ok((real, content))
 }
 

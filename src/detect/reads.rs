@@ -140,8 +140,9 @@ impl Detection {
             }
             return true;
         }
-        let served = self.mounts.served(id.dev, mount);
-        let on = self.mounts.of(id.dev, mount).filter(|_| served == Served::No);
+        let on = self.mounts.of(id.dev, mount);
+        let served = Served::of(on.as_deref());
+        let on = on.filter(|_| served == Served::No);
         let on_disk = on.as_ref().is_some_and(|on| on.is_on_disk());
         let ignorable = on_disk || on.is_some_and(|on| on.layers.is_some());
         let executable = Executable { file: Arc::clone(file), mount, served, on_disk, ignorable };

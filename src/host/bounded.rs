@@ -1,7 +1,9 @@
 //! The one way to read a whole small file that somebody else wrote: never more than a limit, never from anything but a
 //! regular file, never waiting for a writer. Where the file lies, and what its bytes mean, is the caller's affair.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
 use nix::errno::Errno;
@@ -10,7 +12,7 @@ use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
 use nix::sys::uio::pread;
 
 use crate::event::{Field, Missing};
-use crate::host::file::link_to;
+use crate::host::file::reopen;
 
 /// The least that one pread asks for; files of /proc state no size.
 const CHUNK: usize = 4096;
@@ -40,21 +42,13 @@ pub fn read_place(place: BorrowedFd<'_>, limit: usize) -> Field<Vec<u8>> {
 ///
 /// The descriptor is looked at before anything is opened: opening a device already acts (a watchdog starts to count, a
 /// tape rewinds), and a container may put a device node where a file is expected.
-pub fn open_place(place: BorrowedFd<'_>) -> Field<(OwnedFd, u64)> {
+pub fn open_place(place: BorrowedFd<'_>) -> Field<(File, u64)> {
     let stat = fstat(place).map_err(missing)?;
     if !is_regular(&stat) {
         return Err(Missing::Malformed);
     }
-    // The magic link leads to that very inode, whatever has since happened to its name (proc(5), /proc/pid/fd).
-    let link = link_to(&place);
-    let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
-    let open = |more| openat(AT_FDCWD, link.as_str(), flags | more, Mode::empty());
-    let file = match open(OFlag::O_NOATIME) {
-        // open(2): neither the file's owner nor CAP_FOWNER.
-        Err(Errno::EPERM) => open(OFlag::empty()),
-        other => other,
-    };
-    Ok((file.map_err(missing)?, u64::try_from(stat.st_size).unwrap_or(0)))
+    let file = reopen(&place).map_err(|e| missing_of(&e))?;
+    Ok((file, u64::try_from(stat.st_size).unwrap_or(0)))
 }
 
 /// Reads an open file from its beginning, whatever size it states (files of /proc state 0), wherever its position is.
@@ -62,6 +56,14 @@ pub fn open_place(place: BorrowedFd<'_>) -> Field<(OwnedFd, u64)> {
 /// # Errors
 /// [`Missing::TooLarge`] when there are more than `limit` bytes, of which at most one is read.
 pub fn read_fd(file: BorrowedFd<'_>, limit: usize) -> Field<Vec<u8>> {
+    read_by(limit, |part, offset| {
+        let offset = libc::off_t::try_from(offset).map_err(|_| io::ErrorKind::FileTooLarge)?;
+        Ok(pread(file, part, offset)?)
+    })
+}
+
+/// The same by whoever fills a part of what is read from an offset on; 0 bytes are the end.
+pub fn read_by(limit: usize, mut read: impl FnMut(&mut [u8], u64) -> io::Result<usize>) -> Field<Vec<u8>> {
     let mut bytes = Vec::new();
     let mut filled = 0;
     loop {
@@ -72,12 +74,11 @@ pub fn read_fd(file: BorrowedFd<'_>, limit: usize) -> Field<Vec<u8>> {
         }
         bytes.resize(filled + want, 0);
         let Some(free) = bytes.get_mut(filled..) else { return Err(Missing::Unreadable) };
-        let offset = libc::off_t::try_from(filled).map_err(|_| Missing::TooLarge)?;
-        match pread(file, free, offset) {
+        match read(free, filled as u64) {
             Ok(0) => break,
             Ok(n) => filled += n,
-            Err(Errno::EINTR) => {}
-            Err(e) => return Err(missing(e)),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(missing_of(&e)),
         }
     }
     bytes.truncate(filled);
@@ -92,6 +93,10 @@ pub(crate) fn missing(errno: Errno) -> Missing {
         Errno::EINVAL | Errno::ELOOP | Errno::ENAMETOOLONG => Missing::Malformed,
         other => Missing::from_os(&other.into()),
     }
+}
+
+fn missing_of(error: &io::Error) -> Missing {
+    error.raw_os_error().map_or_else(|| Missing::from_os(error), |number| missing(Errno::from_raw(number)))
 }
 
 fn is_regular(stat: &FileStat) -> bool {

@@ -4,7 +4,7 @@
 use std::ffi::CStr;
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -80,11 +80,16 @@ pub fn link_to(file: &impl AsRawFd) -> String {
 ///
 /// # Errors
 /// The system's.
-pub fn reopen(file: &OwnedFd) -> io::Result<File> {
+pub fn reopen(file: &impl AsRawFd) -> io::Result<File> {
+    // The magic link leads to that very inode, whatever has since happened to its name (proc(5), /proc/pid/fd).
     let path = link_to(file);
     let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
     let open = |flags| OpenOptions::new().read(true).custom_flags(flags).open(&path);
-    open(flags | libc::O_NOATIME).or_else(|_| open(flags))
+    match open(flags | libc::O_NOATIME) {
+        // open(2): neither the file's owner nor CAP_FOWNER.
+        Err(e) if e.raw_os_error() == Some(libc::EPERM) => open(flags),
+        other => other,
+    }
 }
 
 /// The number of an open file's mount as mountinfo has it, from /proc/self/fdinfo; before 3.15 `None` for an overlay's.

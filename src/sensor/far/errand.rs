@@ -26,8 +26,10 @@ use crate::sys::{fanotify, passing};
 pub const ERRAND: &str = "errand";
 /// Bytes of a file in one message.
 pub const BLOCK: usize = 64 << 10;
-/// Bytes of one message: before those of a file stands an error number.
-pub const FRAME: usize = 4 + BLOCK;
+/// Bytes of a message: before those of a file stands an error number.
+const FRAME: usize = 4 + BLOCK;
+/// Bytes of a report.
+pub const REPORT: usize = 1024;
 /// Whoever is not sent for so long is not needed.
 const WAITS: Duration = Duration::from_secs(10);
 /// Events of one errand.
@@ -250,7 +252,7 @@ fn open(file: OwnedFd) -> Field<File> {
     let file = passing::unpack(file.as_fd()).unwrap_or(file);
     let flags = fcntl(&file, FcntlArg::F_GETFL).map_err(|e| Missing::from_os(&e.into()))?;
     let is_open = !OFlag::from_bits_retain(flags).contains(OFlag::O_PATH);
-    Ok(if is_open { File::from(file) } else { File::from(bounded::open_place(file.as_fd())?.0) })
+    if is_open { Ok(File::from(file)) } else { bounded::open_place(file.as_fd()).map(|(file, _)| file) }
 }
 
 fn state(file: &File) -> Field<State> {

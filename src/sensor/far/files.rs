@@ -7,12 +7,12 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::errand::{BLOCK, Order, Report};
+use super::errand::{BLOCK, Order, REPORT, Report};
 use super::messenger::{Ended, Messenger};
 use crate::event::{Field, Missing, Monotonic};
 use crate::fingerprint::origin::{Origin, State};
-use crate::host::clock;
 use crate::host::worker::Share;
+use crate::host::{bounded, clock};
 use crate::sys::file::FileStatus;
 
 /// A server must have let its file be found, read or closed within this time.
@@ -23,8 +23,6 @@ const SLOW: Duration = Duration::from_secs(30);
 const IDLE: usize = 2;
 /// So many may be held by servers before nobody is sent any more: one for each share, a quarter of them for a group.
 const HELD: usize = 32;
-/// A report is no longer than this.
-const REPORT: usize = 1024;
 /// A path, with the NUL at its end, that the kernel takes (PATH_MAX in linux/limits.h).
 const PATH: usize = 4096;
 
@@ -110,7 +108,7 @@ impl<K: Share> Errands<'_, K> {
     /// once for its state, and for no holes: its server says of them what it likes.
     ///
     /// # Errors
-    /// As [`crate::host::bounded::open_place`]; [`Missing::Deadline`] and [`Missing::Busy`] as [`Errands::find`].
+    /// As [`bounded::open_place`]; [`Missing::Deadline`] and [`Missing::Busy`] as [`Errands::find`].
     pub fn open(&mut self, file: BorrowedFd<'_>, is_far: bool) -> Field<FarFile<'_>> {
         let sent = self.sent(if is_far { DEADLINE } else { SLOW })?;
         sent.has_file.set(true);
@@ -123,20 +121,11 @@ impl<K: Share> Errands<'_, K> {
     /// Reads the whole of a regular file of at most `limit` bytes that an `O_PATH` descriptor points at.
     ///
     /// # Errors
-    /// As [`Errands::open`]; [`Missing::TooLarge`] above the limit.
+    /// As [`Errands::open`] and [`bounded::read_fd`].
     pub fn read(&mut self, place: BorrowedFd<'_>, limit: usize) -> Field<Vec<u8>> {
         let file = self.open(place, true)?;
         // Its size is what its server says.
-        let (mut bytes, mut block) = (Vec::new(), vec![0; BLOCK]);
-        loop {
-            match file.read_some(&mut block, bytes.len() as u64).map_err(|e| Missing::from_os(&e))? {
-                0 => return Ok(bytes),
-                got => bytes.extend_from_slice(block.get(..got).unwrap_or_default()),
-            }
-            if bytes.len() > limit {
-                return Err(Missing::TooLarge);
-            }
-        }
+        bounded::read_by(limit, |part, offset| file.read_some(part, offset))
     }
 
     /// Whoever has brought all that he was asked for, and closed its file, may go for the next job. Any other is ended, and

@@ -12,7 +12,7 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, poll};
 
-use super::errand::{ERRAND, FRAME, Order, Report};
+use super::errand::{ERRAND, Order, REPORT, Report};
 use crate::host::clock;
 use crate::sys::passing;
 
@@ -69,7 +69,7 @@ impl Messenger {
     /// # Errors
     /// It has ended.
     pub fn report(&self) -> io::Result<Option<(Report, Vec<OwnedFd>)>> {
-        let mut buffer = [0; FRAME];
+        let mut buffer = [0; REPORT];
         match passing::receive(self.fd(), &mut buffer, false) {
             Ok(([], _)) => Err(io::ErrorKind::UnexpectedEof.into()),
             Ok((bytes, files)) => Ok(Some((serde_json::from_slice(bytes)?, files))),

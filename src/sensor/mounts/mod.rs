@@ -144,6 +144,17 @@ pub enum Served {
     Yes,
 }
 
+impl Served {
+    /// What a file lies on says of it.
+    pub fn of(on: Option<&Mounted>) -> Self {
+        match on {
+            Some(on) if on.far.is_some() => Self::Yes,
+            Some(on) if !on.is_gone() => Self::No,
+            _ => Self::Perhaps,
+        }
+    }
+}
+
 /// What is mounted. A device number, and before Linux 6.8 a mount's number, names a new one only when nobody holds a file
 /// of the old one: what is gone and still stands here may by now be another's number, and gives way to all that is there.
 #[derive(Debug, Default)]
@@ -211,11 +222,7 @@ impl Mounts {
 
     /// Whether a server answers for the files of a device, or of what was reached through this mount.
     pub fn served(&self, dev: u64, mount: Option<MountNumber>) -> Served {
-        match self.of(dev, mount) {
-            Some(on) if on.far.is_some() => Served::Yes,
-            Some(on) if !on.is_gone() => Served::No,
-            _ => Served::Perhaps,
-        }
+        Served::of(self.of(dev, mount).as_deref())
     }
 
     /// Whether a filesystem is known by its device alone.
