@@ -31,7 +31,7 @@ const FRAME: usize = 4 + BLOCK;
 /// Bytes of a report.
 pub const REPORT: usize = 1024;
 /// Whoever is not sent for so long is not needed.
-const WAITS: Duration = Duration::from_secs(10);
+pub const WAITS: Duration = Duration::from_secs(10);
 /// Events of one errand.
 const EVENTS: usize = 32;
 

@@ -1,6 +1,7 @@
 //! Sends a process of our own on errands and hears what it reports. It may never come back: then it is left to itself, and
 //! another one goes.
 
+use std::cell::Cell;
 use std::io::{self, IoSliceMut};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
@@ -12,7 +13,8 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, poll};
 
-use super::errand::{ERRAND, Order, REPORT, Report};
+use super::errand::{ERRAND, Order, REPORT, Report, WAITS};
+use crate::event::Monotonic;
 use crate::host::clock;
 use crate::sys::passing;
 
@@ -24,6 +26,8 @@ static CHILDREN: Mutex<Vec<(u64, Child)>> = Mutex::new(Vec::new());
 pub struct Messenger {
     socket: OwnedFd,
     number: u64,
+    /// When it was sent last.
+    sent: Cell<Monotonic>,
 }
 
 impl Messenger {
@@ -40,15 +44,19 @@ impl Messenger {
         command.arg0("ccwatch").arg(ERRAND).stdin(Stdio::from(theirs)).stdout(quiet()).stderr(quiet());
         let (child, number) = (command.spawn()?, STARTED.fetch_add(1, Ordering::Relaxed));
         children().push((number, child));
-        Ok(Self { socket, number })
+        Ok(Self { socket, number, sent: Cell::new(clock::now()) })
     }
 
-    /// One that has waited, if it lives, else a new one.
+    /// One that has waited, if it lives and does not end just now for having waited, else a new one.
     ///
     /// # Errors
     /// As [`Messenger::start`].
     pub fn or_start(waiting: Option<Self>) -> io::Result<Self> {
-        waiting.filter(|messenger| is_there(messenger.number)).map_or_else(Self::start, Ok)
+        waiting.filter(|messenger| messenger.stays() && is_there(messenger.number)).map_or_else(Self::start, Ok)
+    }
+
+    fn stays(&self) -> bool {
+        clock::now().since(self.sent.get()) < WAITS / 2
     }
 
     /// To be polled for reports.
@@ -61,6 +69,7 @@ impl Messenger {
     /// # Errors
     /// It has ended, or does not take orders.
     pub fn send(&self, order: &Order, files: &[BorrowedFd<'_>]) -> io::Result<()> {
+        self.sent.set(clock::now());
         passing::send(self.fd(), &[&serde_json::to_vec(order)?], files, false)
     }
 
@@ -136,4 +145,20 @@ fn is_there(number: u64) -> bool {
 
 fn children() -> MutexGuard<'static, Vec<(u64, Child)>> {
     CHILDREN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn who_may_end_just_now_is_sent_nowhere() {
+        let now = clock::now();
+        let (socket, _theirs) = passing::pair().unwrap();
+        let messenger = Messenger { socket, number: u64::MAX, sent: Cell::new(now) };
+        assert!(messenger.stays());
+        messenger.sent.set(now.minus(WAITS));
+        assert!(!messenger.stays());
+    }
 }
