@@ -46,50 +46,40 @@ fn storms<const N: usize>(setups: [Setup; N], rounds: u64) -> [Vec<Alert>; N] {
 }
 
 /// Containers that live some milliseconds, one after another and many at once, and one that is removed in its storm.
-fn short_lives(setup: Setup, at_once: usize) {
+#[test]
+fn short_lives_by_each_way() {
     let _turn = alone();
     // Made before, as the image is made but once.
     image::tiny();
-    let watcher = setup.brief().start();
+    let watchers = [Setup::new(), by_mount(), Setup::new().kernel("3.10-bare")].map(|setup| setup.brief().start());
     let mut containers = Vec::new();
     for _ in 0..5 {
         let one = tiny(&["/usr/bin/gcc"]);
         // On a busy machine its EXEC may come after the alert has gone; it is counted all the same.
-        watcher.await_opened(&one.id);
+        for watcher in &watchers {
+            watcher.await_opened(&one.id);
+        }
         containers.push(one);
     }
     containers.extend(std::thread::scope(|scope| {
-        let runs: Vec<_> = (0..at_once).map(|_| scope.spawn(|| tiny(&["/usr/bin/gcc"]))).collect();
+        let runs: Vec<_> = (0..50).map(|_| scope.spawn(|| tiny(&["/usr/bin/gcc"]))).collect();
         runs.into_iter().map(|run| run.join().unwrap()).collect::<Vec<_>>()
     }));
     let stormy = Container::idle(&[]);
     storm(&stormy, 5000, "/usr/bin/gcc");
     let id = stormy.id.clone();
     drop(stormy);
-    watcher.await_counted(&id, 5000);
-    for container in &containers {
-        watcher.await_counted(&container.id, 1);
+    for watcher in watchers {
+        watcher.await_counted(&id, 5000);
+        for container in &containers {
+            watcher.await_counted(&container.id, 1);
+        }
+        let alerts = watcher.stop();
+        assert_eq!(alert::closed_execs(&alerts, &id), 5000);
+        for container in &containers {
+            assert_eq!(alert::closed_execs(&alerts, &container.id), 1, "{}", container.id);
+        }
     }
-    let alerts = watcher.stop();
-    assert_eq!(alert::closed_execs(&alerts, &id), 5000);
-    for container in &containers {
-        assert_eq!(alert::closed_execs(&alerts, &container.id), 1, "{}", container.id);
-    }
-}
-
-#[test]
-fn short_lives_by_filesystem() {
-    short_lives(Setup::new(), 50);
-}
-
-#[test]
-fn short_lives_by_mount() {
-    short_lives(by_mount(), 10);
-}
-
-#[test]
-fn short_lives_by_open() {
-    short_lives(Setup::new().kernel("3.10-bare"), 50);
 }
 
 #[test]
