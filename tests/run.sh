@@ -140,6 +140,6 @@ fi
 
 # --- Tests ------------------------------------------------------------------------------------------------------------
 # They wait more than they work.
-export RUST_TEST_THREADS=${RUST_TEST_THREADS:-4}
+export RUST_TEST_THREADS=${RUST_TEST_THREADS:-3}
 [ $# -gt 0 ] || set -- --all-targets
 tests "$@"

@@ -54,6 +54,9 @@ fn a_killed_watcher_is_continued_by_the_next() {
     let first = setup.start();
     let gcc = waiting_gcc(&container);
     let opened = first.await_opened(&container.id);
+    // An alert waits for no directory: it is kept after it went out.
+    let kept = setup.home().join(format!("state/sessions/{}.json", opened.text("ccwatch.session.id")));
+    eventually("its session is kept", || kept.exists().then_some(()));
     let last = first.kill().iter().map(|a| a.number("event.sequence")).max().unwrap();
 
     let second = setup.start();
