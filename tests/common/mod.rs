@@ -10,6 +10,7 @@ pub(crate) mod fuse;
 pub(crate) mod image;
 pub(crate) mod program;
 pub(crate) mod rsyslog;
+pub(crate) mod turn;
 pub(crate) mod watcher;
 
 use std::collections::HashSet;

@@ -1,6 +1,7 @@
 //! What somebody in a container does to compile unseen, while every ignore mark is warm and the connector's reader rests:
 //! each is seen or, where it lives too short, counted as unexamined. Each is tried a second time without what stands
-//! against it (src/sensor/without.rs), and then it is missed: so that is what it was.
+//! against it (src/sensor/without.rs), and then it is missed: so that is what it was. Without leases, or against a copy that
+//! comes late, that is so only where a file is read before it changes, and not when a busy machine comes to it: alone.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::print_stdout)]
 
 #[path = "../common/mod.rs"]
@@ -9,23 +10,11 @@ mod common;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use common::docker::Container;
+use common::turn::{alone, beside_others};
 use common::watcher::{Setup, Watcher};
 use common::{Alert, program};
-
-static TURN: RwLock<()> = RwLock::new(());
-
-/// What is tried without leases, or against a copy that comes late, is missed only where a file is read before it changes, and
-/// not when a busy machine comes to it.
-fn alone() -> RwLockWriteGuard<'static, ()> {
-    TURN.write().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn beside_others() -> RwLockReadGuard<'static, ()> {
-    TURN.read().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// Each program is executed so often after the act.
 const EXECS: u64 = 20;
@@ -43,6 +32,10 @@ impl Stage {
     }
 
     fn set_wholly_without(without: &str, options: &[&str]) -> Self {
+        Self::watched_by(&Setup::new().without(without).brief(), options)
+    }
+
+    fn watched_by(setup: &Setup, options: &[&str]) -> Self {
         let mut all = vec!["--cap-add", "SYS_ADMIN", "--security-opt", "seccomp=unconfined"];
         all.extend(["--tmpfs", "/memory:exec"]);
         all.extend(options);
@@ -54,7 +47,7 @@ impl Stage {
         for milliseconds in [0, 1, 20] {
             copy(&program::disguised(milliseconds), &format!("compile-{milliseconds}"));
         }
-        let watcher = Setup::new().without(without).brief().start();
+        let watcher = setup.start();
         Self { container, watcher }
     }
 
@@ -105,43 +98,22 @@ impl Stage {
         });
     }
 
-    /// What is told once a compile that cannot be missed is: all others' content is tcc's, or their name is cc.
+    /// How many compiles were counted, and how many execs of the host stayed unexamined, once a compile that cannot be
+    /// missed is told. Their content is tcc's, or their name is cc.
     fn seen(self) -> (u64, u64) {
         self.seen_before("/usr/bin/gcc")
     }
 
     fn seen_before(self, last: &str) -> (u64, u64) {
-        self.compile_last(last);
-        told(&self.container, &self.watcher.stop())
-    }
-
-    /// In a session of its own, which is closed after the others.
-    fn compile_last(&self, last: &str) {
-        let lasts = |alerts: &[Alert]| closed(&self.container, alerts).filter(|a| a.execs_of("gcc") > 0).count();
-        let before = lasts(&self.watcher.alerts());
+        // In a session of its own, which is closed after the others.
         self.container.exec(&["/usr/bin/storm", "1", last]);
-        self.watcher.await_alerts("the last compile", |alerts| lasts(alerts) > before);
+        let is_closed = |a: &Alert| a.is_of(&self.container.id) && a.state() == "closed";
+        let last = self.watcher.await_alert("the last compile", |a| is_closed(a) && a.execs_of("gcc") > 0);
+        let alerts: Vec<Alert> = self.watcher.stop().into_iter().filter(|a| is_closed(a)).collect();
+        let all: u64 = alerts.iter().map(|a| a.number("ccwatch.session.execs")).sum();
+        let unexamined = alerts.iter().filter_map(|a| a.at("ccwatch.coverage.unexamined").as_u64()).max();
+        (all - last.execs_of("gcc"), unexamined.unwrap_or(0))
     }
-
-    /// What no sensor explains is called unexamined a while later, in the next alert.
-    fn await_all_told(&self) {
-        common::eventually("each is seen or unexamined", || {
-            self.compile_last("/usr/bin/gcc");
-            let (seen, unexamined) = told(&self.container, &self.watcher.alerts());
-            (seen + unexamined >= EXECS).then_some(())
-        });
-    }
-}
-
-fn closed<'a>(container: &'a Container, alerts: &'a [Alert]) -> impl Iterator<Item = &'a Alert> {
-    alerts.iter().filter(|alert| alert.is_of(&container.id) && alert.state() == "closed")
-}
-
-/// How many compiles were counted, without the last ones, and how many execs of the host stayed unexamined.
-fn told(container: &Container, alerts: &[Alert]) -> (u64, u64) {
-    let all = closed(container, alerts).map(|alert| alert.number("ccwatch.session.execs") - alert.execs_of("gcc"));
-    let unexamined = closed(container, alerts).filter_map(|a| a.at("ccwatch.coverage.unexamined").as_u64()).max();
-    (all.sum(), unexamined.unwrap_or(0))
 }
 
 /// Fails unless the act is seen each time by fanotify, and is missed without what stands against it. The connector's looks
@@ -378,20 +350,19 @@ fn copied_up() {
 /// Compiles that live for 20 ms are seen, all of them; of those that live for 1 ms what is not seen is unexamined.
 fn living(countermeasure: &str, run: impl Fn(&Stage, &str)) {
     let _turn = alone();
-    let stage = |without: &str, program: &str| {
-        let stage = Stage::set(without, &[]);
+    let seen = |stage: Stage, program: &str| {
         stage.warm("/usr/bin/tool");
         run(&stage, program);
-        stage
+        stage.seen()
     };
-    let (long, _) = stage("", "compile-20").seen();
-    let brief = stage("", "compile-1");
-    brief.await_all_told();
-    let (short, unexamined) = brief.seen();
+    let (long, _) = seen(Stage::set("", &[]), "compile-20");
+    // What no sensor explains is called unexamined up to 2 s later: before its session is closed.
+    let patient = Setup::new().without("rest").set("session", "gap", "2500ms");
+    let (short, unexamined) = seen(Stage::watched_by(&patient, &[]), "compile-1");
     println!("of 20 ms {long} of {EXECS}, of 1 ms {short} of {EXECS} seen; {unexamined} unexamined on the host");
     assert_eq!(long, EXECS);
     assert!(short + unexamined >= EXECS, "{short} seen, {unexamined} unexamined");
-    let (missed, _) = stage(countermeasure, "compile-20").seen();
+    let (missed, _) = seen(Stage::set(countermeasure, &[]), "compile-20");
     assert!(missed < EXECS, "without {countermeasure}: {missed} of {EXECS}");
 }
 
