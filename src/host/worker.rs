@@ -4,13 +4,21 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use crate::sys::process::run_at_once;
 
-/// Names one job of a pool.
+/// Names one job: the word that it is done bears no pool's name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Ticket(pub u64);
+pub struct Ticket(u64);
+
+impl Ticket {
+    fn next() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
 
 /// A share's name can be made up by whoever it is: a group's cannot.
 pub const QUEUES_OF_GROUP: usize = 4;
@@ -72,7 +80,6 @@ struct State<K: Share, J> {
     /// Jobs whose threads were left behind and have not come back, by share.
     left: HashMap<Ticket, K>,
     threads: usize,
-    submitted: u64,
     closed: bool,
 }
 
@@ -85,7 +92,6 @@ impl<K: Share, J: Send + 'static> Pool<K, J> {
             running: HashMap::new(),
             left: HashMap::new(),
             threads: 0,
-            submitted: 0,
             closed: false,
         };
         let shared = Shared { state: Mutex::new(state), work: Condvar::new(), run: Box::new(run), limits };
@@ -114,11 +120,10 @@ impl<K: Share, J: Send + 'static> Pool<K, J> {
         if state.closed || stuck >= (limits.stuck / 4).max(1) || state.left.values().any(|k| *k == share) {
             return None;
         }
-        let ticket = Ticket(state.submitted);
+        let ticket = Ticket::next();
         if !state.enter(share, ticket, job, limits.queue) {
             return None;
         }
-        state.submitted += 1;
         drop(state);
         self.shared.work.notify_one();
         Some(ticket)

@@ -41,6 +41,12 @@ fn nested(limits: Limits) -> (Pool<Nested, Receiver<()>>, Done) {
 }
 
 #[test]
+fn jobs_of_two_pools_are_not_taken_for_one_another() {
+    let ((one, _), (other, _)) = (nested(LIMITS), nested(LIMITS));
+    assert_ne!(one.submit((0, "a"), open()), other.submit((0, "a"), open()));
+}
+
+#[test]
 fn a_group_of_many_shares_has_one_turn_and_leaves_a_thread() {
     let (pool, done) = nested(Limits { threads: 3, threads_per_share: 2, ..LIMITS });
     let (gate, wait) = bounded::<()>(0);
