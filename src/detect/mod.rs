@@ -27,6 +27,7 @@ mod settle;
 pub mod slate;
 pub mod telling;
 pub mod triage;
+mod unconfirmed;
 mod user_names;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -52,6 +53,7 @@ use crate::detect::reads::{Again, BeingRead};
 use crate::detect::sessions::Sessions;
 use crate::detect::telling::Telling;
 use crate::detect::triage::Screen;
+use crate::detect::unconfirmed::Unconfirmed;
 use crate::event::{Fact, FileId, ImageId, Monotonic, Pid, SensorKind, StartTime};
 use crate::fingerprint::SharedDatabase;
 use crate::host::clock;
@@ -178,6 +180,7 @@ pub struct Detection {
     mounts: Arc<Mounts>,
     connector: Controls,
     fanotify: Controls,
+    unconfirmed: Unconfirmed,
     hearing: Hearing,
     merge: Merge,
     telling: Telling,
@@ -223,6 +226,7 @@ impl Detection {
             mounts: parts.mounts,
             connector: parts.connector,
             fanotify: parts.fanotify,
+            unconfirmed: Unconfirmed::default(),
             hearing: Hearing::new(clock::now()),
             merge: Merge::new(move |comm| screen.name_is(comm)),
             telling: parts.telling,

@@ -65,6 +65,8 @@ pub struct Pending {
     pub program: Option<FileId>,
     /// When it goes on without them.
     pub deadline: Monotonic,
+    /// It was only attempted so far, and is told as that at its deadline.
+    pub awaits_exec: bool,
     /// It went on without some of them.
     pub unfinished: bool,
     /// It went on before its file was read.
@@ -114,10 +116,16 @@ impl Pending {
             content: None,
             program: None,
             deadline,
+            awaits_exec: false,
             unfinished: false,
             unread: false,
             asked_kin: false,
         }
+    }
+
+    /// Whether nothing is waited for any more.
+    pub fn is_complete(&self) -> bool {
+        self.waiting.is_empty() && self.unnamed.is_empty() && self.content.is_none() && !self.awaits_exec
     }
 
     /// The outermost container.

@@ -29,8 +29,7 @@ const ONE: usize = UNFINISHED_BYTES / UNFINISHED;
 
 impl Detection {
     pub(super) fn settle_if_complete(&mut self, number: u64) {
-        let is_complete = |p: &Pending| p.waiting.is_empty() && p.unnamed.is_empty() && p.content.is_none();
-        if self.pending.get(&number).is_some_and(is_complete) {
+        if self.pending.get(&number).is_some_and(Pending::is_complete) {
             self.settle(number);
         }
     }
@@ -38,6 +37,7 @@ impl Detection {
     /// Judges one exec with what is known by now, and hands it to its session.
     pub(super) fn settle(&mut self, number: u64) {
         let Some(mut pending) = self.pending.remove(&number) else { return };
+        self.unconfirmed.tell(number, &mut pending);
         let content = pending.file().and_then(|id| self.judged.content(id));
         if self.ask_program(&mut pending, content.as_deref()) {
             self.pending.insert(number, pending);

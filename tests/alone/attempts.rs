@@ -2,8 +2,9 @@
 
 use std::fs;
 
-use crate::common::{Alert, Container, program};
-use crate::{beside_others, watch};
+use crate::common::program::{self, Frozen};
+use crate::common::{Alert, Container};
+use crate::{alone, beside_others, watch};
 
 /// fanotify sees each attempt, and no EXEC follows: not because the connector is deaf, which it is asked to prove.
 fn is_no_exec(prepare: impl Fn(&Container), act: &[&str]) {
@@ -47,4 +48,23 @@ fn a_file_that_the_kernel_does_not_execute_is_no_exec() {
 #[test]
 fn to_ask_whether_it_could_be_executed_is_no_exec() {
     is_no_exec(|_| (), &["ask", "/usr/bin/gcc", "attempt", "/usr/bin"]);
+}
+
+/// As on a slow disk, and on a machine that has other things to do.
+#[test]
+fn an_exec_that_is_heard_of_late_is_told_with_all_that_it_tells() {
+    let _turn = alone();
+    let container = Container::start();
+    let watcher = watch();
+    let frozen = Frozen::thread(watcher.pid(), "connector");
+    let gcc = container.hold(&["sh", "-c", "echo begun; exec gcc -x c - -o a"]);
+    gcc.await_line("begun");
+    // By its end an attempt would be told, were it told at once.
+    container.exec(&["true"]);
+    frozen.release();
+    let opened = watcher.await_opened(&container.id);
+    assert_eq!(opened.at("ccwatch.confirmed"), true, "{opened}");
+    assert_eq!(opened.list("ccwatch.known_by"), ["fanotify", "connector"], "{opened}");
+    assert_eq!(opened.text("process.command_line"), "gcc -x c - -o a", "{opened}");
+    drop(gcc);
 }
