@@ -5,10 +5,10 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use crate::alone;
 use crate::common::docker::Container;
 use crate::common::watcher::Setup;
 use crate::common::{self, Alert, Lines, alert, program};
+use crate::{alone, beside_others};
 use nix::mount::{MntFlags, umount2};
 
 const STORM: u64 = 2000;
@@ -150,7 +150,7 @@ fn a_server_that_never_answers_holds_nobody_else(mut far: Far, container: &Conta
 
 #[test]
 fn a_fuse_volume_that_never_answers() {
-    let _turn = alone();
+    let _turn = beside_others();
     let far = Far::mount(program::tiny());
     let container = far.container();
     a_server_that_never_answers_holds_nobody_else(far, &container, "/far", "fuse");
@@ -159,7 +159,7 @@ fn a_fuse_volume_that_never_answers() {
 /// What a runtime mounts, whose image's layers come from a server.
 #[test]
 fn an_overlay_over_a_server_that_never_answers() {
-    let _turn = alone();
+    let _turn = beside_others();
     let far = Far::mount(program::tiny());
     let [empty, over] = [0, 1].map(|_| tempfile::Builder::new().prefix("ccwatch-test-").tempdir().unwrap());
     let layers = format!("lowerdir={}:{}", far.directory.path().display(), empty.path().display());
@@ -208,7 +208,7 @@ fn an_overlay_in_a_user_namespace() {
 
 #[test]
 fn a_containers_own_overlay_over_a_server_that_never_answers() {
-    let _turn = alone();
+    let _turn = beside_others();
     let far = Far::mount(program::tiny());
     let volume = format!("{}:/far", far.directory.path().display());
     let options = ["--cap-add", "SYS_ADMIN", "--security-opt", "seccomp=unconfined", "--tmpfs", "/over", "-v", &volume];
@@ -221,7 +221,7 @@ fn a_containers_own_overlay_over_a_server_that_never_answers() {
 /// The server does not even answer whoever marks its mount: that is left, and everything else marked.
 #[test]
 fn a_server_that_never_answers_holds_no_mark_of_others() {
-    let _turn = alone();
+    let _turn = beside_others();
     let mut far = Far::with(program::tiny(), &["strict"]);
     far.order(b'h', "holding");
     let container = far.container();
@@ -270,7 +270,7 @@ fn a_server_that_never_lets_anybody_close_holds_nobody_else() {
 /// the content of what is executed, the users' names, and a launcher's file of arguments.
 #[test]
 fn a_watcher_ends_though_a_server_holds_what_a_containers_files_tell() {
-    let _turn = alone();
+    let _turn = beside_others();
     let mut far = Far::mount(&program::disguised(60_000));
     let mut strict = Far::with(program::tiny(), &["strict"]);
     let users = format!("{}/users:/etc/passwd", far.directory.path().display());
@@ -295,7 +295,7 @@ fn a_watcher_ends_though_a_server_holds_what_a_containers_files_tell() {
 /// It ends in time while a server holds its event, and while one holds the content of a compiler that lives.
 #[test]
 fn a_watcher_ends_though_a_server_never_answers() {
-    let _turn = alone();
+    let _turn = beside_others();
     let mut far = Far::mount(&program::disguised(60_000));
     let container = far.container();
     let setup = Setup::new().brief();

@@ -3,7 +3,7 @@
 
 use crate::common::docker::{Plan, put};
 use crate::common::{self, Alert, Container, image};
-use crate::{alone, watch};
+use crate::{beside_others, watch};
 
 const HELLO: &str = "#include <stdio.h>\nint main(void) { return puts(\"hello\") < 0; }\n";
 
@@ -19,7 +19,7 @@ fn assert_pair(alerts: &[Alert], container: &str, counts: &[(&str, u64)]) {
 
 #[test]
 fn docker_exec_makes_one_pair() {
-    let _turn = alone();
+    let _turn = beside_others();
     let container = Container::start();
     container.put("hello.c", HELLO);
     let watcher = watch();
@@ -34,7 +34,7 @@ fn docker_exec_makes_one_pair() {
 
 #[test]
 fn labels_beyond_the_limit_are_told() {
-    let _turn = alone();
+    let _turn = beside_others();
     let labels: Vec<String> = (0..400).flat_map(|n| ["--label".to_owned(), format!("k{n}=v")]).collect();
     let container = Container::with(&labels.iter().map(String::as_str).collect::<Vec<_>>());
     container.put("f.c", "int f;\n");
@@ -48,7 +48,7 @@ fn labels_beyond_the_limit_are_told() {
 /// The contract's fields, on an alert about a compiler that lives as long as the test wants.
 #[test]
 fn opened_tells_who_ran_what_where() {
-    let _turn = alone();
+    let _turn = beside_others();
     let container = Container::with(&["--label", "com.example.team=blue"]);
     let watcher = watch();
     // gcc that reads its source from a pipe: gcc and cc1 live until the pipe is closed. The `:` keeps sh from exec.
@@ -127,7 +127,7 @@ fn image_of(container: &Container) -> (String, String) {
 
 #[test]
 fn an_entrypoint_is_seen_like_any_other() {
-    let _turn = alone();
+    let _turn = beside_others();
     let watcher = watch();
     let work = tempfile::Builder::new().prefix("ccwatch-test-").tempdir().unwrap();
     put(work.path(), "hello.c", HELLO);
@@ -144,7 +144,7 @@ fn an_entrypoint_is_seen_like_any_other() {
 
 #[test]
 fn another_user_is_named_as_the_container_names_him() {
-    let _turn = alone();
+    let _turn = beside_others();
     let container = Container::start();
     container.put("hello.c", HELLO);
     let watcher = watch();
@@ -159,7 +159,7 @@ fn another_user_is_named_as_the_container_names_him() {
 
 #[test]
 fn two_containers_at_once_do_not_mix() {
-    let _turn = alone();
+    let _turn = beside_others();
     let (one, two) = (Container::start(), Container::start());
     for container in [&one, &two] {
         container.put("hello.c", HELLO);
@@ -179,7 +179,7 @@ fn two_containers_at_once_do_not_mix() {
 /// What is no compiler makes no alert, and a compiler of the host makes none either.
 #[test]
 fn innocent_programs_and_the_host_are_silent() {
-    let _turn = alone();
+    let _turn = beside_others();
     let container = Container::start();
     container.put("hello.c", HELLO);
     let watcher = watch();

@@ -1,6 +1,7 @@
-//! The live tests that need the machine for themselves, one after another: every watcher sees every container, so the
-//! storm of one would be all others' too; and where each fact of an exec that is over in a millisecond is asked for, nothing
-//! else may keep the watcher from its look. As root, with a real Docker Engine; `tests/run.sh` starts one.
+//! The live tests that bear little beside them: every watcher sees every container, so the storm of one would be all
+//! others' too, and has the machine for itself; where each fact of an exec that is over in a millisecond is asked for, no
+//! more than two others of that kind may keep the watcher from its look. As root, with a real Docker Engine;
+//! `tests/run.sh` starts one.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 #[path = "../common/mod.rs"]

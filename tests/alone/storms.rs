@@ -69,16 +69,17 @@ fn short_lives_by_each_way() {
     storm(&stormy, 5000, "/usr/bin/gcc");
     let id = stormy.id.clone();
     drop(stormy);
-    for watcher in watchers {
+    for (watcher, marks_before) in watchers.into_iter().zip([true, false, false]) {
         watcher.await_counted(&id, 5000);
-        for container in &containers {
-            watcher.await_counted(&container.id, 1);
-        }
         let alerts = watcher.stop();
         assert_eq!(alert::closed_execs(&alerts, &id), 5000);
-        for container in &containers {
-            assert_eq!(alert::closed_execs(&alerts, &container.id), 1, "{}", container.id);
-        }
+        let counts = containers.iter().map(|container| alert::closed_execs(&alerts, &container.id));
+        let (counted, others): (Vec<u64>, Vec<u64>) = counts.partition(|count| *count == 1);
+        assert!(others.iter().all(|count| *count == 0), "{others:?}");
+        // A mark on a mount comes after the container's namespace was found, which may have ended by then: that is told.
+        let unexamined = alerts.iter().map(|alert| alert.number("ccwatch.coverage.unexamined")).max().unwrap();
+        let told = if marks_before { 0 } else { unexamined };
+        assert!(others.len() as u64 <= told, "{} of {} counted, {told} told", counted.len(), containers.len());
     }
 }
 

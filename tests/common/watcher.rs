@@ -239,6 +239,12 @@ impl Watcher {
         self.heard.look(|heard| heard.stderr.clone())
     }
 
+    /// Changes its connector sockets, as tests/common/connector.pl lists.
+    pub(crate) fn change_connector(&self, act: &str) {
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/common/connector.pl");
+        super::run(Command::new("perl").arg(script).args([act, &self.pid.to_string()]));
+    }
+
     /// Sends a signal.
     pub(crate) fn signal(&self, signal: Signal) {
         kill(self.pid, signal).unwrap();

@@ -1,17 +1,10 @@
-//! The process connector fails while the watcher runs: a stream that falls silent is told and opened anew, messages
-//! that the kernel drops are counted and told, and what happened meanwhile and still runs is found.
-
-use std::process::Command;
+//! The process connector fails while the watcher runs: messages that the kernel drops are counted and told, and what
+//! happened meanwhile and still runs is found.
 
 use crate::common::watcher::Setup;
 use crate::common::{self, Alert, Container, Watcher, program};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-
-fn change_sockets(act: &str, watcher: &Watcher) {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/common/connector.pl");
-    common::run(Command::new("perl").arg(script).arg(act).arg(watcher.pid().to_string()));
-}
 
 /// Without fanotify, which sees what the connector misses.
 fn start() -> Watcher {
@@ -20,32 +13,6 @@ fn start() -> Watcher {
 
 fn is(action: &'static str) -> impl Fn(&Alert) -> bool {
     move |alert| alert.text("event.action") == action
-}
-
-#[test]
-fn a_stream_that_falls_silent_is_told_and_opened_anew() {
-    let container = Container::start();
-    container.put("a.c", "int a;\n");
-    let watcher = start();
-    change_sockets("silence", &watcher);
-    // Nobody hears of this one; it lives until the sweep finds it.
-    let mut gcc = container.hold(&["gcc", "-x", "c", "-c", "-", "-o", "/tmp/a.o"]);
-    gcc.write(b"int a;\n");
-    let degraded = watcher.await_alert("sensor-degraded", is("sensor-degraded"));
-    let lost = watcher.await_alert("events-lost", is("events-lost"));
-    for alert in [&degraded, &lost] {
-        assert_eq!(alert.text("ccwatch.lost.sensor"), "connector", "{alert}");
-        assert!(alert.at("ccwatch.lost.count").is_null(), "nobody can count them: {alert}");
-    }
-    watcher.await_alert("sensor-recovered", is("sensor-recovered"));
-    let opened = watcher.await_opened(&container.id);
-    assert_eq!(opened.list("ccwatch.known_by"), ["poll"], "{opened}");
-    assert!(gcc.release());
-    let other = Container::start();
-    other.put("a.c", "int a;\n");
-    other.exec(&["gcc", "-c", "a.c"]);
-    assert_eq!(watcher.await_opened(&other.id).list("ccwatch.known_by"), ["connector"]);
-    assert!(watcher.stop().iter().filter(|a| is("sensor-degraded")(a)).count() == 1);
 }
 
 /// fanotify goes on seeing what is executed, and that no EXEC follows says soon enough who is deaf.
@@ -57,7 +24,7 @@ fn what_fanotify_saw_meanwhile_is_counted() {
     let watcher = Setup::new().start();
     container.exec(&["./storm", "1", "/work/gcc"]);
     watcher.await_opened(&container.id);
-    change_sockets("silence", &watcher);
+    watcher.change_connector("silence");
     container.exec(&["./storm", "20", "/work/gcc"]);
     watcher.await_alert("sensor-degraded", is("sensor-degraded"));
     watcher.await_alert("sensor-recovered", is("sensor-recovered"));
@@ -90,7 +57,7 @@ fn dropped_messages_are_counted_and_told() {
     std::fs::copy(program::storm(), container.work().join("storm")).unwrap();
     std::fs::copy(program::tiny(), container.work().join("tool")).unwrap();
     let watcher = start();
-    change_sockets("shrink", &watcher);
+    watcher.change_connector("shrink");
     let pid = Pid::from_raw(watcher.pid());
     kill(pid, Signal::SIGSTOP).unwrap();
     container.exec(&["./storm", "3000", "/work/tool", "0"]);

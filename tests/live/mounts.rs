@@ -6,7 +6,7 @@ use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use crate::common::docker::{Container, Plan, docker};
 use crate::common::watcher::{Setup, Watcher};
@@ -28,14 +28,15 @@ pub(crate) fn container(options: &[&str]) -> Container {
 }
 
 /// Several storms at once are more than two cores take.
-pub(crate) fn one_storm() -> MutexGuard<'static, ()> {
+pub(crate) fn alone_among_storms<T>(storm: impl FnOnce() -> T) -> T {
     static TURN: Mutex<()> = Mutex::new(());
-    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    storm()
 }
 
 /// Runs a storm of a program: all of it is counted, and fanotify has seen it.
 fn assert_counted(watcher: &Watcher, container: &Container, before: u64, command: &[&str]) {
-    container.exec(command);
+    alone_among_storms(|| container.exec(command));
     watcher.await_counted(&container.id, before + STORM);
     assert_eq!(
         alert::closed_execs(&watcher.alerts(), &container.id),
@@ -68,7 +69,6 @@ pub(crate) fn pid_of(name: &str, container: &Container) -> String {
 
 #[test]
 fn storms_on_what_a_container_mounts() {
-    let _turn = one_storm();
     let container = container(&["--tmpfs", "/memory:exec", "-v", "/volume"]);
     let watcher = Watcher::start();
     assert_counted(&watcher, &container, 0, &["./storm", "2000", "/work/gcc"]);
@@ -101,7 +101,6 @@ fn an_entrypoint_on_a_volume() {
 
 #[test]
 fn a_tmpfs_mounted_in_the_container() {
-    let _turn = one_storm();
     let container = container(PRIVILEGES);
     let watcher = Watcher::start();
     let acts = ["./inside", "load", "gcc", "tmpfs", "/fresh", "put", "/fresh/gcc", "say", "mounted"];
@@ -114,7 +113,6 @@ fn a_tmpfs_mounted_in_the_container() {
 
 #[test]
 fn a_cloned_namespace_with_a_tmpfs_of_its_own() {
-    let _turn = one_storm();
     let container = container(PRIVILEGES);
     let watcher = Watcher::start();
     let mut held = container.hold(&[
@@ -141,8 +139,10 @@ fn a_cloned_namespace_with_a_tmpfs_of_its_own() {
         container.exec(&["./storm", "10", "/usr/bin/tool"]);
         is_held(&watcher, &pid).then_some(())
     });
-    held.write(b"x");
-    assert!(held.release());
+    assert!(alone_among_storms(|| {
+        held.write(b"x");
+        held.release()
+    }));
     watcher.await_counted(&container.id, STORM);
     assert_eq!(alert::closed_execs(&watcher.stop(), &container.id), STORM);
 }
@@ -150,7 +150,6 @@ fn a_cloned_namespace_with_a_tmpfs_of_its_own() {
 /// The process through which the namespace is watched leaves it, and tells nobody.
 #[test]
 fn a_namespace_whose_eldest_leaves() {
-    let _turn = one_storm();
     let container = container(PRIVILEGES);
     let watcher = Watcher::start();
     let acts = "load gcc unshare say there wait stay say left wait tmpfs /tmp put /tmp/gcc say mounted wait";
@@ -171,8 +170,10 @@ fn a_namespace_whose_eldest_leaves() {
     held.write(b"x");
     held.await_line("mounted");
     await_watched(&|pid| *pid != eldest);
-    held.write(b"x");
-    assert!(held.release());
+    assert!(alone_among_storms(|| {
+        held.write(b"x");
+        held.release()
+    }));
     watcher.await_counted(&container.id, STORM);
     assert_eq!(alert::closed_execs(&watcher.stop(), &container.id), STORM);
 }
@@ -180,7 +181,6 @@ fn a_namespace_whose_eldest_leaves() {
 /// The walk over /proc tells of a namespace that is new, where there is no connector to do so.
 #[test]
 fn a_volume_without_the_connector() {
-    let _turn = one_storm();
     let setup = Setup::new().brief().set("sensors", "proc-connector", "off").set("sensors", "fanotify", "on");
     let watcher = setup.start();
     let container = container(&[]);
@@ -193,7 +193,7 @@ fn a_volume_without_the_connector() {
         marks.lines().any(|line| line.starts_with(&mark)).then_some(())
     });
     // What the walk sees while it lives it may count as well.
-    container.exec(&["./storm", "2000", "/work/gcc"]);
+    alone_among_storms(|| container.exec(&["./storm", "2000", "/work/gcc"]));
     watcher.await_counted(&container.id, STORM);
     watcher.stop();
 }
@@ -201,14 +201,13 @@ fn a_volume_without_the_connector() {
 /// A filesystem's number is given to the next one as soon as it is free.
 #[test]
 fn a_root_directory_whose_number_was_another_containers() {
-    let _turn = one_storm();
     let watcher = Watcher::start();
     let containers = [container(PRIVILEGES), container(PRIVILEGES)];
     for container in &containers {
         fs::copy(program::disguised(20), container.work().join("compile")).unwrap();
         let acts = ["./inside", "unshare-mounts", "load", "compile", "tmpfs", "/root", "put", "/root/gcc"];
         let storm = ["load", "storm", "put", "/root/storm", "chroot", "/root", "--", "/storm", "20", "/gcc"];
-        container.exec(&[&acts[..], &storm[..]].concat());
+        alone_among_storms(|| container.exec(&[&acts[..], &storm[..]].concat()));
         assert_eq!(watcher.await_closed(&container.id).execs_of("gcc"), 20, "{}", watcher.story());
     }
     watcher.stop();
@@ -218,7 +217,6 @@ fn a_root_directory_whose_number_was_another_containers() {
 /// what the container's other processes see, is marked all the same.
 #[test]
 fn a_first_process_in_the_hosts_root_directory() {
-    let _turn = one_storm();
     let work = tempfile::Builder::new().prefix("ccwatch-test-").tempdir().unwrap();
     for (name, file) in [("inside", program::inside()), ("storm", program::storm()), ("gcc", program::tiny())] {
         fs::copy(file, work.path().join(name)).unwrap();
@@ -252,7 +250,6 @@ fn a_first_process_in_the_hosts_root_directory() {
 /// Nothing tells then when its process ends, so its table is not held open.
 #[test]
 fn without_pidfds() {
-    let _turn = one_storm();
     let container = container(&["--tmpfs", "/memory:exec"]);
     container.exec(&["./inside", "load", "gcc", "put", "/memory/gcc"]);
     let watcher = Setup::new().kernel("5.2").start();
@@ -265,7 +262,6 @@ fn without_pidfds() {
 /// The way to each mount is walked name by name then.
 #[test]
 fn without_cached_walks() {
-    let _turn = one_storm();
     let container = container(&["--tmpfs", "/memory:exec"]);
     container.exec(&["./inside", "load", "gcc", "put", "/memory/gcc"]);
     let watcher = Setup::new().kernel("5.5").start();
@@ -363,7 +359,6 @@ fn a_bare_sandbox_below_a_mount_of_its_own() {
 /// The files of such an overlay show the devices of what they lie on: its mount alone tells whose they are.
 #[test]
 fn an_overlay_whose_layers_lie_on_several_filesystems() {
-    let _turn = one_storm();
     let directory = tempfile::Builder::new().prefix("ccwatch-test-").tempdir().unwrap();
     let at = |name: &str| directory.path().join(name);
     let mount = |arguments: &[&str]| common::run(Command::new("mount").args(arguments));
@@ -404,7 +399,6 @@ impl Drop for Unmounted {
 
 /// In a mount namespace of its own, after these `acts`, with a root directory `below` the one that they were given.
 fn assert_sandbox_counted(acts: impl Fn(&str) -> Vec<String>, below: &str) {
-    let _turn = one_storm();
     let setup = Setup::new();
     let watcher = setup.start();
     let directory = tempfile::Builder::new().prefix("ccwatch-test-").tempdir().unwrap();
@@ -451,8 +445,11 @@ impl Sandbox {
 
     /// All that it executes is counted.
     fn storm(mut self, watcher: Watcher) {
-        self.child.stdin.take().unwrap().write_all(b"x").unwrap();
-        assert!(self.child.wait().unwrap().success());
+        let storm = || {
+            self.child.stdin.take().unwrap().write_all(b"x").unwrap();
+            self.child.wait().unwrap()
+        };
+        assert!(alone_among_storms(storm).success());
         watcher.await_counted(&self.id, STORM);
         assert_eq!(alert::closed_execs(&watcher.stop(), &self.id), STORM);
     }
