@@ -35,6 +35,9 @@ impl Detection {
         self.counters.add_unexamined(self.merge.take_unexamined(), now);
         let late: Vec<u64> = self.pending.iter().filter(|(_, p)| p.deadline <= now).map(|(n, _)| *n).collect();
         for number in late {
+            if self.is_in_grace(number, now) {
+                continue;
+            }
             if let Some(pending) = self.pending.get_mut(&number) {
                 pending.unfinished = !pending.waiting.is_empty() || !pending.unnamed.is_empty();
                 // Whoever has not answered by now is left behind.

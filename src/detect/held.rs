@@ -78,19 +78,6 @@ impl Held {
         self.let_go(later)
     }
 
-    /// Lets go of an attempt that has become an exec.
-    pub(super) fn withdraw(&mut self, attempt: &Attempt) {
-        let Some(held) = self.by_file.get_mut(&attempt.file) else { return };
-        let is_it = |exec: &Unjudged| {
-            matches!(exec, Unjudged::Unseen { attempt: other, standing: Standing::Attempted }
-                if (other.pid, other.at) == (attempt.pid, attempt.at))
-        };
-        if let Some(index) = held.iter().position(|(_, exec)| is_it(exec)) {
-            let withdrawn = held.remove(index);
-            self.let_go(vec![withdrawn]);
-        }
-    }
-
     fn let_go(&mut self, held: Vec<(Payer, Unjudged)>) -> Vec<Unjudged> {
         self.count -= held.len();
         let let_go = |(payer, exec): (Payer, _)| {

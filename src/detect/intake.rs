@@ -26,8 +26,7 @@ impl Detection {
         let file = sighting.look.file();
         let comm = sighting.look.comm();
         // The image ran when it was looked at, of whichever exec it is.
-        let looked = Looked { pid: sighting.pid, at: sighting.look.at, file, comm, is_named };
-        self.merge.look(looked).inspect(|attempt| self.withdraw(attempt))
+        self.merge.look(Looked { pid: sighting.pid, at: sighting.look.at, file, comm, is_named })
     }
 
     /// What fanotify saw: each waits for its EXEC.
@@ -60,10 +59,8 @@ impl Detection {
     }
 
     pub(super) fn attempted(&mut self, attempt: Attempt, standing: Standing) {
-        match standing {
-            Standing::Unheard => self.merge.give_up(attempt.pid),
-            Standing::Attempted => {}
-            Standing::Confirmed | Standing::Recorded | Standing::Joined => self.withdraw(&attempt),
+        if standing == Standing::Unheard {
+            self.merge.give_up(attempt.pid);
         }
         match self.says_of(&attempt).filter(|_| attempt.unjudged) {
             None if attempt.unjudged => self.hold_unseen(attempt, standing),
@@ -146,7 +143,7 @@ impl Detection {
         self.ask_metadata(&mut pending);
         if self.pending.len() < PENDING {
             self.ask_content(&mut pending);
-            self.unconfirmed.put(number, &mut pending);
+            self.await_exec(number, &mut pending);
         }
         self.pending.insert(number, pending);
         self.settle_if_complete(number);

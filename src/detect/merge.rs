@@ -219,6 +219,12 @@ impl Merge {
         }
     }
 
+    /// Whether an attempt that was told waits on for its EXEC.
+    pub fn awaits(&self, pid: Pid, at: Monotonic, file: FileId) -> bool {
+        let mut attempts = self.lanes.get(&pid).into_iter().flat_map(|lane| &lane.attempts);
+        attempts.any(|w| w.told && w.attempt.at == at && w.attempt.file == file)
+    }
+
     /// The file of an attempt that waits on for a late EXEC was read, and is a toolchain's: it will not be read again.
     pub fn recognise(&mut self, pid: Pid, file: FileId) {
         let attempts = self.lanes.get_mut(&pid).into_iter().flat_map(|lane| &mut lane.attempts);

@@ -265,8 +265,10 @@ impl Detection {
                 },
                 default(wait) => {}
             }
-            // Whose attempt was lost is told by the EXECs that stay alone.
-            if self.merge.is_lossy() || self.merge.next_due().is_some_and(|due| due <= clock::now()) {
+            let now = clock::now();
+            // Whose attempt was lost is told by the EXECs that stay alone, and an attempt only where no EXEC has come.
+            let is_due = self.merge.next_due().is_some_and(|due| due <= now) || self.unconfirmed.is_due(now);
+            if self.merge.is_lossy() || is_due {
                 self.take_in(None, inlets);
             }
             self.due(clock::now());
@@ -321,7 +323,11 @@ impl Detection {
             self.outcome(outcome);
         }
         // What a loader runs, and whose child it is, is asked for once.
-        while let Some(&number) = self.pending.keys().next() {
+        let next = |pending: &BTreeMap<u64, Pending>| {
+            let exec = pending.iter().find(|(_, pending)| !pending.awaits_exec);
+            exec.or_else(|| pending.first_key_value()).map(|(number, _)| *number)
+        };
+        while let Some(number) = next(&self.pending) {
             self.settle(number);
         }
         self.give_up_all();

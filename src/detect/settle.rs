@@ -37,7 +37,7 @@ impl Detection {
     /// Judges one exec with what is known by now, and hands it to its session.
     pub(super) fn settle(&mut self, number: u64) {
         let Some(mut pending) = self.pending.remove(&number) else { return };
-        self.unconfirmed.tell(number, &mut pending);
+        self.end_wait(number, &mut pending);
         let content = pending.file().and_then(|id| self.judged.content(id));
         if self.ask_program(&mut pending, content.as_deref()) {
             self.pending.insert(number, pending);
@@ -50,6 +50,7 @@ impl Detection {
             return self.leave_unjudged(pending, content.as_deref());
         }
         pending.unread = content.is_none() && pending.file().is_some_and(|id| self.judged.says(id).is_none());
+        self.withdraw_attempts(&pending);
         let member = match self.member(&pending, judged, content.as_deref()) {
             Ok(member) => member,
             Err(Ruling::Silenced { .. }) => return self.limits.hold_back(&pending.inner),

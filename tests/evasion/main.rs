@@ -297,8 +297,8 @@ fn is_of_action(action: &'static str) -> impl Fn(&Alert) -> bool {
     move |alert| alert.text("event.action") == action
 }
 
-/// Somebody on the host takes the connector's events away. The canary that finds it flies once a minute: of all tests this one
-/// begins first, and the others need not wait for it.
+/// Somebody on the host takes the connector's events away. The canary that finds it flies once a minute: by its name this one
+/// is among the first to begin, and the others need not wait for it.
 #[test]
 fn a_connector_that_is_silenced_is_told_and_opened_anew() {
     let container = Container::start();
