@@ -124,7 +124,8 @@ fn a_disguised_compiler_on_a_fuse_volume() {
     watcher.stop();
 }
 
-/// The server answers everybody but the watcher. `point` is where the container shows what it answers for, of this type.
+/// The server answers everybody but the watcher, and there is a storm elsewhere. `point` is where the container shows what it
+/// answers for, of this type.
 fn a_server_that_never_answers_holds_nobody_else(mut far: Far, container: &Container, point: &str, fs_type: &str) {
     let other = Container::idle(&[]);
     let setup = Setup::new().brief();
@@ -150,7 +151,7 @@ fn a_server_that_never_answers_holds_nobody_else(mut far: Far, container: &Conta
 
 #[test]
 fn a_fuse_volume_that_never_answers() {
-    let _turn = beside_others();
+    let _turn = alone();
     let far = Far::mount(program::tiny());
     let container = far.container();
     a_server_that_never_answers_holds_nobody_else(far, &container, "/far", "fuse");
@@ -159,7 +160,7 @@ fn a_fuse_volume_that_never_answers() {
 /// What a runtime mounts, whose image's layers come from a server.
 #[test]
 fn an_overlay_over_a_server_that_never_answers() {
-    let _turn = beside_others();
+    let _turn = alone();
     let far = Far::mount(program::tiny());
     let [empty, over] = [0, 1].map(|_| tempfile::Builder::new().prefix("ccwatch-test-").tempdir().unwrap());
     let layers = format!("lowerdir={}:{}", far.directory.path().display(), empty.path().display());
@@ -208,7 +209,7 @@ fn an_overlay_in_a_user_namespace() {
 
 #[test]
 fn a_containers_own_overlay_over_a_server_that_never_answers() {
-    let _turn = beside_others();
+    let _turn = alone();
     let far = Far::mount(program::tiny());
     let volume = format!("{}:/far", far.directory.path().display());
     let options = ["--cap-add", "SYS_ADMIN", "--security-opt", "seccomp=unconfined", "--tmpfs", "/over", "-v", &volume];
