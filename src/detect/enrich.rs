@@ -181,16 +181,15 @@ impl Reads {
         let root = dir.root_dir();
         let mut inside = root.as_ref().map(|root| Inside::new(root.as_fd(), &self.mounts, errands));
         let args = dir.arguments();
-        if let (Ok(args), Ok(inside)) = (&args, &mut inside)
-            && let Some(program) = self.program(look, &dir, inside, &args.kept)
+        let kept = args.as_ref().ok().map(|args| args.kept.clone());
+        let java = kept.as_ref().filter(|args| self.may_be_java(look, args));
+        let expanded = java.and_then(|args| expanded(&dir, inside.as_mut().ok(), args));
+        // An alert goes without what is not known in time, and what follows may have to wait for others.
+        slate.learn_arguments(args, expanded);
+        if let (Some(args), Ok(inside)) = (kept, &mut inside)
+            && let Some(program) = self.program(look, &dir, inside, &args)
         {
             slate.found(program);
-        }
-        let java = args.as_ref().ok().filter(|args| self.may_be_java(look, &args.kept)).map(|args| args.kept.clone());
-        slate.memory().args = args;
-        if let Some(args) = java {
-            let expanded = expanded(&dir, inside.as_mut().ok(), &args);
-            slate.memory().expanded = expanded;
         }
         let user_name = dir.status().and_then(|s| {
             let (root, mut inside) = (root.as_ref().map_err(|why| *why)?, inside.map_err(|why| *why)?);

@@ -105,6 +105,12 @@ impl Slate {
         self.program.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// What was learned of the arguments: without what they stand for nobody may judge them.
+    pub fn learn_arguments(&self, args: Field<Arguments>, expanded: Option<Vec<Vec<u8>>>) {
+        let mut memory = self.memory();
+        (memory.args, memory.expanded) = (args, expanded);
+    }
+
     /// The program that the arguments name, where it was found. Asked for once.
     pub fn take_program(&self) -> Option<Program> {
         match std::mem::replace(&mut *self.named(), Named::Taken) {

@@ -3,7 +3,7 @@
 
 use crate::common::docker::{Plan, put};
 use crate::common::{self, Alert, Container, image};
-use crate::{beside_others, watch};
+use crate::{alone, beside_others, watch};
 
 const HELLO: &str = "#include <stdio.h>\nint main(void) { return puts(\"hello\") < 0; }\n";
 
@@ -48,7 +48,7 @@ fn labels_beyond_the_limit_are_told() {
 /// The contract's fields, on an alert about a compiler that lives as long as the test wants.
 #[test]
 fn opened_tells_who_ran_what_where() {
-    let _turn = beside_others();
+    let _turn = alone();
     let container = Container::with(&["--label", "com.example.team=blue"]);
     let watcher = watch();
     // gcc that reads its source from a pipe: gcc and cc1 live until the pipe is closed. The `:` keeps sh from exec.
@@ -144,7 +144,7 @@ fn an_entrypoint_is_seen_like_any_other() {
 
 #[test]
 fn another_user_is_named_as_the_container_names_him() {
-    let _turn = beside_others();
+    let _turn = alone();
     let container = Container::start();
     container.put("hello.c", HELLO);
     let watcher = watch();
