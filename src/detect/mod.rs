@@ -265,10 +265,9 @@ impl Detection {
                 },
                 default(wait) => {}
             }
-            let now = clock::now();
             // Whose attempt was lost is told by the EXECs that stay alone, and an attempt only where no EXEC has come.
-            let is_due = self.merge.next_due().is_some_and(|due| due <= now) || self.unconfirmed.is_due(now);
-            if self.merge.is_lossy() || is_due {
+            let mut dues = [self.merge.next_due(), self.unconfirmed.next_due()].into_iter().flatten();
+            if self.merge.is_lossy() || dues.any(|due| due <= clock::now()) {
                 self.take_in(None, inlets);
             }
             self.due(clock::now());
@@ -322,11 +321,12 @@ impl Detection {
         while let Ok(outcome) = inlets.outcomes.try_recv() {
             self.outcome(outcome);
         }
-        // What a loader runs, and whose child it is, is asked for once.
+        // Whose exec is pending as well is not told as an attempt.
         let next = |pending: &BTreeMap<u64, Pending>| {
             let exec = pending.iter().find(|(_, pending)| !pending.awaits_exec);
             exec.or_else(|| pending.first_key_value()).map(|(number, _)| *number)
         };
+        // What a loader runs, and whose child it is, is asked for once.
         while let Some(number) = next(&self.pending) {
             self.settle(number);
         }

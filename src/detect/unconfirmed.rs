@@ -50,9 +50,9 @@ impl Unconfirmed {
         (pending.awaits_exec, pending.deadline) = (true, due);
     }
 
-    /// Whether one has waited long enough.
-    pub(super) fn is_due(&self, now: Monotonic) -> bool {
-        self.0.iter().any(|waiting| waiting.due <= now)
+    /// When the next one will have waited long enough.
+    pub(super) fn next_due(&self) -> Option<Monotonic> {
+        self.0.iter().map(|waiting| waiting.due).min()
     }
 
     /// Gives one its grace, once, where `awaits` does not hold; until when.
@@ -140,10 +140,10 @@ mod tests {
         assert!(one.is_complete());
         unconfirmed.put(7, &mut one);
         assert!(!one.is_complete() && one.deadline == one.at.plus(PATIENCE));
-        assert!(!unconfirmed.is_due(one.at) && unconfirmed.is_due(one.deadline));
+        assert_eq!(unconfirmed.next_due(), Some(one.deadline));
         assert!(unconfirmed.take(Pid(1), other).is_empty() && unconfirmed.take(Pid(2), file).is_empty());
         assert_eq!(unconfirmed.take(Pid(1), file), [7]);
-        assert!(unconfirmed.take(Pid(1), file).is_empty() && !unconfirmed.is_due(one.deadline));
+        assert!(unconfirmed.take(Pid(1), file).is_empty() && unconfirmed.next_due().is_none());
     }
 
     #[test]
@@ -154,7 +154,7 @@ mod tests {
         let now = one.deadline;
         assert_eq!(unconfirmed.prolong(7, now, |_, _, _| true), None, "nothing has come");
         assert_eq!(unconfirmed.prolong(7, now, |_, _, _| false), Some(now.plus(GRACE)));
-        assert!(!unconfirmed.is_due(now));
+        assert_eq!(unconfirmed.next_due(), Some(now.plus(GRACE)));
         assert_eq!(unconfirmed.prolong(7, now.plus(GRACE), |_, _, _| false), None);
     }
 

@@ -83,6 +83,11 @@ impl Alert {
     }
 }
 
+/// Accepts the alerts of an action.
+pub(crate) fn is(action: &'static str) -> impl Fn(&Alert) -> bool {
+    move |alert| alert.text("event.action") == action
+}
+
 impl std::fmt::Display for Alert {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{:#}", self.0)

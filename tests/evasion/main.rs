@@ -11,7 +11,7 @@ mod stage;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 
-use common::Alert;
+use common::alert::is;
 use common::docker::Container;
 use common::turn::{alone, beside_others};
 use common::watcher::Setup;
@@ -293,10 +293,6 @@ fn a_cloned_namespace_with_a_tmpfs() {
     });
 }
 
-fn is_of_action(action: &'static str) -> impl Fn(&Alert) -> bool {
-    move |alert| alert.text("event.action") == action
-}
-
 /// Somebody on the host takes the connector's events away. The canary that finds it flies once a minute: by its name this one
 /// is among the first to begin, and the others need not wait for it.
 #[test]
@@ -308,13 +304,13 @@ fn a_connector_that_is_silenced_is_told_and_opened_anew() {
     // Nobody hears of this one; it lives until the sweep finds it.
     let mut gcc = container.hold(&["gcc", "-x", "c", "-c", "-", "-o", "/tmp/a.o"]);
     gcc.write(b"int a;\n");
-    let degraded = watcher.await_alert("sensor-degraded", is_of_action("sensor-degraded"));
-    let lost = watcher.await_alert("events-lost", is_of_action("events-lost"));
+    let degraded = watcher.await_alert("sensor-degraded", is("sensor-degraded"));
+    let lost = watcher.await_alert("events-lost", is("events-lost"));
     for alert in [&degraded, &lost] {
         assert_eq!(alert.text("ccwatch.lost.sensor"), "connector", "{alert}");
         assert!(alert.at("ccwatch.lost.count").is_null(), "nobody can count them: {alert}");
     }
-    watcher.await_alert("sensor-recovered", is_of_action("sensor-recovered"));
+    watcher.await_alert("sensor-recovered", is("sensor-recovered"));
     let opened = watcher.await_opened(&container.id);
     assert_eq!(opened.list("ccwatch.known_by"), ["poll"], "{opened}");
     assert!(gcc.release());
@@ -322,5 +318,5 @@ fn a_connector_that_is_silenced_is_told_and_opened_anew() {
     other.put("a.c", "int a;\n");
     other.exec(&["gcc", "-c", "a.c"]);
     assert_eq!(watcher.await_opened(&other.id).list("ccwatch.known_by"), ["connector"]);
-    assert!(watcher.stop().iter().filter(|a| is_of_action("sensor-degraded")(a)).count() == 1);
+    assert!(watcher.stop().iter().filter(|a| is("sensor-degraded")(a)).count() == 1);
 }

@@ -1,6 +1,7 @@
 //! The process connector fails while the watcher runs: messages that the kernel drops are counted and told, and what
 //! happened meanwhile and still runs is found.
 
+use crate::common::alert::is;
 use crate::common::watcher::Setup;
 use crate::common::{self, Alert, Container, Watcher, program};
 use nix::sys::signal::{Signal, kill};
@@ -9,10 +10,6 @@ use nix::unistd::Pid;
 /// Without fanotify, which sees what the connector misses.
 fn start() -> Watcher {
     Setup::new().set("sensors", "fanotify", "off").start()
-}
-
-fn is(action: &'static str) -> impl Fn(&Alert) -> bool {
-    move |alert| alert.text("event.action") == action
 }
 
 /// fanotify goes on seeing what is executed, and that no EXEC follows says soon enough who is deaf.

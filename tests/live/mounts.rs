@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 
-use crate::common::docker::{Container, Plan, docker};
+use crate::common::docker::{Container, Held, Plan, docker};
 use crate::common::watcher::{Setup, Watcher};
 use crate::common::{self, Alert, Lines, alert, image, program};
 
@@ -28,10 +28,18 @@ pub(crate) fn container(options: &[&str]) -> Container {
 }
 
 /// Several storms at once are more than two cores take.
-pub(crate) fn alone_among_storms<T>(storm: impl FnOnce() -> T) -> T {
+fn alone_among_storms<T>(storm: impl FnOnce() -> T) -> T {
     static TURN: Mutex<()> = Mutex::new(());
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     storm()
+}
+
+/// Lets a process go on that storms at once; whether it succeeded.
+pub(crate) fn storm_from(mut held: Held) -> bool {
+    alone_among_storms(|| {
+        held.write(b"x");
+        held.release()
+    })
 }
 
 /// Runs a storm of a program: all of it is counted, and fanotify has seen it.
@@ -115,7 +123,7 @@ fn a_tmpfs_mounted_in_the_container() {
 fn a_cloned_namespace_with_a_tmpfs_of_its_own() {
     let container = container(PRIVILEGES);
     let watcher = Watcher::start();
-    let mut held = container.hold(&[
+    let held = container.hold(&[
         "./inside",
         "load",
         "gcc",
@@ -139,10 +147,7 @@ fn a_cloned_namespace_with_a_tmpfs_of_its_own() {
         container.exec(&["./storm", "10", "/usr/bin/tool"]);
         is_held(&watcher, &pid).then_some(())
     });
-    assert!(alone_among_storms(|| {
-        held.write(b"x");
-        held.release()
-    }));
+    assert!(storm_from(held));
     watcher.await_counted(&container.id, STORM);
     assert_eq!(alert::closed_execs(&watcher.stop(), &container.id), STORM);
 }
@@ -170,10 +175,7 @@ fn a_namespace_whose_eldest_leaves() {
     held.write(b"x");
     held.await_line("mounted");
     await_watched(&|pid| *pid != eldest);
-    assert!(alone_among_storms(|| {
-        held.write(b"x");
-        held.release()
-    }));
+    assert!(storm_from(held));
     watcher.await_counted(&container.id, STORM);
     assert_eq!(alert::closed_execs(&watcher.stop(), &container.id), STORM);
 }

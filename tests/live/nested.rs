@@ -7,7 +7,7 @@ use std::process::Command;
 use crate::common::docker::Container;
 use crate::common::watcher::Watcher;
 use crate::common::{self, Alert, alert, program};
-use crate::mounts::{PRIVILEGES, STORM, alone_among_storms, container, is_held, pid_of};
+use crate::mounts::{PRIVILEGES, STORM, container, is_held, pid_of, storm_from};
 
 /// Where a process' cgroups lie that name this container, with a directory `name` made in each.
 fn below_cgroups(pid: &str, container: &Container, name: &str) -> Vec<PathBuf> {
@@ -53,10 +53,7 @@ fn storm_within(outer: &Container, inner: &str, counted_as: &str) -> Vec<Alert> 
         common::run(Command::new(program::storm()).arg("100").arg(program::tiny()));
         is_held(&watcher, &pid).then_some(())
     });
-    assert!(alone_among_storms(|| {
-        held.write(b"x");
-        held.release()
-    }));
+    assert!(storm_from(held));
     watcher.await_counted(counted_as, STORM);
     for cgroup in &cgroups {
         fs::remove_dir(cgroup).unwrap();
