@@ -3,7 +3,7 @@
 
 use crate::common::docker::{Plan, put};
 use crate::common::{self, Alert, Container, image};
-use crate::{alone, beside_others, watch};
+use crate::{alone, watch};
 
 const HELLO: &str = "#include <stdio.h>\nint main(void) { return puts(\"hello\") < 0; }\n";
 
@@ -19,7 +19,7 @@ fn assert_pair(alerts: &[Alert], container: &str, counts: &[(&str, u64)]) {
 
 #[test]
 fn docker_exec_makes_one_pair() {
-    let _turn = beside_others();
+    let _turn = alone();
     let container = Container::start();
     container.put("hello.c", HELLO);
     let watcher = watch();
@@ -34,7 +34,7 @@ fn docker_exec_makes_one_pair() {
 
 #[test]
 fn labels_beyond_the_limit_are_told() {
-    let _turn = beside_others();
+    let _turn = alone();
     let labels: Vec<String> = (0..400).flat_map(|n| ["--label".to_owned(), format!("k{n}=v")]).collect();
     let container = Container::with(&labels.iter().map(String::as_str).collect::<Vec<_>>());
     container.put("f.c", "int f;\n");
@@ -127,7 +127,7 @@ fn image_of(container: &Container) -> (String, String) {
 
 #[test]
 fn an_entrypoint_is_seen_like_any_other() {
-    let _turn = beside_others();
+    let _turn = alone();
     let watcher = watch();
     let work = tempfile::Builder::new().prefix("ccwatch-test-").tempdir().unwrap();
     put(work.path(), "hello.c", HELLO);
@@ -159,7 +159,7 @@ fn another_user_is_named_as_the_container_names_him() {
 
 #[test]
 fn two_containers_at_once_do_not_mix() {
-    let _turn = beside_others();
+    let _turn = alone();
     let (one, two) = (Container::start(), Container::start());
     for container in [&one, &two] {
         container.put("hello.c", HELLO);
@@ -179,7 +179,7 @@ fn two_containers_at_once_do_not_mix() {
 /// What is no compiler makes no alert, and a compiler of the host makes none either.
 #[test]
 fn innocent_programs_and_the_host_are_silent() {
-    let _turn = beside_others();
+    let _turn = alone();
     let container = Container::start();
     container.put("hello.c", HELLO);
     let watcher = watch();

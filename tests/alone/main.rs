@@ -1,6 +1,6 @@
-//! The live tests that bear little beside them: every watcher sees every container, so the storm of one would be all
-//! others' too, and has the machine for itself; so has who asks for each fact of an exec that is over in a millisecond. No
-//! more than two others may keep the watcher from its look. As root, with a real Docker Engine; `tests/run.sh` starts one.
+//! The live tests that need the machine for themselves: every watcher sees every container, so the storm of one would be all
+//! others' too; and where each fact of an exec that is over in a millisecond is asked for, nothing else may keep the watcher
+//! from its look. A few bear others of their kind. As root, with a real Docker Engine; `tests/run.sh` starts one.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 #[path = "../common/mod.rs"]

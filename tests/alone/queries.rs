@@ -1,11 +1,11 @@
 //! Calls that only ask a compiler who it is: a liveness probe that runs `gcc --version` may not fill the log.
 
 use crate::common::{Alert, Container};
-use crate::{beside_others, watch};
+use crate::{alone, watch};
 
 #[test]
 fn a_liveness_probe_is_one_pair_and_a_sum_at_the_end() {
-    let _turn = beside_others();
+    let _turn = alone();
     let container = Container::start();
     let watcher = watch();
     let probe = || container.exec(&["gcc", "--version"]);
@@ -33,7 +33,7 @@ fn a_liveness_probe_is_one_pair_and_a_sum_at_the_end() {
 /// A question cannot cover the compile that follows it: in the same session the pair is about the compile.
 #[test]
 fn a_compile_after_a_query_is_graded_as_a_compile() {
-    let _turn = beside_others();
+    let _turn = alone();
     let container = Container::start();
     container.put("f.c", "int f;\n");
     let watcher = watch();
@@ -46,7 +46,7 @@ fn a_compile_after_a_query_is_graded_as_a_compile() {
 /// `-v` beside a source compiles, whatever else it looks like.
 #[test]
 fn a_verbose_compile_is_no_query() {
-    let _turn = beside_others();
+    let _turn = alone();
     let container = Container::start();
     container.put("f.c", "int f;\n");
     let watcher = watch();

@@ -8,7 +8,7 @@ use crate::common::docker::Plan;
 use crate::common::docker::put;
 use crate::common::watcher::{BINARY, Setup};
 use crate::common::{Alert, Container, Watcher, alert, image, program, run};
-use crate::{beside_others, watch};
+use crate::{alone, watch};
 
 const C: &str = "int main(void) { return 0; }\n";
 
@@ -41,7 +41,7 @@ fn assert_masquerade(alert: &Alert, executable: &str) {
 
 #[test]
 fn a_renamed_compiler_on_every_filesystem() {
-    let _turn = beside_others();
+    let _turn = alone();
     let tcc = compiler("tcc");
     for path in ["/opt/report", "/work/report", "/fresh/report"] {
         let container = container();
@@ -58,7 +58,7 @@ fn a_renamed_compiler_on_every_filesystem() {
 /// While it runs, its interpreter has its name, or that of a link; afterwards nobody tells what that was.
 #[test]
 fn a_renamed_compiler_that_is_a_script() {
-    let _turn = beside_others();
+    let _turn = alone();
     let of_shell =
         |first: &str| format!("#!/bin/sh\n{first}\nrun_java org.eclipse.jdt.internal.compiler.batch.Main \"$@\"\n");
     let of_python = "#!/usr/bin/python3\nprint('ready', flush=True)\ninput()\nfrom Cython.Compiler.Main import main\n";
@@ -95,7 +95,7 @@ fn a_renamed_compiler_that_is_a_script() {
 /// Both the overlay's file and that of its layer are reported: one exec all the same.
 #[test]
 fn a_renamed_compiler_on_an_overlay_over_memory() {
-    let _turn = beside_others();
+    let _turn = alone();
     let memory = ["--tmpfs", "/memory:exec", "--tmpfs", "/over:exec"];
     let container =
         Container::idle(&[&["--cap-add", "SYS_ADMIN", "--security-opt", "seccomp=unconfined"], &memory[..]].concat());
@@ -124,7 +124,7 @@ fn large() -> String {
 
 #[test]
 fn a_renamed_compiler_without_fanotify() {
-    let _turn = beside_others();
+    let _turn = alone();
     let container = container();
     container.exec(&["cp", compiler("tcc").to_str().unwrap(), "/work/report"]);
     let watcher = Setup::new().set("sensors", "fanotify", "off").start();
@@ -137,7 +137,7 @@ fn a_renamed_compiler_without_fanotify() {
 /// A runtime on its way into a container has the host's root directory as well.
 #[test]
 fn a_renamed_compiler_in_the_hosts_root_directory() {
-    let _turn = beside_others();
+    let _turn = alone();
     let mut options = image::host_options();
     options.extend(["-v", "/:/host"].map(str::to_owned));
     let container = Container::run(&Plan { options, image: image::host(), command: &["sleep", "1000000"] });
@@ -155,7 +155,7 @@ fn a_renamed_compiler_in_the_hosts_root_directory() {
 /// Reading a compiler proper takes longer than an alert waits for what a loader runs.
 #[test]
 fn a_large_compiler_that_the_loader_runs_for_the_first_time() {
-    let _turn = beside_others();
+    let _turn = alone();
     let container = container();
     let cc1 = PathBuf::from(run(Command::new("gcc").arg("-print-prog-name=cc1")));
     for number in 0..3 {
@@ -177,7 +177,7 @@ fn a_large_compiler_that_the_loader_runs_for_the_first_time() {
 
 #[test]
 fn a_renamed_compiler_of_more_than_200_megabytes() {
-    let _turn = beside_others();
+    let _turn = alone();
     let container = container();
     let report = container.put("report", std::fs::read(compiler("tcc")).unwrap());
     std::fs::OpenOptions::new().write(true).open(report).unwrap().set_len(201 << 20).unwrap();
@@ -189,7 +189,7 @@ fn a_renamed_compiler_of_more_than_200_megabytes() {
 
 #[test]
 fn a_driver_and_a_compiler_proper_renamed_and_stripped() {
-    let _turn = beside_others();
+    let _turn = alone();
     let container = container();
     let strip = |from: &Path, to: &str| {
         run(Command::new("objcopy")
@@ -228,14 +228,14 @@ fn a_packed_compiler(program: &Path) {
 
 #[test]
 fn a_packed_compiler_is_told_by_its_memory() {
-    let _turn = beside_others();
+    let _turn = alone();
     a_packed_compiler(program::packed());
 }
 
 /// As UPX's own program runs on when its mark was overwritten.
 #[test]
 fn a_packed_compiler_without_its_packers_mark() {
-    let _turn = beside_others();
+    let _turn = alone();
     a_packed_compiler(program::packed_without_mark());
 }
 
@@ -251,7 +251,7 @@ impl Drop for Stop<'_> {
 /// Whose owner changes its times as fast as it can: each read of it ends with other times than it began with.
 #[test]
 fn a_renamed_compiler_whose_times_never_stand_still() {
-    let _turn = beside_others();
+    let _turn = alone();
     let container = container();
     container.exec(&["cp", compiler("tcc").to_str().unwrap(), "/work/report"]);
     let file = std::fs::File::open(container.work().join("report")).unwrap();
@@ -275,7 +275,7 @@ fn a_renamed_compiler_whose_times_never_stand_still() {
 /// A copy of node under another name runs the compiler of TypeScript: a script of this name, and nothing else is known of it.
 #[test]
 fn a_script_that_a_renamed_interpreter_runs() {
-    let _turn = beside_others();
+    let _turn = alone();
     let container = container();
     container.exec(&["cp", compiler("node").to_str().unwrap(), "/work/report"]);
     container.put("tsc", "console.log('ready'); process.stdin.resume();\n");
@@ -292,7 +292,7 @@ fn a_script_that_a_renamed_interpreter_runs() {
 /// `java @FILE`: the class stands in the file.
 #[test]
 fn a_compiler_that_a_file_of_arguments_names() {
-    let _turn = beside_others();
+    let _turn = alone();
     let container = container();
     container.put("java", std::fs::read(program::hold()).unwrap());
     container.put("arguments", "# of a build\n-cp \"a b\"\ncom.sun.tools.javac.Main A.java\n");
@@ -308,7 +308,7 @@ fn a_compiler_that_a_file_of_arguments_names() {
 /// `JDK_JAVA_OPTIONS=--source 17 java A`: that A is a source stands in the environment.
 #[test]
 fn a_compile_that_the_environment_asks_for() {
-    let _turn = beside_others();
+    let _turn = alone();
     let container = container();
     container.put("java", std::fs::read(program::hold()).unwrap());
     let watcher = watch();
@@ -323,7 +323,7 @@ fn a_compile_that_the_environment_asks_for() {
 /// It is gone before anybody could look at its memory.
 #[test]
 fn a_packed_program_that_ends_at_once_is_a_finding_of_its_own() {
-    let _turn = beside_others();
+    let _turn = alone();
     let container = container();
     container.put("report", [&std::fs::read(program::tiny()).unwrap()[..], b"UPX!"].concat());
     let watcher = watch();
@@ -344,7 +344,7 @@ fn a_packed_program_that_ends_at_once_is_a_finding_of_its_own() {
 /// read before.
 #[test]
 fn a_packed_program_that_waits_before_it_unpacks_is_a_finding_of_its_own() {
-    let _turn = beside_others();
+    let _turn = alone();
     let container = container();
     container.put("report", std::fs::read(program::packed()).unwrap());
     container.exec(&["mkfifo", "/work/fifo"]);
@@ -365,7 +365,7 @@ fn a_packed_program_that_waits_before_it_unpacks_is_a_finding_of_its_own() {
 /// The executed file is the loader's, under its own name or another; what it loads is in the arguments.
 #[test]
 fn a_renamed_compiler_that_the_loader_runs() {
-    let _turn = beside_others();
+    let _turn = alone();
     let container = container();
     container.put("large.c", large());
     container.exec(&["cp", compiler("tcc").to_str().unwrap(), "/work/report"]);
@@ -396,7 +396,7 @@ fn a_renamed_compiler_that_the_loader_runs() {
 
 #[test]
 fn a_program_that_borrows_a_name_is_told_with_low_confidence() {
-    let _turn = beside_others();
+    let _turn = alone();
     let container = container();
     container.put("gcc", std::fs::read(program::tiny()).unwrap());
     let watcher = watch();
@@ -411,7 +411,7 @@ fn a_program_that_borrows_a_name_is_told_with_low_confidence() {
 /// the name is that of the first.
 #[test]
 fn a_script_whose_interpreters_are_scripts() {
-    let _turn = beside_others();
+    let _turn = alone();
     let container = container();
     container.put("one", "#!/bin/sh\nsleep 0.1\n");
     for (name, interpreter) in
@@ -434,7 +434,7 @@ fn a_script_whose_interpreters_are_scripts() {
 
 #[test]
 fn a_database_that_was_read_again_judges_anew() {
-    let _turn = beside_others();
+    let _turn = alone();
     let setup = Setup::new();
     let container = container();
     let watcher = setup.start();
@@ -454,7 +454,7 @@ fn a_database_that_was_read_again_judges_anew() {
 
 #[test]
 fn what_is_known_good_is_silent_as_long_as_it_is_listed() {
-    let _turn = beside_others();
+    let _turn = alone();
     let container = container();
     // The shipped database has this machine's own by its hash: that is no file that a list may call good.
     container.put("report", [std::fs::read(compiler("tcc")).unwrap(), b"appended".to_vec()].concat());
@@ -481,7 +481,7 @@ fn what_is_known_good_is_silent_as_long_as_it_is_listed() {
 
 #[test]
 fn innocent_programs_are_silent_under_names_that_nobody_knows() {
-    let _turn = beside_others();
+    let _turn = alone();
     let container = container();
     for program in ["bash", "sed", "tar", "grep", "perl"] {
         let from = compiler(program);
